@@ -1,0 +1,1 @@
+"""An LSTM language model for the CPU, trained with noise-contrastive estimation."""

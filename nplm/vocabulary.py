@@ -1,0 +1,176 @@
+"""Vocabulary: the token <-> id table with counts, and the check of ids.
+
+id 0 is <unk>, which stands for every word outside the table and carries the counts of the words cut from it.
+id 1 is </s>, the end of a sentence.  Then come the words by count, most frequent first, ties by text.
+There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nplm.errors import InputError
+
+UNK, EOS, BOS = "<unk>", "</s>", "<s>"
+MAX_COUNT = 2**63 - 1  # counts and their sum are int64
+
+
+class Vocabulary:
+    """V tokens in id order, and their counts (V,) int64.  Raises InputError if the table is not valid."""
+
+    unk = 0
+    eos = 1
+
+    def __init__(self, tokens: Iterable[str], counts: Sequence[int]) -> None:
+        self.tokens: tuple[str, ...] = tuple(tokens)
+        if self.tokens[:2] != (UNK, EOS):
+            raise InputError(f"a vocabulary begins with {UNK} and {EOS}, not with {list(self.tokens[:2])}")
+        if len(counts) != len(self.tokens):
+            raise InputError(f"a vocabulary of {len(self.tokens)} tokens has {len(counts)} counts")
+        _check_tokens(self.tokens)
+        _check_counts(zip(self.tokens, counts, strict=True))
+        self.counts: npt.NDArray[np.int64] = np.array(counts, dtype=np.int64)  # (V,)
+        self.counts.flags.writeable = False
+        self._ids = {token: i for i, token in enumerate(self.tokens)}
+        if len(self._ids) != len(self.tokens):
+            twice = next(token for i, token in enumerate(self.tokens) if self._ids[token] != i)
+            raise InputError(f"the token {twice!r} stands twice in the vocabulary")
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        words: Iterable[str] | None = None,
+    ) -> "Vocabulary":
+        """Vocabulary of the words counted; the counts of the words left out go to <unk>.
+
+        min_count  words seen less often are left out, >= 1
+        max_size   V at most, <unk> and </s> included, >= 3; the most frequent words stay
+        words      keep exactly these words instead, seen or not; one named twice counts once
+        Raises InputError on a bad limit, count or token.
+        """
+        if min_count < 1:
+            raise InputError(f"min_count = {min_count} is less than 1")
+        if max_size is not None and max_size < 3:
+            raise InputError(f"max_size = {max_size} is less than 3: {UNK}, {EOS} and a word")
+        _check_counts(counts.items())
+        if words is None:
+            kept = {w for w, count in counts.items() if count >= min_count}
+        elif isinstance(words, str):
+            raise TypeError("words is a collection of words, not one string")
+        elif min_count > 1 or max_size is not None:
+            raise InputError("a given word list is the whole vocabulary: leave out min_count and max_size")
+        else:
+            kept = set(words)
+        order = sorted(kept - {UNK, EOS}, key=lambda w: (-counts.get(w, 0), w))
+        if max_size is not None:
+            del order[max_size - 2 :]
+        known = [int(counts.get(w, 0)) for w in order]
+        eos_count = int(counts.get(EOS, 0))
+        unk_count = sum(map(int, counts.values())) - eos_count - sum(known)
+        return cls([UNK, EOS, *order], [unk_count, eos_count, *known])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.tokens == other.tokens and bool(np.array_equal(self.counts, other.counts))
+
+    def __hash__(self) -> int:
+        return hash(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self)} tokens, {int(self.counts.sum())} counted>"
+
+    def id(self, token: str) -> int:
+        """The token's id; that of <unk> where it is unknown."""
+        return self._ids.get(token, self.unk)
+
+    def encode(self, tokens: Iterable[str]) -> npt.NDArray[np.int32]:
+        """The tokens' ids (n,) int32; an unknown token becomes <unk>.  Adds no </s>."""
+        if isinstance(tokens, str):
+            raise TypeError("encode takes a list of tokens, not one string: split it first")
+        return np.fromiter(map(self._ids.get, tokens, repeat(self.unk)), dtype=np.int32)
+
+    def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> list[str]:
+        """The tokens of ids (n,).  Raises InputError on an id outside [0, V)."""
+        listed = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+        if listed.size == 0:
+            return []
+        check_ids(listed, len(self), "token")
+        return [self.tokens[i] for i in listed.tolist()]
+
+    def to_bytes(self) -> bytes:
+        """The table as UTF-8 text: a line `token TAB count` per token, in id order."""
+        lines = (f"{w}\t{count}\n" for w, count in zip(self.tokens, self.counts.tolist(), strict=True))
+        return "".join(lines).encode()
+
+    @classmethod
+    def from_bytes(cls, table: bytes) -> "Vocabulary":
+        """The vocabulary that `to_bytes` wrote.  Raises InputError, with the line, if it is damaged."""
+        try:
+            text = bytes(table).decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"the vocabulary is damaged: byte {error.start} is not UTF-8") from None
+        if not text.endswith("\n"):
+            raise InputError("the vocabulary is damaged: its last line has no end")
+        tokens: list[str] = []
+        counts: list[int] = []
+        for number, line in enumerate(text[:-1].split("\n"), start=1):
+            token, tab, count = line.partition("\t")
+            if not (tab and count.isascii() and count.isdigit() and len(count) <= 19):
+                raise InputError(f"the vocabulary is damaged: line {number} is not `token TAB count`")
+            tokens.append(token)
+            counts.append(int(count))
+        return cls(tokens, counts)
+
+
+def check_ids(ids: npt.NDArray[Any], vocab_size: int, what: str) -> None:
+    """Raise InputError (a ValueError) unless ids, of any shape, are integers in [0, vocab_size).
+
+    `what` names them in the message: "target id 10012 is outside the vocabulary [0, 10000)".
+    """
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise InputError(f"{what} ids must be integers, not {ids.dtype}")
+    if ids.size == 0:
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        outside = low if low < 0 else high
+        raise InputError(f"{what} id {outside} is outside the vocabulary [0, {vocab_size})")
+
+
+def _check_tokens(tokens: Sequence[str]) -> None:
+    for i, token in enumerate(tokens):
+        if token.split() != [token]:
+            kind = "has white space in it" if token else "is empty"
+            raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")
+        if token == BOS:
+            raise InputError(f"{BOS} cannot be in the vocabulary: it is never predicted, {EOS} begins a text")
+        if not token.isascii() and any("\ud800" <= letter <= "\udfff" for letter in token):
+            raise InputError(f"token {i} of the vocabulary, {token!r}, is not valid Unicode text")
+
+
+def _check_counts(counts: Iterable[tuple[str, int]]) -> None:
+    total = 0
+    for token, count in counts:
+        if isinstance(count, bool) or not isinstance(count, Integral):
+            raise InputError(f"the count of {token!r} is {count!r}, not a whole number")
+        if count < 0:
+            raise InputError(f"the count of {token!r} is {count}, less than 0")
+        total += int(count)
+    if total > MAX_COUNT:
+        raise InputError(f"the counts add up to {total}, more than 2**63 - 1")

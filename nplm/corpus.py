@@ -226,8 +226,8 @@ def open_text(path: TextPath) -> Iterator[list[str]]:
                 number += 1
                 yield _words(raw, file, name, number)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        where = f"{name}: damaged gzip after line {number}"
-        raise InputError(f"{where}: {_one_line(error)}; compress or copy the file again") from None
+        what = f"damaged gzip, found when {number} lines were read ({_one_line(error)})"
+        raise InputError(f"{name}: {what}; compress or copy the file again") from None
     except OSError as error:
         raise InputError(f"{name}: {_explain(error)}") from None
 

@@ -10,21 +10,51 @@ No `parallel=True` anywhere: Numba's thread pool and the BLAS thread pool fight 
 Always decorate as `@njit()`, with parentheses, so that the function keeps its type for the type checker.
 """
 
+import hashlib
+import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def _cache_folder() -> str:
+    """Where compiled kernels are kept: a folder named after the kernels' own text.
+
+    Numba looks at a function's own file only and would keep stale code when a callee in another file
+    changes; a new name for every new text of the kernels leaves nothing stale to find.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    root = (
+        os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"
+    )
+    return str(Path(root) / f"kernels-{digest.hexdigest()[:16]}")
+
+
+CACHE_FOLDER = _cache_folder()
+
+
 def njit(*, inline: bool = False) -> Callable[[Function], Function]:
     """Decorator that compiles a kernel with the options above; `inline` copies a formula into its caller."""
-    decorator: Callable[[Function], Function] = numba.njit(
-        nogil=True,
-        cache=True,
-        fastmath={"contract", "reassoc"},
-        error_model="numpy",
-        inline="always" if inline else "never",
-    )
-    return decorator
+
+    def decorate(function: Function) -> Function:
+        config: Any = numba.config
+        kept, config.CACHE_DIR = config.CACHE_DIR, CACHE_FOLDER
+        try:
+            compiled: Any = numba.njit(
+                nogil=True,
+                cache=True,
+                fastmath={"contract", "reassoc"},
+                error_model="numpy",
+                inline="always" if inline else "never",
+            )(function)
+        finally:
+            config.CACHE_DIR = kept
+        return cast(Function, compiled)
+
+    return decorate

@@ -1,0 +1,202 @@
+"""Exact evaluation: nats per predicted token, perplexity, and how far the model is from being normalised.
+
+[V1] nats = -1/n sum_n log p(target_n | words before it)        log p normalised over the whole vocabulary
+[V2] perplexity = exp(nats)
+[V3] log Z_n = log sum_w exp(s(n, w)): zero for a model that NCE has taught to normalise itself
+[V4] unnormalised nats = -1/n sum_n s(n, target_n): what [V1] would be if Z were 1; not a perplexity
+
+Every token of the text is predicted and counted once, the out-of-vocabulary ones as <unk>.  Memory is bounded:
+the scores of a block of positions are made for a block of words at a time, and log Z goes into a histogram.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nplm.corpus import Streams, split
+from nplm.errors import InputError
+from nplm.layers import softmax
+from nplm.layers.rows import Array
+from nplm.model import LanguageModel, State
+from nplm.shards import bounds, workers
+from nplm.vocabulary import check_ids
+
+POSITIONS = 256  # positions scored at a time, at the most
+HISTOGRAM_LOW, HISTOGRAM_WIDTH, HISTOGRAM_BINS = -64.0, 1.0 / 512, 2**16  # log Z in nats, up to +64
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a text.  All figures are in nats or derived from nats."""
+
+    nats: float  # per predicted token, [V1]
+    perplexity: float  # [V2], </s> counted, <unk> counted
+    tokens: int  # predicted tokens: words and </s>
+    sentences: int  # </s> among them
+    oovs: int  # <unk> among them
+    nats_without_oov: float  # [V1] over the tokens that are not <unk>
+    perplexity_without_oov: float
+    unnormalised_nats: float  # [V4]: not comparable with anything but itself
+    mean_log_z: float  # [V3]
+    std_log_z: float
+    log_z_quantiles: dict[str, float]  # right to 1/512 nat
+    streams: int  # columns in lock-step; each starts from the zero state
+    state: str  # "carried" through the text or "reset" at every sentence
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain Python values."""
+        return asdict(self)
+
+
+@dataclass
+class _Tally:
+    """Sums over positions, in float64."""
+
+    tokens: int = 0
+    sentences: int = 0
+    oovs: int = 0
+    nats: float = 0.0
+    oov_nats: float = 0.0
+    score: float = 0.0
+    log_z: float = 0.0
+    log_z_squared: float = 0.0
+    histogram: Array = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
+
+    def add(self, targets: Array, scores: Array, log_z: Array, unk: int, eos: int) -> None:
+        nats = log_z - scores
+        oov = targets == unk
+        self.tokens += targets.size
+        self.sentences += int((targets == eos).sum())
+        self.oovs += int(oov.sum())
+        self.nats += float(nats.sum())
+        self.oov_nats += float(nats[oov].sum())
+        self.score += float(scores.sum())
+        self.log_z += float(log_z.sum())
+        self.log_z_squared += float((log_z * log_z).sum())
+        bins = np.nan_to_num((log_z - HISTOGRAM_LOW) / HISTOGRAM_WIDTH).clip(0, HISTOGRAM_BINS - 1)
+        np.add.at(self.histogram, bins.astype(np.int64), 1)
+
+    def merge(self, other: "_Tally") -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def quantile(self, share: float) -> float:
+        place = int(np.searchsorted(self.histogram.cumsum(), share * self.tokens))
+        return HISTOGRAM_LOW + (place + 0.5) * HISTOGRAM_WIDTH
+
+
+def evaluate(
+    model: LanguageModel,
+    ids: Array,
+    *,
+    batch_size: int = 10,
+    reset: bool = False,
+    shards: int = 2,
+    threads: int = 0,
+) -> Evaluation:
+    """Exact evaluation of `model` on a text of ids (n,) int32.
+
+    batch_size: streams in lock-step; each starts from the zero state, so 1 is one unbroken stream. reset: the
+    state goes back to zero at every sentence, and batch_size changes nothing but the speed. threads: 0 for
+    as many as there are cores and shards.
+    Raises InputError on an empty text and ValueError on an id outside the vocabulary.
+    """
+    check_ids(ids, model.config.vocab_size, "text")
+    if ids.size == 0:
+        raise InputError("nothing to evaluate: the text has no tokens")
+    batch_size = min(batch_size, ids.size)
+    tasks: list[Callable[[], _Tally]]
+    if reset:
+        groups = sentence_groups(ids, model.vocabulary.eos, batch_size)
+        tasks = [partial(_score_sentences, model, ids, groups[k::shards]) for k in range(shards)]
+    else:
+        streams = Streams(ids, batch_size)
+        tasks = [partial(_score_streams, model, streams, *bound) for bound in bounds(batch_size, shards)]
+    total = _Tally()
+    with workers(threads, len(tasks)) as run:
+        for tally in run(tasks):  # in the order of the tasks, whichever thread was first
+            total.merge(tally)
+    return _summary(total, batch_size, "reset" if reset else "carried")
+
+
+def perplexity(nats: float) -> float:
+    """exp(nats), and inf where that is beyond floating point."""
+    return math.exp(nats) if nats < 700 else (math.inf if not math.isnan(nats) else nats)
+
+
+def sentence_groups(ids: Array, eos: int, columns: int) -> list[Array]:
+    """Sentences of equal length side by side: for each group the places (t,b) of its tokens, b <= columns."""
+    ends = np.flatnonzero(ids == eos) + 1
+    if ends.size == 0 or ends[-1] != ids.size:
+        ends = np.append(ends, ids.size)  # the text breaks off within a sentence
+    starts = np.concatenate([[0], ends[:-1]])
+    lengths = ends - starts
+    groups = []
+    for length in np.unique(lengths):
+        same = starts[lengths == length]
+        steps = np.arange(length)[:, None]
+        groups += [same[k : k + columns] + steps for k in range(0, same.size, columns)]
+    return groups
+
+
+def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int) -> _Tally:
+    """Streams start to stop, from their first step to their last, the state carried."""
+    tally, state = _Tally(), model.zero_state(stop - start)
+    steps = max(1, POSITIONS // (stop - start))
+    for span in split(streams.full_steps, streams.tail > 0, streams.num_steps, steps):
+        inputs, targets = streams.window(span.start, span.stop)
+        inputs, targets = inputs[:, start:stop], targets[:, start:stop]  # (t,b); the tail may be narrower
+        if inputs.size:
+            state = _score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)
+    return tally
+
+
+def _score_sentences(model: LanguageModel, ids: Array, groups: list[Array]) -> _Tally:
+    """Groups of sentences, each from the zero state, with </s> before its first word."""
+    tally = _Tally()
+    for places in groups:
+        state = model.zero_state(places.shape[1])
+        inputs = np.where(places > 0, ids[places - 1], model.vocabulary.eos)
+        steps = max(1, POSITIONS // places.shape[1])
+        for start in range(0, len(places), steps):
+            window = slice(start, start + steps)
+            state = _score(model, inputs[window], ids[places[window]], state, tally)
+    return tally
+
+
+def _score(model: LanguageModel, inputs: Array, targets: Array, state: State, tally: _Tally) -> State:
+    """Adds the positions of one window (t,b) to the tally; returns the state after it."""
+    hidden, state = model.hidden(inputs, state)
+    flat, words = hidden.reshape(targets.size, -1), targets.ravel()
+    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    log_z = softmax.normaliser(flat, weight, bias)
+    scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
+    tally.add(words, scores, log_z, model.vocabulary.unk, model.vocabulary.eos)
+    return state
+
+
+def _summary(tally: _Tally, streams: int, state: str) -> Evaluation:
+    n, known = tally.tokens, tally.tokens - tally.oovs
+    nats = tally.nats / n
+    nats_known = (tally.nats - tally.oov_nats) / known if known else math.nan
+    mean = tally.log_z / n
+    return Evaluation(
+        nats=nats,
+        perplexity=perplexity(nats),
+        tokens=n,
+        sentences=tally.sentences,
+        oovs=tally.oovs,
+        nats_without_oov=nats_known,
+        perplexity_without_oov=perplexity(nats_known),
+        unnormalised_nats=-tally.score / n,
+        mean_log_z=mean,
+        std_log_z=math.sqrt(max(tally.log_z_squared / n - mean * mean, 0.0)),
+        log_z_quantiles={f"{share:.0%}": tally.quantile(share) for share in QUANTILES},
+        streams=streams,
+        state=state,
+    )

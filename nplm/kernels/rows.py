@@ -1,0 +1,59 @@
+"""Rows of big matrices, touched few at a time: sums, updates and norms whose cost does not depend on V."""
+
+import numpy as np
+
+from nplm.kernels._jit import njit
+
+
+@njit()
+def add_at(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+    """out[places[n]] += values[n], in the order of n: duplicates are summed, always in the same order.
+
+    values (N,D), places (N,), out (R,D).
+    """
+    for n in range(places.size):
+        row, value = out[places[n]], values[n]
+        for j in range(value.size):
+            row[j] += value[j]
+
+
+@njit()
+def sum_of_squares(values: np.ndarray) -> float:
+    """Sum of the squares of a contiguous array (n,), in float64 over stretches summed in the working type."""
+    total = 0.0
+    for start in range(0, values.size, 4096):
+        part = values.dtype.type(0.0)
+        for j in range(start, min(start + 4096, values.size)):
+            part += values[j] * values[j]
+        total += part
+    return total
+
+
+@njit()
+def sgd(param: np.ndarray, rows: np.ndarray, grad: np.ndarray, step: float) -> None:
+    """param[rows[r]] -= step * grad[r], for param (V,D), rows (R,) without duplicates, grad (R,D)."""
+    factor = param.dtype.type(step)
+    for r in range(rows.size):
+        p, d = param[rows[r]], grad[r]
+        for j in range(d.size):
+            p[j] -= factor * d[j]
+
+
+@njit()
+def adagrad(
+    param: np.ndarray,
+    rows: np.ndarray,
+    grad: np.ndarray,
+    squares: np.ndarray,
+    scale: float,
+    lr: float,
+    epsilon: float,
+) -> None:
+    """[O2] on the given rows: squares += (scale grad)^2; param -= lr scale grad / (sqrt(squares) + epsilon)."""
+    factor, rate, eps = param.dtype.type(scale), param.dtype.type(lr), param.dtype.type(epsilon)
+    for r in range(rows.size):
+        p, s, d = param[rows[r]], squares[rows[r]], grad[r]
+        for j in range(d.size):
+            g = factor * d[j]
+            s[j] += g * g
+            p[j] -= rate * g / (np.sqrt(s[j]) + eps)

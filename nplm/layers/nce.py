@@ -1,0 +1,64 @@
+"""Noise-contrastive estimation with one group of K noise words shared by the chunk (Gutmann & Hyvarinen 2010).
+
+[N1] s(n, w) = hidden_n . W_w + b_w                      the score: an unnormalised log-probability
+[N2] delta(n, w) = s(n, w) - log(K q(w))                 log-odds that w is text and not noise
+[N3] loss = 1/N sum_n ( softplus(-delta(n, target_n)) + sum_k softplus(delta(n, noise_k)) )     nats
+
+[dN3] ds(n, target_n) = -sigmoid(-delta) / N     ds(n, noise_k) = sigmoid(delta) / N
+[dN2] ds = ddelta
+[dN1] dhidden_n = sum_w ds(n, w) W_w     dW_w = sum_n ds(n, w) hidden_n     db_w = sum_n ds(n, w)
+
+A noise word drawn m times is one column with multiplicity m.  A draw that equals a position's target is
+kept: the law of the noise is q, whatever the target (leaving hits out is another objective).
+The slow twin is reference/nce.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nplm.kernels import nce as kernels
+from nplm.layers.rows import Array, RowGradient
+
+
+class NCECache(NamedTuple):
+    """What the backward needs of a forward."""
+
+    hidden: Array  # (N,H)
+    targets: Array  # (N,) int32
+    words: Array  # (U,) int32, the distinct noise words, ascending
+    dtarget: Array  # (N,), gradient of the targets' scores
+    dnoise: Array  # (N,U), gradient of the noise words' scores
+
+
+def forward(
+    hidden: Array, targets: Array, noise_ids: Array, weight: Array, bias: Array, log_q: Array, scale: float
+) -> tuple[float, NCECache]:
+    """Loss in nats, [N3] with `scale` for 1/N, and the cache.
+
+    hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
+    """
+    words, counts = np.unique(noise_ids, return_counts=True)  # (U,)
+    target_delta = np.empty(targets.size, hidden.dtype)
+    kernels.target_scores(hidden, targets, weight, target_delta)
+    log_k = np.log(len(noise_ids)).astype(hidden.dtype)
+    target_delta += bias[targets] - log_q[targets] - log_k  # [N1], [N2]
+    noise_delta = hidden @ weight[words].T  # (N,U)
+    noise_delta += bias[words] - log_q[words] - log_k
+    loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(hidden.dtype), scale)
+    return loss, NCECache(hidden, targets, words, target_delta, noise_delta)
+
+
+def backward(cache: NCECache, weight: Array) -> tuple[Array, RowGradient, RowGradient]:
+    """dhidden (N,H) and the row gradients of weight (V,H) and bias (V,), [dN1]."""
+    hidden, targets, words, dtarget, dnoise = cache
+    rows = np.unique(np.concatenate([words, targets]))  # (R,)
+    noise_places = np.searchsorted(rows, words)
+    target_places = np.searchsorted(rows, targets)
+    dweight = np.zeros((rows.size, hidden.shape[1]), hidden.dtype)
+    dbias = np.zeros(rows.size, hidden.dtype)
+    dhidden = dnoise @ weight[words]
+    dweight[noise_places] = dnoise.T @ hidden
+    dbias[noise_places] = dnoise.sum(axis=0)
+    kernels.add_target_gradients(dtarget, hidden, targets, weight, target_places, dhidden, dweight, dbias)
+    return dhidden, RowGradient(rows, dweight, len(weight)), RowGradient(rows, dbias, len(weight))

@@ -1,0 +1,55 @@
+"""Row gradients: the gradient of a big matrix of which a chunk touches a few rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm.kernels import rows as kernels
+
+Array = np.ndarray[Any, Any]
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a matrix whose rows outside `rows` have gradient zero; np.asarray gives the dense array."""
+
+    rows: Array  # (R,) int32, ascending, each once
+    values: Array  # (R,D), or (R,) for the gradient of a vector
+    num_rows: int  # V
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the dense gradient."""
+        return (self.num_rows, *self.values.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        dense = np.zeros(self.shape, dtype=dtype or self.values.dtype)
+        dense[self.rows] = self.values
+        return dense
+
+
+Gradient = Array | RowGradient
+
+
+def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
+    """Sum of `values` (N,D) over equal `ids` (N,), always in the order of n."""
+    rows, places = np.unique(ids, return_inverse=True)
+    sums = np.zeros((rows.size, values.shape[1]), values.dtype)
+    kernels.add_at(values, places, sums)
+    return RowGradient(rows, sums, num_rows)
+
+
+def add(gradients: Sequence[Gradient]) -> Gradient:
+    """Sum of gradients of one parameter, in the order given."""
+    first = gradients[0]
+    if not isinstance(first, RowGradient):
+        total = first.copy()
+        for gradient in gradients[1:]:
+            total += np.asarray(gradient)
+        return total
+    parts = [gradient for gradient in gradients if isinstance(gradient, RowGradient)]
+    rows = np.unique(np.concatenate([part.rows for part in parts]))
+    values = np.zeros((rows.size, *first.values.shape[1:]), first.values.dtype)
+    for part in parts:
+        values[np.searchsorted(rows, part.rows)] += part.values  # rows of one part are distinct
+    return RowGradient(rows, values, first.num_rows)

@@ -1,0 +1,183 @@
+"""The language model: embedding, LSTM layers, and a score for every word, composed forward and backward.
+
+The model knows shapes and equations only: no files, no corpus, no optimiser.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm.config import ModelConfig
+from nplm.errors import InputError
+from nplm.layers import embedding, lstm, nce, softmax
+from nplm.layers.rows import Array, Gradient
+from nplm.noise import NoiseDistribution
+from nplm.vocabulary import Vocabulary, check_ids
+
+Params = dict[str, Array]
+Grads = dict[str, Gradient]
+
+
+class State(NamedTuple):
+    """The recurrent state of B streams, carried from chunk to chunk."""
+
+    h: Array  # (L,B,H)
+    c: Array  # (L,B,H)
+
+    def columns(self, start: int, stop: int) -> "State":
+        """The state of streams start to stop."""
+        return State(self.h[:, start:stop], self.c[:, start:stop])
+
+
+class LanguageModel:
+    """An LSTM language model with a noise law.  `params` maps PyTorch's names to plain arrays.
+
+    encoder.weight (V,E) · rnn.weight_ih_lk (4H,E or H) · rnn.weight_hh_lk (4H,H) · rnn.bias_lk (4H,) ·
+    decoder.weight (V,H) · decoder.bias (V,)
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary: Vocabulary, params: Params) -> None:
+        if len(vocabulary) != config.vocab_size:
+            raise InputError(
+                f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words"
+            )
+        shapes = param_shapes(config)
+        if set(params) != set(shapes):
+            odd = sorted(set(params) ^ set(shapes))
+            raise InputError(f"parameters missing or unknown: {', '.join(odd)}")
+        for name, shape in shapes.items():
+            if params[name].shape != shape:
+                raise InputError(
+                    f"{name} has shape {params[name].shape}, not {shape} as the configuration says"
+                )
+        self.config = config
+        self.vocabulary = vocabulary
+        self.params = params
+        self.noise = NoiseDistribution.from_counts(
+            vocabulary.counts, power=config.noise_power, uniform=config.noise_uniform
+        )
+        self.dtype = params["encoder.weight"].dtype
+        self.log_q = self.noise.log_probs.astype(self.dtype)  # (V,)
+
+    @classmethod
+    def init(
+        cls, config: ModelConfig, vocabulary: Vocabulary, rng: np.random.Generator, dtype: Any = np.float32
+    ) -> "LanguageModel":
+        """An untrained model: it is the unigram model, with Z = 1.
+
+        Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
+        decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
+        """
+        unigram = np.maximum(vocabulary.counts, 1) / np.maximum(vocabulary.counts, 1).sum()
+        params: Params = {}
+        for name, shape in param_shapes(config).items():
+            if name == "decoder.bias":
+                value = np.log(unigram)
+            elif name == "decoder.weight" or name.startswith("rnn.bias"):
+                value = np.zeros(shape)
+            else:
+                value = rng.uniform(-config.init_scale, config.init_scale, shape)
+            params[name] = np.ascontiguousarray(value, dtype)
+        return cls(config, vocabulary, params)
+
+    def zero_state(self, batch: int) -> State:
+        """The state before any text, for `batch` streams: h and c (L,B,H)."""
+        shape = (self.config.num_layers, batch, self.config.hidden_dim)
+        return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+
+    def loss_and_grads(
+        self, inputs: Array, targets: Array, noise_ids: Array, state: State
+    ) -> tuple[float, Grads, State]:
+        """NCE loss of a chunk in nats per position, its gradient by BPTT, and the state to carry on.
+
+        inputs, targets (T,B), noise_ids (K,): word ids.  Raises ValueError on a word id outside the vocabulary.
+        """
+        if np.ndim(inputs) != 2 or np.shape(inputs) != np.shape(targets):
+            raise ValueError(
+                f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must be one shape (T,B)"
+            )
+        if np.ndim(noise_ids) != 1 or np.size(noise_ids) < 1:
+            raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")
+        inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
+        noise_ids = self._checked(noise_ids, "noise")
+        return chunk_gradient(self, inputs, targets, noise_ids, state, 1.0 / targets.size)
+
+    def hidden(self, inputs: Array, state: State) -> tuple[Array, State]:
+        """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
+        x, _, state = run_layers(self, inputs, state)
+        return x, state
+
+    def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
+        """Exact log softmax (T,B,V) in nats, and the state to carry on, for inputs (T,B)."""
+        inputs = self._checked(inputs, "input")
+        hidden, state = self.hidden(inputs, state)
+        flat = hidden.reshape(inputs.size, -1)  # (N,H)
+        logp = softmax.log_probs(flat, self.params["decoder.weight"], self.params["decoder.bias"])
+        return logp.reshape(*inputs.shape, -1), state
+
+    def _checked(self, ids: Array, what: str) -> Array:
+        """Word ids as the kernels trust them: within the vocabulary, int32, contiguous."""
+        check_ids(np.asarray(ids), self.config.vocab_size, what)
+        return np.ascontiguousarray(ids, np.int32)
+
+    def copy(self) -> "LanguageModel":
+        """A model with arrays of its own."""
+        params = {name: value.copy() for name, value in self.params.items()}
+        return LanguageModel(self.config, self.vocabulary, params)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one .safetensors file, whole or not at all."""
+        from nplm import checkpoint  # files are not the model's business; the method is for convenience
+
+        checkpoint.save_model(self, path)
+
+
+def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter, in the order of the data's way through the model."""
+    gates, size = 4 * config.hidden_dim, config.hidden_dim
+    shapes: dict[str, tuple[int, ...]] = {"encoder.weight": (config.vocab_size, config.embed_dim)}
+    for k in range(config.num_layers):
+        shapes[f"rnn.weight_ih_l{k}"] = (gates, config.embed_dim if k == 0 else size)
+        shapes[f"rnn.weight_hh_l{k}"] = (gates, size)
+        shapes[f"rnn.bias_l{k}"] = (gates,)
+    shapes["decoder.weight"] = (config.vocab_size, size)
+    shapes["decoder.bias"] = (config.vocab_size,)
+    return shapes
+
+
+def run_layers(
+    model: LanguageModel, inputs: Array, state: State
+) -> tuple[Array, list[lstm.LSTMCache], State]:
+    """Bottom-up: hidden states (T,B,H) of the top layer, every layer's cache, the state after the chunk."""
+    params = model.params
+    x = embedding.forward(inputs, params["encoder.weight"])  # (T,B,E)
+    caches = []
+    for k in range(model.config.num_layers):
+        weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"], params[f"rnn.bias_l{k}"])
+        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights)  # (T,B,H)
+        caches.append(cache)
+    after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
+    return x, caches, after
+
+
+def chunk_gradient(
+    model: LanguageModel, inputs: Array, targets: Array, noise_ids: Array, state: State, scale: float
+) -> tuple[float, Grads, State]:
+    """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state."""
+    params, grads = model.params, Grads()
+    hidden, caches, after = run_layers(model, inputs, state)
+    flat = hidden.reshape(targets.size, -1)  # (N,H)
+    weight, bias = params["decoder.weight"], params["decoder.bias"]
+    loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale)
+
+    dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight)
+    dx = dflat.reshape(hidden.shape)  # (T,B,H)
+    for k in reversed(range(model.config.num_layers)):
+        layer = lstm.backward(dx, caches[k], params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"])
+        grads[f"rnn.weight_ih_l{k}"] = layer.dweight_ih
+        grads[f"rnn.weight_hh_l{k}"] = layer.dweight_hh
+        grads[f"rnn.bias_l{k}"] = layer.dbias
+        dx = layer.dx  # (T,B,E) or (T,B,H)
+    grads["encoder.weight"] = embedding.backward(dx, inputs, params["encoder.weight"])
+    return loss, {name: grads[name] for name in params}, after

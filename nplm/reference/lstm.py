@@ -1,0 +1,53 @@
+"""One LSTM layer, as printed: one step at a time, one line an equation.
+
+[L1]  a_t = x_t W_ih' + h_{t-1} W_hh' + b            a = (a_i, a_f, a_g, a_o)
+[L2]  i = sigmoid(a_i)   f = sigmoid(a_f)   o = sigmoid(a_o)
+[L3]  g = tanh(a_g)
+[L4]  c_t = f * c_{t-1} + i * g
+[L5]  h_t = o * tanh(c_t)
+"""
+
+import numpy as np
+
+
+def sigmoid(x):
+    """1 / (1 + e^-x)."""
+    return 1 / (1 + np.exp(-x))
+
+
+def forward(x, h0, c0, weight_ih, weight_hh, bias):
+    """h (T+1,B,H), c (T+1,B,H) and the gates (T,B,4,H), for x (T,B,D), h0 and c0 (B,H)."""
+    h, c, gates = [h0], [c0], []
+    for t in range(len(x)):
+        a = x[t] @ weight_ih.T + h[t] @ weight_hh.T + bias  # [L1] (B,4H)
+        a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
+        i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)  # [L2]
+        g = np.tanh(a_g)  # [L3]
+        c.append(f * c[t] + i * g)  # [L4]
+        h.append(o * np.tanh(c[t + 1]))  # [L5]
+        gates.append(np.stack([i, f, g, o], axis=1))
+    return np.stack(h), np.stack(c), np.stack(gates)
+
+
+def backward(dhidden, x, h, c, gates, weight_ih, weight_hh):
+    """dx, dh0, dc0, dweight_ih, dweight_hh, dbias for dhidden (T,B,H): the forward, upside down."""
+    dx = np.zeros_like(x)
+    dweight_ih, dweight_hh = np.zeros_like(weight_ih), np.zeros_like(weight_hh)
+    dbias = np.zeros(len(weight_ih))
+    dh_next, dc_next = np.zeros_like(h[0]), np.zeros_like(c[0])
+    for t in reversed(range(len(x))):
+        i, f, g, o = np.moveaxis(gates[t], 1, 0)
+        dh = dhidden[t] + dh_next
+        do = dh * np.tanh(c[t + 1])  # [dL5]
+        dc = dc_next + dh * o * (1 - np.tanh(c[t + 1]) ** 2)  # [dL5]
+        df, di, dg = dc * c[t], dc * g, dc * i  # [dL4]
+        dc_next = dc * f  # [dL4]
+        da_g = dg * (1 - g**2)  # [dL3]
+        da_i, da_f, da_o = di * i * (1 - i), df * f * (1 - f), do * o * (1 - o)  # [dL2]
+        da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)  # (B,4H)
+        dx[t] = da @ weight_ih  # [dL1]
+        dh_next = da @ weight_hh
+        dweight_ih += da.T @ x[t]
+        dweight_hh += da.T @ h[t]
+        dbias += da.sum(axis=0)
+    return dx, dh_next, dc_next, dweight_ih, dweight_hh, dbias

@@ -1,0 +1,25 @@
+"""Where the negatives come from: the law q, its sampler, and the groups of noise words that chunks share."""
+
+from nplm.noise.alias import AliasTable
+from nplm.noise.distribution import NoiseDistribution
+from nplm.noise.groups import (
+    FreshNoise,
+    GroupStatistics,
+    NoiseGroups,
+    NoisePool,
+    group_statistics,
+    make_noise,
+    stream_key,
+)
+
+__all__ = [
+    "AliasTable",
+    "FreshNoise",
+    "GroupStatistics",
+    "NoiseDistribution",
+    "NoiseGroups",
+    "NoisePool",
+    "group_statistics",
+    "make_noise",
+    "stream_key",
+]

@@ -1,0 +1,78 @@
+"""The law of the noise words, q, and its sampler: one object, so that they cannot differ.
+
+[Q1] q(w) = (1 - uniform) * max(count(w), 1)**power / sum + uniform / V
+
+Every count is taken as at least 1, so q(w) > 0 for every word that can be scored.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nplm.errors import InputError
+from nplm.noise.alias import AliasTable, check_whole
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseDistribution:
+    """q over V words, in two forms, and the alias table that draws from it.  Arrays are read-only."""
+
+    probs: NDArray[np.float64]  # (V,), q > 0, sum 1
+    log_probs: NDArray[np.float64]  # (V,), log q, natural
+    table: AliasTable
+
+    @classmethod
+    def from_counts(cls, counts: ArrayLike, power: float = 1.0, uniform: float = 0.0) -> "NoiseDistribution":
+        """Return q of [Q1] for counts (V,), whole or real, not negative; power >= 0; uniform in [0, 1].
+
+        Raises InputError on any other value, and where the power makes a word's q vanish in float64.
+        """
+        weights = np.maximum(_counts(counts), 1.0)
+        _real("power", power, np.inf)
+        _real("uniform", uniform, 1.0)
+        weights = (weights / weights.max()) ** power  # at most 1: no power overflows
+        probs = (1.0 - uniform) * (weights / weights.sum()) + uniform / weights.size
+        if probs.min() < np.finfo(np.float64).tiny:
+            raise InputError(
+                f"power = {power:g} leaves word {int(probs.argmin())} with q = 0:"
+                " lower the power or give it a uniform share"
+            )
+        log_probs = np.log(probs)
+        probs.flags.writeable = False
+        log_probs.flags.writeable = False
+        return cls(probs, log_probs, AliasTable.from_probs(probs))
+
+    def sample(self, k: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        """Return k independent words (k,) int32, with replacement.  Takes one 64-bit key from rng.
+
+        Raises InputError unless 1 <= k < 2**31.
+        """
+        check_whole("k", k, 1, 2**31 - 1)  # before rng moves on
+        return self.draw(k, int(rng.integers(2**64, dtype=np.uint64)), (0, 0, 0))
+
+    def draw(self, k: int, key: int, counter: tuple[int, int, int]) -> NDArray[np.int32]:
+        """Return the k words (k,) int32 of a 64-bit key and three 32-bit counters: see AliasTable.draw."""
+        return self.table.draw(k, key, counter)
+
+
+def _counts(counts: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(counts)
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"counts have shape {array.shape}: give one count for each word, and at least one")
+    if array.size > 2**31 - 1:
+        raise InputError(f"{array.size} counts are more than the 2147483647 words that an id can name")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"counts of type {array.dtype} are not numbers")
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0.0)))
+    if bad.size:
+        raise InputError(f"the count of word {bad[0]} is {array[bad[0]]:g}: counts are finite and at least 0")
+    return array
+
+
+def _real(name: str, value: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InputError(f"{name} = {value!r} is not a number")
+    if not (0.0 <= value <= most and np.isfinite(value)):
+        raise InputError(f"{name} = {value:g} is out of range: it must be finite and in [0, {most:g}]")

@@ -1,0 +1,169 @@
+"""Which K noise words a chunk gets: fresh ones (claim 2), or those of a pool of M groups (claim 3).
+
+A group is a pure function of (seed, epoch, sequence, chunk): it can be drawn again at any time, in any order,
+with nothing saved (docs/decisions/0003-counter-based-noise.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nplm.config import GroupMap, Redraw, TrainConfig
+from nplm.errors import InputError
+from nplm.noise.alias import check_whole
+from nplm.noise.distribution import NoiseDistribution
+
+_MAX_K = 2**20
+_MAX_INDEX = 2**32 - 1  # a counter of the generator has 32 bits
+
+
+class NoiseGroups(Protocol):
+    """What the training loop asks for its noise."""
+
+    def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
+        """Return the chunk's noise words, (K,) int32.  All count from 0.  Raises InputError if negative."""
+        ...
+
+
+@dataclass(frozen=True)
+class FreshNoise:
+    """Claim 2: a fresh group of K words for every chunk."""
+
+    distribution: NoiseDistribution
+    k: int  # K, words in a group, in [1, 2**20]
+    seed: int  # of the run, in [0, 2**63)
+
+    def __post_init__(self) -> None:
+        check_whole("num_noise", self.k, 1, _MAX_K)
+        stream_key(self.seed, "noise")
+
+    def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
+        """Return the chunk's own K words, (K,) int32.  Raises InputError on a negative index."""
+        _check_place(epoch, sequence, chunk, _MAX_INDEX)
+        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), (chunk, sequence, epoch))
+
+
+@dataclass(frozen=True)
+class NoisePool:
+    """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one to each group.
+
+    The seed fixes all M groups of a round at once.  `pool` draws them ahead; `group` draws the chunk's one
+    alone, with the same words, in microseconds.  Nothing is cached, so the order of calls is free.
+    """
+
+    distribution: NoiseDistribution
+    k: int  # K, words in a group, in [1, 2**20]
+    seed: int  # of the run, in [0, 2**63)
+    groups: int  # M, groups in the pool, in [2, N]
+    chunks: int  # N, chunks of a whole sequence, >= 2; a short last sequence keeps the same map
+    group_map: GroupMap = "contiguous"  # chunk n has group n*M // N; cyclic: n mod M
+    redraw: Redraw = "sequence"  # when the pool is drawn anew
+
+    def __post_init__(self) -> None:
+        check_whole("num_noise", self.k, 1, _MAX_K)
+        stream_key(self.seed, "noise")
+        check_whole("chunks", self.chunks, 2, _MAX_INDEX)
+        check_whole("noise_groups", self.groups, 2, _MAX_INDEX)
+        if self.groups > self.chunks:
+            raise InputError(
+                f"noise_groups = {self.groups} is more than the N = {self.chunks} chunks of a sequence:"
+                " lower --noise-groups or raise --sequence-length"
+            )
+        if self.group_map not in ("contiguous", "cyclic"):
+            raise InputError(f"group_map = {self.group_map!r} is not one of contiguous, cyclic")
+        if self.redraw not in ("sequence", "epoch", "never"):
+            raise InputError(f"redraw = {self.redraw!r} is not one of sequence, epoch, never")
+
+    def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
+        """Return the K words, (K,) int32, of the group that chunk belongs to.
+
+        Raises InputError on a negative index, and on a chunk outside [0, N).
+        """
+        _check_place(epoch, sequence, chunk, self.chunks - 1)
+        return self._draw(epoch, sequence, self.group_of(chunk))
+
+    def group_of(self, chunk: int) -> int:
+        """Return the group in [0, M) of a chunk in [0, N)."""
+        return chunk % self.groups if self.group_map == "cyclic" else chunk * self.groups // self.chunks
+
+    def pool(self, epoch: int, sequence: int) -> NDArray[np.int32]:
+        """Return all the groups in use then, (M,K) int32."""
+        _check_place(epoch, sequence, 0, 0)
+        return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
+
+    def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
+        counter = (
+            g,
+            sequence if self.redraw == "sequence" else 0,
+            0 if self.redraw == "never" else epoch,
+        )
+        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), counter)
+
+
+def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) -> NoiseGroups:
+    """Return the noise groups that config asks for, drawn from distribution.  Raises InputError."""
+    if config.noise == "fresh":
+        return FreshNoise(distribution, config.num_noise, seed)
+    return NoisePool(
+        distribution,
+        config.num_noise,
+        seed,
+        groups=config.noise_groups,
+        chunks=config.chunks,
+        group_map=config.group_map,
+        redraw=config.redraw,
+    )
+
+
+def stream_key(seed: int, purpose: str) -> int:
+    """Return the 64-bit key of one purpose's random stream ("noise", "init", ...) under the run's seed.
+
+    Keys of different purposes are unrelated.  seed in [0, 2**63).  Raises InputError on any other seed.
+    """
+    seed = check_whole("seed", seed, 0, 2**63 - 1)
+    # As spawn key, not as more entropy: there, the bytes could pass for the upper half of a bigger seed.
+    sequence = np.random.SeedSequence(seed, spawn_key=tuple(purpose.encode()))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """How much of the vocabulary a set of groups reaches."""
+
+    distinct: float  # mean number of distinct words in a group
+    overlap: float  # mean of |A and B| / |A| over ordered pairs of groups, as sets; 0 for a single group
+    uncovered_mass: float  # sum of q over the words that are in no group, in [0, 1]
+
+
+def group_statistics(groups: Sequence[ArrayLike], probs: NDArray[np.float64]) -> GroupStatistics:
+    """Return the statistics of groups, each (K,) ids in [0, V), under q = probs (V,).
+
+    Raises InputError if there is no group, a group is empty, or an id is outside the vocabulary.
+    """
+    sets = [np.unique(np.asarray(group)) for group in groups]
+    if not sets or any(words.size == 0 for words in sets):
+        raise InputError("noise groups to measure: there is none, or one is empty")
+    for words in sets:
+        if words[0] < 0 or words[-1] >= probs.size:
+            bad = words[0] if words[0] < 0 else words[-1]
+            raise InputError(f"noise id {bad} is outside the vocabulary [0, {probs.size})")
+    holders = np.zeros(probs.size, np.int64)  # in how many groups a word is
+    for words in sets:
+        holders[words] += 1
+    # The sum of |A and B| over the other groups B is that of (holders - 1) over the words of A.
+    pairs = len(sets) * (len(sets) - 1)
+    shared = sum(float(np.mean(holders[words] - 1)) for words in sets)
+    return GroupStatistics(
+        distinct=float(np.mean([words.size for words in sets])),
+        overlap=shared / pairs if pairs else 0.0,
+        uncovered_mass=float(probs[holders == 0].sum()),
+    )
+
+
+def _check_place(epoch: int, sequence: int, chunk: int, last_chunk: int) -> None:
+    check_whole("epoch", epoch, 0, _MAX_INDEX)
+    check_whole("sequence", sequence, 0, _MAX_INDEX)
+    check_whole("chunk", chunk, 0, last_chunk)

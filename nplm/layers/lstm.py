@@ -56,8 +56,9 @@ def forward(
     h[0], c[0] = h0, c0
     tanh_c = np.empty((steps, batch, size), x.dtype)
     recurrent = np.empty((batch, 4 * size), x.dtype)
+    weight_hh_t = np.ascontiguousarray(weight_hh.T)  # (H,4H): the product of a step runs twice as fast on it
     for t in range(steps):
-        gates[t] += np.matmul(h[t], weight_hh.T, out=recurrent)  # [L1]
+        gates[t] += np.matmul(h[t], weight_hh_t, out=recurrent)  # [L1]
         kernels.step_forward(gates[t], c[t], c[t + 1], tanh_c[t], h[t + 1])  # [L2] to [L5]
     return h[1:], LSTMCache(x, gates, h, c, tanh_c)
 

@@ -1,0 +1,214 @@
+"""A run: where training stands, and the folder that holds it.
+
+best.safetensors    the model with the best valid perplexity so far
+last.safetensors    model, optimiser, carried state and position: all that resuming needs
+metrics.jsonl       one JSON object a line
+config.json         settings, and where the corpus came from
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nplm
+from nplm import checkpoint
+from nplm.config import ModelConfig, TrainConfig
+from nplm.corpus import Corpus
+from nplm.errors import InputError
+from nplm.evaluate import Evaluation
+from nplm.model import LanguageModel, State
+from nplm.optim import Optimizer
+
+# Settings that change no bit of what is learned up to a given chunk, so a resumed run may change them.
+FREE_SETTINGS = ("epochs", "threads", "log_interval", "save_interval")
+
+
+@dataclass
+class Progress:
+    """Where training stands: with the parameters and the carried state, all that the future depends on."""
+
+    lr: float  # learning rate of this epoch
+    epoch: int = 0  # epochs finished
+    chunk: int = 0  # chunks of this epoch finished
+    best_nats: float = float("inf")  # valid nats of the best model
+    best_epoch: int = 0  # from 1; 0: none yet
+    stalled: int = 0  # epochs since then
+    stopped: bool = False  # by early stopping
+    non_finite: int = 0  # non-finite chunks in a row
+    loss_sum: float = 0.0  # since the last line of metrics
+    loss_tokens: int = 0
+    metrics_lines: int = 0  # lines of metrics.jsonl
+    tokens: int = 0  # trained on, all epochs
+    seconds: float = 0.0  # spent training
+
+
+class Run:
+    """The folder of a run."""
+
+    def __init__(self, folder: Path, provenance: dict[str, Any]) -> None:
+        self.provenance = provenance
+        self.best, self.last = folder / "best.safetensors", folder / "last.safetensors"
+        self.metrics, self.config = folder / "metrics.jsonl", folder / "config.json"
+
+    def save_best(self, model: LanguageModel, epoch: int, valid: Evaluation | None) -> None:
+        """Keep the model; nothing in the file depends on the clock, so the same run gives the same bytes."""
+        record = self.provenance | {"epoch": epoch, "valid": valid and valid.as_dict()}
+        checkpoint.save_model(model, self.best, record)
+
+    def best_model(self) -> LanguageModel:
+        """The best model so far; before the first epoch's end, the model as it stands."""
+        return checkpoint.load_model(self.best if self.best.exists() else self.last)
+
+    def save_last(self, model: LanguageModel, optimizer: Optimizer, progress: Progress, state: State) -> None:
+        """Keep everything that resuming needs."""
+        extra = {"h": state.h, "c": state.c}
+        extra |= {f"squares.{name}": value for name, value in optimizer.squares.items()}
+        checkpoint.save_run(model, self.last, self.provenance, asdict(progress), extra)
+
+    def load(self, model: LanguageModel, optimizer: Optimizer) -> tuple[Progress, State]:
+        """Put parameters and optimiser back as they were last saved; returns position and carried state."""
+        saved, progress, extra = checkpoint.load_run(self.last)
+        for name, value in model.params.items():
+            value[...] = saved.params[name]
+        for name, value in optimizer.squares.items():
+            value[...] = extra[f"squares.{name}"]
+        self._keep_metrics(progress["metrics_lines"])
+        return Progress(**progress), State(extra["h"], extra["c"])
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def _keep_metrics(self, count: int) -> None:
+        """Drop lines written after the last checkpoint: those chunks will be trained on again."""
+        lines = (
+            self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            if self.metrics.exists()
+            else []
+        )
+        if len(lines) > count:
+            replace_text(self.metrics, "".join(lines[:count]))
+
+
+@contextmanager
+def open_run(
+    save: str | Path | None,
+    resume: bool,
+    model: ModelConfig,
+    train: TrainConfig,
+    corpus: Corpus,
+    source: Mapping[str, Any] | None,
+) -> Iterator[Run]:
+    """The run in the folder `save`, or in a temporary one that is gone at the end."""
+    if save is None:
+        if resume:
+            raise InputError("resuming needs the folder of the run: give --save")
+        with tempfile.TemporaryDirectory(prefix="nplm-") as temporary:
+            yield Run(Path(temporary), _provenance(train, corpus))
+        return
+    folder = Path(save)
+    record = _record(model, train, corpus, source or {})
+    run = Run(folder, _provenance(train, corpus))
+    if resume:
+        _check_same(read_config(folder), record, folder)
+    else:
+        _make_folder(folder)
+    replace_text(run.config, json.dumps(record, indent=2) + "\n")
+    yield run
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What config.json of a run says.  Raises InputError if the folder holds no run."""
+    path = Path(folder) / "config.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"model": {}, "train": {}, "corpus": {}, "source": {}} | record
+    except OSError as error:
+        raise InputError(
+            f"{path}: no run to resume here ({error.strerror}); start one without --resume"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged, not the settings of a run ({error})") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: not written ({error.strerror}); what was there before is untouched"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"{folder}: not empty; name another folder with --save, or go on with --resume")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be the folder of a run ({error.strerror}); name another with --save"
+        ) from error
+
+
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """A resumed run must be the same run: settings and texts as they were."""
+    for part in ("model", "train", "corpus"):
+        for name, value in new[part].items():
+            if name not in FREE_SETTINGS and old[part].get(name) != value:
+                raise InputError(
+                    f"{folder}: {name} was {old[part].get(name)} and is now {value}; a resumed run must keep its"
+                    " settings and texts: take back the change, or start anew with another --save"
+                )
+
+
+def _record(
+    model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What config.json holds."""
+    record = {
+        "nplm": nplm.__version__,
+        "model": asdict(model),
+        "train": asdict(train),
+        "corpus": {"name": corpus.name, "sha256": fingerprint(corpus)},
+        "source": dict(source),
+    }
+    normal: dict[str, Any] = json.loads(json.dumps(record))  # as it will be when read back
+    return normal
+
+
+def _provenance(train: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+    """What a model file tells of its making."""
+    settings = {name: value for name, value in asdict(train).items() if name not in FREE_SETTINGS}
+    return {"nplm": nplm.__version__, "corpus": corpus.name, "train": settings}
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """SHA-256 of the vocabulary and of the training and valid ids."""
+    digest = hashlib.sha256(corpus.vocabulary.to_bytes())
+    for ids in (corpus.train, corpus.valid):
+        if ids is not None:
+            digest.update(len(ids).to_bytes(8, "little"))
+            for start in range(0, len(ids), 2**22):  # a memory-mapped text is never whole in memory
+                digest.update(ids[start : start + 2**22].tobytes())
+    return digest.hexdigest()

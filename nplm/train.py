@@ -1,0 +1,279 @@
+"""Training: the loop of claim 1, with what makes it safe to stop, resume and watch.
+
+A long sequence is cut by time into N chunks.  For each, earliest first: its noise group, the NCE loss, the
+gradient by BPTT, an update; then the next.  The state (h, c) is carried from chunk to chunk, the gradient is not.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm import shards
+from nplm.config import ModelConfig, TrainConfig
+from nplm.corpus import Corpus, Span, Streams
+from nplm.errors import DivergedError
+from nplm.evaluate import Evaluation, evaluate
+from nplm.layers.rows import Array
+from nplm.model import LanguageModel
+from nplm.noise import make_noise
+from nplm.optim import Optimizer, global_norm, non_finite
+from nplm.run import Progress, Run, open_run
+from nplm.vocabulary import Vocabulary
+
+PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
+
+
+class Step(NamedTuple):
+    """One chunk, just trained on."""
+
+    epoch: int  # from 0
+    span: Span
+    noise_ids: Array  # (K,)
+    loss: float  # nats per position
+    norm: float  # global norm of the gradient, before clipping
+    tokens: int  # positions of the chunk
+
+
+class Observer:
+    """What a caller may watch; every method does nothing here."""
+
+    def compiled(self, seconds: float) -> None:
+        """The kernels are ready; `seconds` is what compiling or loading them took."""
+
+    def begin(self, tokens_per_epoch: int, progress: Progress) -> None:
+        """Training starts, or goes on from `progress`."""
+
+    def step(self, step: Step) -> None:
+        """A chunk was trained on and the parameters are updated."""
+
+    def metrics(self, line: Mapping[str, Any]) -> None:
+        """A line of metrics.jsonl was written."""
+
+    def warning(self, text: str) -> None:
+        """Something a user should know."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run ends with."""
+
+    best: LanguageModel  # the model of the epoch with the best valid perplexity, or of the last without a valid text
+    history: list[dict[str, Any]]  # the lines of metrics.jsonl
+    progress: Progress
+    interrupted: bool  # stopped by Ctrl-C before the last epoch's end
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Training speed over the whole run, without compiling and validating."""
+        return self.progress.tokens / self.progress.seconds if self.progress.seconds > 0 else math.nan
+
+
+def train(
+    model: LanguageModel,
+    corpus: Corpus,
+    config: TrainConfig | None = None,
+    *,
+    save: str | Path | None = None,
+    resume: bool = False,
+    source: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> TrainResult:
+    """Train `model` in place on corpus.train; returns the best model by corpus.valid.
+
+    save: folder for best.safetensors, last.safetensors, metrics.jsonl and config.json; None keeps nothing.
+    resume: go on, bit for bit, from the folder's last.safetensors. source: where the corpus came from, for the record.
+    Ctrl-C ends after the current chunk, with everything saved.
+    Raises InputError on bad input and DivergedError after several non-finite chunks in a row.
+    """
+    config, observer = config or TrainConfig(), observer or Observer()
+    streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
+    spans = streams.spans(config.sequence_length, config.bptt)
+    noise = make_noise(model.noise, config, config.seed)
+    with open_run(save, resume, model.config, config, corpus, source) as run:
+        optimizer = Optimizer(model.params, config.optimizer, config.clip)
+        progress, state = Progress(lr=config.lr), model.zero_state(streams.batch_size)
+        if resume:
+            progress, state = run.load(model, optimizer)
+        else:
+            run.save_last(model, optimizer, progress, state)
+        observer.compiled(warm_up(model.dtype, config))
+        observer.begin(len(corpus.train), progress)
+        meter = _Meter(run, config, progress, observer)
+        with interrupts() as interrupted, shards.workers(config.threads, config.shards) as threads:
+            while progress.epoch < config.epochs and not progress.stopped:
+                for span in islice(spans, progress.chunk, None):  # claim 1: the earliest chunk not yet used
+                    inputs, targets = streams.window(span.start, span.stop)
+                    noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
+                    carried = state.columns(0, inputs.shape[1])
+                    loss, grads, after = shards.loss_and_grads(
+                        model, inputs, targets, noise_ids, carried, config.shards, threads
+                    )
+                    norm = global_norm(grads)
+                    if math.isfinite(loss) and math.isfinite(norm):
+                        optimizer.update(model.params, grads, progress.lr, norm)
+                        state, progress.non_finite = after, 0
+                    else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
+                        _count_non_finite(run, model, optimizer, progress, non_finite(grads), span, observer)
+                    progress.chunk += 1
+                    meter.count(Step(progress.epoch, span, noise_ids, loss, norm, targets.size))
+                    if progress.chunk < len(spans) and (interrupted() or meter.time_to_save()):
+                        run.save_last(model, optimizer, progress, state)
+                        if interrupted():
+                            return _result(run, progress, interrupted=True)
+                state = model.zero_state(streams.batch_size)
+                _end_epoch(run, model, corpus, config, progress, meter)
+                run.save_last(model, optimizer, progress, state)
+                if interrupted():
+                    break
+        return _result(run, progress, interrupted=progress.epoch < config.epochs and not progress.stopped)
+
+
+def _end_epoch(
+    run: Run, model: LanguageModel, corpus: Corpus, config: TrainConfig, progress: Progress, meter: "_Meter"
+) -> None:
+    """Validate, keep the model if it is the best, set the next epoch's learning rate."""
+    progress.epoch, progress.chunk = progress.epoch + 1, 0
+    valid = None
+    if corpus.valid is not None:
+        batch = config.eval_batch_size
+        valid = evaluate(model, corpus.valid, batch_size=batch, shards=config.shards, threads=config.threads)
+    nats = valid.nats if valid is not None else -progress.epoch  # without a valid text the last is the best
+    if nats < progress.best_nats or progress.epoch == 1:
+        progress.best_nats, progress.best_epoch, progress.stalled = nats, progress.epoch, 0
+        run.save_best(model, progress.epoch, valid)
+    else:
+        progress.stalled += 1
+    meter.validated(valid)
+    if config.schedule == "plateau" and progress.stalled:
+        progress.lr *= config.lr_decay
+    elif config.schedule == "step":
+        progress.lr = config.lr * config.lr_decay ** max(progress.epoch + 1 - config.decay_after, 0)
+    progress.stopped = 0 < config.patience <= progress.stalled
+
+
+def _count_non_finite(
+    run: Run,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    progress: Progress,
+    name: str | None,
+    span: Span,
+    observer: Observer,
+) -> None:
+    """Name what is not finite; after several in a row put the last good state back and stop."""
+    progress.non_finite += 1
+    what = f"the gradient of {name}" if name else "the loss"
+    where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
+    observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
+    if progress.non_finite >= PATIENCE_NON_FINITE:
+        run.load(model, optimizer)
+        raise DivergedError(
+            f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped and"
+            f" the model is back at its last good state; lower --lr (now {progress.lr:g}) or --clip"
+        )
+
+
+def _result(run: Run, progress: Progress, interrupted: bool) -> TrainResult:
+    return TrainResult(run.best_model(), run.history(), progress, interrupted)
+
+
+class _Meter:
+    """Counts tokens, seconds and losses, writes the lines of metrics, and knows when to save."""
+
+    def __init__(self, run: Run, config: TrainConfig, progress: Progress, observer: Observer) -> None:
+        self.run, self.config, self.progress, self.observer = run, config, progress, observer
+        self.clock = self.saved = time.monotonic()
+
+    def count(self, step: Step) -> None:
+        """A chunk was trained on."""
+        progress = self.progress
+        self._tick(training=True)
+        progress.tokens += step.tokens
+        if math.isfinite(step.loss):
+            progress.loss_sum += step.loss * step.tokens
+            progress.loss_tokens += step.tokens
+        self.observer.step(step)
+        if progress.chunk % self.config.log_interval == 0:
+            self._write("train", loss=self._mean_loss(), gradient_norm=step.norm)
+
+    def validated(self, valid: Evaluation | None) -> None:
+        """An epoch is over."""
+        self._tick(training=False)
+        self._write("valid", **(valid.as_dict() if valid is not None else {}))
+
+    def time_to_save(self) -> bool:
+        """Whether the last checkpoint is older than save_interval, and the last chunk was a good one."""
+        now = time.monotonic()
+        if self.progress.non_finite or now - self.saved < self.config.save_interval:
+            return False
+        self.saved = now
+        return True
+
+    def _tick(self, training: bool) -> None:
+        now = time.monotonic()
+        if training:
+            self.progress.seconds += now - self.clock
+        self.clock = now
+
+    def _mean_loss(self) -> float:
+        progress = self.progress
+        mean = progress.loss_sum / progress.loss_tokens if progress.loss_tokens else math.nan
+        progress.loss_sum, progress.loss_tokens = 0.0, 0
+        return mean
+
+    def _write(self, kind: str, **values: Any) -> None:
+        progress = self.progress
+        line = {
+            "kind": kind,
+            "epoch": progress.epoch if kind == "valid" else progress.epoch + 1,
+            "chunk": progress.chunk,
+            "tokens_trained": progress.tokens,
+            "seconds": progress.seconds,
+            "tokens_per_second": progress.tokens / progress.seconds if progress.seconds > 0 else math.nan,
+            "lr": progress.lr,
+            **values,
+        }
+        self.run.append_metrics(line)
+        progress.metrics_lines += 1
+        self.observer.metrics(line)
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C was pressed; the second press interrupts at once, as usual."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def warm_up(dtype: Any, config: TrainConfig) -> float:
+    """Compile, or load from the cache, every kernel that training uses; returns the seconds it took."""
+    start = time.monotonic()
+    vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
+    tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
+    ids = np.zeros((2, 2), np.int32)
+    noise_ids = make_noise(tiny.noise, config, 0).group(0, 0, 0)
+    _, grads, _ = tiny.loss_and_grads(ids, ids, noise_ids, tiny.zero_state(2))
+    Optimizer(tiny.params, config.optimizer, 1.0).update(tiny.params, grads, 0.1, global_norm(grads))
+    evaluate(tiny, ids.ravel(), batch_size=2, shards=1, threads=1)
+    return time.monotonic() - start

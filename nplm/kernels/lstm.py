@@ -1,6 +1,7 @@
-"""One time step of the LSTM's element-wise arithmetic, all columns of the batch, in one pass over memory.
+"""The LSTM's recurrence over a chunk: per step one product out of registers, then the gates' arithmetic.
 
-The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one
+A sweep is one call for all T steps of a layer, so the interpreter is left alone (and its lock with it) while
+a shard runs; the product is kernels/gemm.py's, from weights packed once per chunk.  The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one
 contiguous stretch with one formula, so LLVM turns it into vector code; a single loop over units, reading
 at four offsets, defeats its alias analysis and ran at 30 ns a cell where this runs at 3.6 (measured).
 """
@@ -9,6 +10,7 @@ import numpy as np
 
 from nplm.kernels._jit import njit
 from nplm.kernels.elementary import sigmoid, tanh
+from nplm.kernels.gemm import multiply_flat
 
 
 @njit()
@@ -81,3 +83,44 @@ def step_backward(
             da_f[j] = dc_t * c_prev[b, j] * f[j] * (one - f[j])  # [dL4], [dL2]
             da_g[j] = dc_t * i[j] * (one - g[j] * g[j])  # [dL4], [dL3]
             dc[b, j] = dc_t * f[j]  # [dL4]: on to step t - 1
+
+
+@njit()
+def sweep_forward(
+    gates: np.ndarray, panels: np.ndarray, h: np.ndarray, c: np.ndarray, out_tanh_c: np.ndarray
+) -> None:
+    """[L1] to [L5] for t = 0 ... T-1: `gates` (T,B,4H) holds x W_ih' + b and becomes i f g o.
+
+    panels: weight_hh' (H,4H) packed. h, c (T+1,B,H): [0] is the state carried in, the rest is written.
+    """
+    steps, batch, size = out_tanh_c.shape
+    aside = np.empty(batch * panels.shape[2], gates.dtype)
+    for t in range(steps):
+        start = t * batch * size
+        multiply_flat(h.ravel(), start, size, 1, panels, gates.ravel(), 4 * start, batch, 4 * size, aside)
+        step_forward(gates[t], c[t], c[t + 1], out_tanh_c[t], h[t + 1])
+
+
+@njit()
+def sweep_backward(
+    gates: np.ndarray,
+    panels: np.ndarray,
+    c: np.ndarray,
+    tanh_c: np.ndarray,
+    dhidden: np.ndarray,
+    dh: np.ndarray,
+    dc: np.ndarray,
+    out_da: np.ndarray,
+) -> None:
+    """[dL5] to [dL1] for t = T-1 ... 0, the first step like every other: it has a state before it too.
+
+    panels: weight_hh (4H,H) packed. dh, dc (B,H): gradients of the state after the chunk; they leave as
+    gradients of the state before it. out_da (T,B,4H).
+    """
+    steps, batch, size = tanh_c.shape
+    aside = np.empty(batch * panels.shape[2], gates.dtype)
+    for t in range(steps - 1, -1, -1):
+        step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc, out_da[t])
+        dh[...] = 0
+        start = t * batch * 4 * size
+        multiply_flat(out_da.ravel(), start, 4 * size, 1, panels, dh.ravel(), 0, batch, size, aside)

@@ -13,13 +13,14 @@
 [dL1] dx_t = da_t W_ih   dh_{t-1} = da_t W_hh   dW_ih += da_t' x_t   dW_hh += da_t' h_{t-1}   db += da_t
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
-only the recurrence itself goes step by step.  The slow twin is reference/lstm.py.
+only the recurrence itself goes step by step, in kernels/lstm.py.  The slow twin is reference/lstm.py.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from nplm.kernels import gemm
 from nplm.kernels import lstm as kernels
 from nplm.layers.rows import Array
 
@@ -45,34 +46,55 @@ class LSTMGradients(NamedTuple):
     dbias: Array  # (4H,)
 
 
+class Panels(NamedTuple):
+    """weight_hh as the recurrence reads it, packed once per chunk."""
+
+    forward: Array  # weight_hh' (H,4H)
+    backward: Array  # weight_hh (4H,H)
+
+
+def pack(weight_hh: Array) -> Panels:
+    """Panels of weight_hh (4H,H)."""
+    gates, size = weight_hh.shape
+    panels = Panels(
+        gemm.empty_panels(size, gates, weight_hh.dtype), gemm.empty_panels(gates, size, weight_hh.dtype)
+    )
+    gemm.pack_transposed(weight_hh, panels.forward)
+    gemm.pack(weight_hh, panels.backward)
+    return panels
+
+
 def forward(
-    x: Array, h0: Array, c0: Array, weight_ih: Array, weight_hh: Array, bias: Array
+    x: Array,
+    h0: Array,
+    c0: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array,
+    panels: Panels | None = None,
 ) -> tuple[Array, LSTMCache]:
-    """Hidden states (T,B,H) and the cache, for x (T,B,D), h0 and c0 (B,H)."""
+    """Hidden states (T,B,H) and the cache, for x (T,B,D), h0 and c0 (B,H); `panels` saves packing weight_hh."""
     steps, batch, dim = x.shape
     size = h0.shape[1]
     gates = (x.reshape(-1, dim) @ weight_ih.T + bias).reshape(steps, batch, 4 * size)  # input part of [L1]
     h, c = np.empty((2, steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
     tanh_c = np.empty((steps, batch, size), x.dtype)
-    recurrent = np.empty((batch, 4 * size), x.dtype)
-    weight_hh_t = np.ascontiguousarray(weight_hh.T)  # (H,4H): the product of a step runs twice as fast on it
-    for t in range(steps):
-        gates[t] += np.matmul(h[t], weight_hh_t, out=recurrent)  # [L1]
-        kernels.step_forward(gates[t], c[t], c[t + 1], tanh_c[t], h[t + 1])  # [L2] to [L5]
+    kernels.sweep_forward(gates, (panels or pack(weight_hh)).forward, h, c, tanh_c)  # [L1] to [L5]
     return h[1:], LSTMCache(x, gates, h, c, tanh_c)
 
 
-def backward(dhidden: Array, cache: LSTMCache, weight_ih: Array, weight_hh: Array) -> LSTMGradients:
+def backward(
+    dhidden: Array, cache: LSTMCache, weight_ih: Array, weight_hh: Array, panels: Panels | None = None
+) -> LSTMGradients:
     """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT)."""
     x, gates, h, c, tanh_c = cache
     steps, batch, dim = x.shape
     size = h.shape[2]
     da = np.empty_like(gates)  # (T,B,4H)
     dh, dc = np.zeros((2, batch, size), x.dtype)
-    for t in reversed(range(steps)):  # down to t = 0: the first step has a state before it as every other
-        kernels.step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc, da[t])  # [dL5] to [dL2]
-        np.matmul(da[t], weight_hh, out=dh)  # [dL1]
+    backward_panels = (panels or pack(weight_hh)).backward
+    kernels.sweep_backward(gates, backward_panels, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
     flat = da.reshape(steps * batch, 4 * size)
     return LSTMGradients(  # the rest of [dL1]
         dx=(flat @ weight_ih).reshape(x.shape),

@@ -11,14 +11,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from nplm.config import ModelConfig
 from nplm.errors import InputError
@@ -27,6 +27,7 @@ from nplm.model import LanguageModel, Params
 from nplm.vocabulary import Vocabulary
 
 FORMAT, VERSION = "nplm", "1"
+DTYPES = {"float32": "F32", "float64": "F64", "uint8": "U8"}  # NumPy's names and the format's
 Tensors = dict[str, Array]
 Metadata = dict[str, str]
 
@@ -72,29 +73,33 @@ def provenance(path: str | Path) -> dict[str, Any]:
 def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
     """Write a file so that `path` holds either its old content or all of the new one, whatever happens.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.  Arrays are made C-contiguous first:
-    safetensors writes others in the order of their memory, without a word.
+    Temporary file in the same folder, fsync, rename, fsync of the folder.  The bytes are our own business, not
+    safetensors' `save_file`: that one writes arrays that are not C-contiguous in the order of their memory, without
+    a word, and the metadata in an order that changes from call to call (decision 0007).
     """
     path = Path(path)
-    tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    tensors = {name: _plain(value) for name, value in tensors.items()}
     metadata = metadata | {"format": FORMAT, "version": VERSION}
     metadata["sha256"] = _digest(tensors, metadata)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         temporary = Path(name)
-        os.close(handle)
-        save_file(tensors, temporary, metadata)
+        with os.fdopen(handle, "wb") as file:
+            for block in _blocks(tensors, metadata):
+                file.write(block)
+            file.flush()
+            os.fsync(handle)
         temporary.chmod(0o644)
-        _fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"{path}: not written ({reason}); what was there before is untouched") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # the new file is in place; not every file system can sync a folder
+        _fsync(path.parent)
 
 
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
@@ -110,7 +115,7 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: damaged, or not a model file ({error})") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: a safetensors file, but not one of nplm's")
@@ -150,6 +155,28 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         return LanguageModel(config, vocabulary, params)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
+
+
+def _blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:
+    """The bytes of a file: length of the header, header (JSON), tensors; the wider types first, so all are aligned."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    place = 0
+    for name in names:
+        value = tensors[name]
+        offsets = [place, place := place + value.nbytes]
+        header[name] = {"dtype": DTYPES[value.dtype.name], "shape": value.shape, "data_offsets": offsets}
+    text = _to_json(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in names:
+        yield tensors[name].data
+
+
+def _plain(value: Array) -> Array:
+    """The array as its bytes stand in a file: C-contiguous, little-endian."""
+    return np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
 
 
 def _to_json(value: Mapping[str, Any]) -> str:

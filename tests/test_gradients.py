@@ -60,22 +60,24 @@ def check(got, exact) -> None:
         np.testing.assert_allclose(grad, expected, rtol=TOLERANCE, atol=rounding, err_msg=name)
 
 
+def check_both(case: Case) -> None:
+    """The fast gradient, and the reference's by hand, against the complex step."""
+    inputs, targets, noise_ids, (h0, c0) = case.chunk
+    exact, log_q = exact_gradient(case), case.model.noise.log_probs
+    check(case.model.loss_and_grads(*case.chunk)[1], exact)
+    check(reference.gradients(case.model.params, inputs, targets, noise_ids, h0, c0, log_q), exact)
+
+
 @pytest.mark.parametrize("seed", range(CONFIGURATIONS))
 def test_gradients(seed):
     """The complex step of reference.model.loss: the fast gradient and the one by hand, entry by entry."""
-    case = random_case(seed)
-    inputs, targets, noise_ids, (h0, c0) = case.chunk
-    exact = exact_gradient(case)
-    check(case.model.loss_and_grads(*case.chunk)[1], exact)
-    log_q = case.model.noise.log_probs
-    check(reference.gradients(case.model.params, inputs, targets, noise_ids, h0, c0, log_q), exact)
+    check_both(random_case(seed))
 
 
 def test_gradients_where_all_shapes_differ():
     """The complex step at T=5, B=3, E=4, H=6, V=11, K=7: no transposed shape can pass for another."""
     model = make_model()
-    case = Case(model, make_chunk(model))
-    check(model.loss_and_grads(*case.chunk)[1], exact_gradient(case))
+    check_both(Case(model, make_chunk(model)))
 
 
 def test_the_configurations_hold_what_they_should():

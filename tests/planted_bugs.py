@@ -1,0 +1,348 @@
+"""Bugs planted one at a time, and the test that has to notice each: a list, and a program that plants them.
+
+    NUMBA_DISABLE_JIT=1 python tests/planted_bugs.py      one JSON object: bug -> what the test said
+
+The program copies the package to a temporary folder, changes one line of the copy, imports it afresh and calls
+the test function.  Kernels run as plain Python, so neither the compiler nor its cache comes in between.
+"""
+
+import importlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+CLEAN = "clean: "  # before the name of a bug: the same test without the bug
+
+
+class Bug(NamedTuple):
+    """One line of a file of the package: `old`, which stands there exactly once, becomes `new`."""
+
+    name: str
+    file: str  # within nplm/
+    old: str
+    new: str
+    check: str  # tests/<module>::<function>
+    arguments: Mapping[str, Any] = MappingProxyType({})
+
+
+DOUBLE = {"dtype": "float64"}
+
+BUGS = [
+    # ---- the loss
+    Bug(
+        "log K left out of the loss",
+        "layers/nce.py",
+        "log_k = np.log(len(noise_ids)).astype(hidden.dtype)",
+        "log_k = hidden.dtype.type(0.0)",
+        "test_model::test_first_loss_of_an_untrained_model",
+        {"dtype": "float64", "tolerance": 1e-12, "num_noise": 7},
+    ),
+    Bug(
+        "a target's gradient dropped when it is also drawn as noise",
+        "layers/nce.py",
+        "    hidden, targets, words, dtarget, dnoise = cache",
+        "    hidden, targets, words, dtarget, dnoise = cache; dtarget = dtarget * ~np.isin(targets, words)",
+        "test_nce::test_backward",
+        DOUBLE,
+    ),
+    Bug(
+        "draws that hit a target rejected",
+        "layers/nce.py",
+        "words, counts = np.unique(noise_ids, return_counts=True)",
+        "words, counts = np.unique(noise_ids[~np.isin(noise_ids, targets)], return_counts=True)",
+        "test_nce::test_mean_over_all_noise_groups",
+        {"vocab": 8, "num_noise": 2},
+    ),
+    Bug(
+        "a repeated noise word counted once",
+        "layers/nce.py",
+        "counts.astype(hidden.dtype)",
+        "np.ones(words.size, hidden.dtype)",
+        "test_nce::test_loss",
+        DOUBLE,
+    ),
+    Bug(
+        "a repeated noise word counted once in the gradient only",
+        "kernels/nce.py",
+        "delta[u] = factor * counts[u] *",
+        "delta[u] = factor *",
+        "test_nce::test_backward",
+        DOUBLE,
+    ),
+    Bug(
+        "the loss takes another law than the sampler's",
+        "model.py",
+        "self.log_q = self.noise.log_probs.astype(self.dtype)",
+        "self.log_q = np.full(len(vocabulary), -np.log(len(vocabulary)), self.dtype)",
+        "test_model::test_noise_is_drawn_from_the_law_of_the_loss",
+        {"power": 1.0, "uniform": 0.0},
+    ),
+    Bug(
+        "the power of the counts is in q but not in the sampler",
+        "noise/distribution.py",
+        "AliasTable.from_probs(probs))",
+        "AliasTable.from_probs(_counts(counts) / _counts(counts).sum()))",
+        "test_model::test_noise_is_drawn_from_the_law_of_the_loss",
+        {"power": 0.75, "uniform": 0.0},
+    ),
+    Bug(
+        "the targets' part of the bias gradient missing",
+        "kernels/nce.py",
+        "dbias[places[n]] += d",
+        "pass",
+        "test_nce::test_backward",
+        DOUBLE,
+    ),
+    Bug(
+        "the noise words' part of the bias gradient missing",
+        "layers/nce.py",
+        "dbias[noise_places] = dnoise.sum(axis=0)",
+        "pass",
+        "test_nce::test_backward",
+        DOUBLE,
+    ),
+    # ---- the LSTM and what is carried through time
+    Bug(
+        "the LSTM's backward stops before t = 0",
+        "kernels/lstm.py",
+        "for t in range(steps - 1, -1, -1):",
+        "for t in range(steps - 1, 0, -1):",
+        "test_lstm::test_first_step_counts",
+    ),
+    Bug(
+        "the forget gate's gradient takes c_t for c_{t-1}",
+        "kernels/lstm.py",
+        "step_backward(gates[t], c[t], ",
+        "step_backward(gates[t], c[t + 1], ",
+        "test_lstm::test_backward_is_the_complex_step",
+        {"name": "bias"},
+    ),
+    Bug(
+        "the gradient of the cell not carried to the step before",
+        "kernels/lstm.py",
+        "dc[b, j] = dc_t * f[j]",
+        "dc[b, j] = 0.0",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "c0"},
+    ),
+    Bug(
+        "the gradient of the hidden state not carried to the step before",
+        "kernels/lstm.py",
+        "panels, dh.ravel(), 0,",
+        "panels, dh.copy().ravel(), 0,",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "x"},
+    ),
+    Bug(
+        "input and forget gate swapped in the forward",
+        "kernels/lstm.py",
+        "i, f, g, o = gates[:size]",
+        "f, i, g, o = gates[:size]",
+        "test_lstm::test_forward",
+        DOUBLE,
+    ),
+    Bug(
+        "tanh' of the cell taken as 1 - tanh",
+        "kernels/lstm.py",
+        "(one - tanh_c_t * tanh_c_t)",
+        "(one - tanh_c_t)",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "weight_ih"},
+    ),
+    Bug(
+        "tanh' of the gate g taken as g (1 - g)",
+        "kernels/lstm.py",
+        "(one - g[j] * g[j])",
+        "g[j] * (one - g[j])",
+        "test_gradients::test_gradients_where_all_shapes_differ",
+    ),
+    Bug(
+        "the cell state not carried to the next chunk",
+        "model.py",
+        "np.stack([cache.c[-1] for cache in caches])",
+        "np.stack([cache.c[0] for cache in caches])",
+        "test_model::test_state_is_carried",
+    ),
+    Bug(
+        "an upper layer starts from the first layer's state",
+        "model.py",
+        "lstm.forward(x, state.h[k], state.c[k], *weights)",
+        "lstm.forward(x, state.h[0], state.c[k], *weights)",
+        "test_model::test_log_probs",
+        DOUBLE,
+    ),
+    Bug(
+        "the reference itself: the cell's gradient without the forget gate",
+        "reference/lstm.py",
+        "dc_next = dc * f",
+        "dc_next = dc",
+        "test_gradients::test_gradients_where_all_shapes_differ",
+    ),
+    # ---- sums over rows and shards
+    Bug(
+        "`+=` through an index array: a repeated input word gets one gradient",
+        "layers/rows.py",
+        "kernels.add_at(values, places, sums)",
+        "sums[places] += values",
+        "test_embedding::test_backward",
+        DOUBLE,
+    ),
+    Bug(
+        "a row that two shards share keeps the last shard's gradient",
+        "layers/rows.py",
+        "values[np.searchsorted(rows, part.rows)] += part.values",
+        "values[np.searchsorted(rows, part.rows)] = part.values",
+        "test_shards::test_sum_of_the_shards",
+        {"num_shards": 2},
+    ),
+    Bug(
+        "every shard takes the mean over its own positions",
+        "shards.py",
+        "state.columns(start, stop), scale)",
+        "state.columns(start, stop), 1.0 / part[1].size)",
+        "test_shards::test_sum_of_the_shards",
+        {"num_shards": 3},
+    ),
+    # ---- updates
+    Bug(
+        "every tensor clipped by its own norm",
+        "optim.py",
+        "kernels.sgd(matrix, rows, values, lr * scale)",
+        "kernels.sgd(matrix, rows, values, lr * min(1.0, self.clip / global_norm({name: grad})))",
+        "test_optim::test_clipping_is_by_the_norm_of_all_together",
+    ),
+    Bug(
+        "Adagrad squares the gradient before it is clipped",
+        "kernels/rows.py",
+        "s[j] += g * g",
+        "s[j] += d[j] * d[j]",
+        "test_optim::test_two_steps",
+        {"dtype": "float64", "kind": "adagrad", "clip": 0.25},
+    ),
+    # ---- text and evaluation
+    Bug(
+        "the tokens that do not fill all streams dropped",
+        "corpus.py",
+        "self.full_steps, self.tail = divmod(len(ids), batch_size)",
+        "self.full_steps, self.tail = len(ids) // batch_size, 0",
+        "test_evaluate::test_carried_state",
+        {"batch_size": 4},
+    ),
+    Bug(
+        "the target is the input word itself",
+        "corpus.py",
+        "inputs = np.ascontiguousarray(self.ids[places - 1])",
+        "inputs = np.ascontiguousarray(self.ids[places])",
+        "test_evaluate::test_carried_state",
+        {"batch_size": 1},
+    ),
+    Bug(
+        "the state not carried from window to window in evaluation",
+        "evaluate.py",
+        "state = _score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)",
+        "_score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)",
+        "test_evaluate::test_carried_state",
+        {"batch_size": 4},
+    ),
+    Bug(
+        "perplexity skips the words that are out of the vocabulary",
+        "evaluate.py",
+        "self.nats += float(nats.sum())",
+        "self.nats += float(nats[~oov].sum())",
+        "test_evaluate::test_carried_state",
+        {"batch_size": 1},
+    ),
+    Bug(
+        "unnormalised scores passed off as log-probabilities",
+        "evaluate.py",
+        "nats = log_z - scores",
+        "nats = -scores",
+        "test_evaluate::test_state_reset_at_every_sentence",
+        {"batch_size": 3},
+    ),
+    Bug(
+        "exp of a score: log Z overflows",
+        "kernels/softmax.py",
+        "block_maximum = max(_row_maximum(scores[n]), out_maximum[n])",
+        "block_maximum = scores.dtype.type(0.0)",
+        "test_softmax::test_scores_far_from_zero",
+        {"dtype": "float32", "shift": 500.0},
+    ),
+    Bug(
+        "log Z over blocks of words without rescaling what was summed before",
+        "kernels/softmax.py",
+        "rescaled = out_sum[n] * ",
+        "rescaled = out_sum[n] + 0.0 * ",
+        "test_softmax::test_normaliser_in_blocks",
+        {"dtype": "float64", "block": 4},
+    ),
+]
+
+
+def plant(bug: Bug, folder: Path) -> None:
+    """Copy the package to `folder` with the bug in it.  Raises LookupError if the line is not there once."""
+    path = folder / "nplm" / bug.file
+    shutil.copytree(ROOT / "nplm", folder / "nplm", ignore=shutil.ignore_patterns("__pycache__"))
+    source = path.read_text(encoding="utf-8")
+    if source.count(bug.old) != 1:
+        raise LookupError(f"nplm/{bug.file} has not once but {source.count(bug.old)} times: {bug.old}")
+    path.write_text(source.replace(bug.old, bug.new), encoding="utf-8")
+
+
+def call(bug: Bug, folder: Path) -> None:
+    """Call the bug's check on the package in `folder`, everything imported afresh."""
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("nplm", "conftest") or name.startswith("test_"):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    kept = sys.path[:]
+    sys.path[:0] = [str(folder), str(ROOT / "tests")]
+    try:
+        module, function = bug.check.split("::")
+        check = getattr(importlib.import_module(module), function)
+        if str(folder) not in str(sys.modules["nplm"].__file__):
+            raise RuntimeError(f"nplm was not imported from {folder}")
+        arguments = {**bug.arguments}
+        if "dtype" in arguments:
+            arguments["dtype"] = getattr(np, arguments["dtype"])
+        with np.errstate(all="ignore"):
+            check(**arguments)
+    finally:
+        sys.path[:] = kept
+
+
+def verdict(bug: Bug, folder: Path, *, planted: bool) -> str:
+    """What the check says of the package with the bug, or without: "passes", "fails", or another error."""
+    try:
+        if planted:
+            plant(bug, folder)
+        call(bug, folder)
+    except AssertionError:
+        return "fails"
+    except Exception as error:
+        return repr(error)
+    return "passes"
+
+
+def main() -> None:
+    """Every check with its bug, and without."""
+    verdicts = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        clean = Path(temporary, "clean")
+        shutil.copytree(ROOT / "nplm", clean / "nplm", ignore=shutil.ignore_patterns("__pycache__"))
+        for k, bug in enumerate(BUGS):
+            verdicts[bug.name] = verdict(bug, Path(temporary, str(k)), planted=True)
+            verdicts[CLEAN + bug.name] = verdict(bug, clean, planted=False)
+    print(json.dumps(verdicts))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,13 @@ config.json         settings, and where the corpus came from
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +73,33 @@ class Run:
         extra |= {f"squares.{name}": value for name, value in optimizer.squares.items()}
         checkpoint.save_run(model, self.last, self.provenance, asdict(progress), extra)
 
+    def begun(self) -> bool:
+        """Whether there is anything to go on from; a run may have been killed before its first checkpoint."""
+        return any(path.exists() for path in (self.best, self.last, self.metrics))
+
     def load(self, model: LanguageModel, optimizer: Optimizer) -> tuple[Progress, State]:
         """Put parameters and optimiser back as they were last saved; returns position and carried state."""
         saved, progress, extra = checkpoint.load_run(self.last)
+        if saved.dtype != model.dtype:
+            raise InputError(
+                f"{self.last}: the run is in {saved.dtype}, the model in {model.dtype}; make it the same"
+            )
         for name, value in model.params.items():
             value[...] = saved.params[name]
         for name, value in optimizer.squares.items():
             value[...] = extra[f"squares.{name}"]
-        self._keep_metrics(progress["metrics_lines"])
+        progress["metrics_lines"] = self._keep_metrics(progress["metrics_lines"])
         return Progress(**progress), State(extra["h"], extra["c"])
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Add a line to metrics.jsonl; what is not finite becomes null, which every reader of JSON knows."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self.metrics}: not written ({error.strerror}); go on with --resume"
+            ) from error
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -92,15 +107,18 @@ class Run:
             return []
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
-    def _keep_metrics(self, count: int) -> None:
-        """Drop lines written after the last checkpoint: those chunks will be trained on again."""
-        lines = (
-            self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            if self.metrics.exists()
-            else []
-        )
-        if len(lines) > count:
-            replace_text(self.metrics, "".join(lines[:count]))
+    def _keep_metrics(self, count: int) -> int:
+        """Drop lines written after the last checkpoint: those chunks will be trained on again.
+
+        A crash of the machine can lose lines or tear one: whole lines are kept.  Returns how many.
+        """
+        if not self.metrics.exists():
+            return 0
+        text = self.metrics.read_text(encoding="utf-8", errors="replace")
+        lines = list(takewhile(_is_whole, text.splitlines(keepends=True)[:count]))
+        if (kept := "".join(lines)) != text:
+            replace_text(self.metrics, kept)
+        return len(lines)
 
 
 @contextmanager
@@ -124,6 +142,8 @@ def open_run(
     run = Run(folder, _provenance(train, corpus))
     if resume:
         _check_same(read_config(folder), record, folder)
+        for partial in folder.glob(".*.partial"):  # a save that was killed
+            partial.unlink(missing_ok=True)
     else:
         _make_folder(folder)
     replace_text(run.config, json.dumps(record, indent=2) + "\n")
@@ -135,12 +155,14 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": {}, "train": {}, "corpus": {}, "source": {}} | record
+        return {part: dict(record[part]) for part in ("model", "train", "corpus", "source")} | {
+            "nplm": record["nplm"]
+        }
     except OSError as error:
         raise InputError(
             f"{path}: no run to resume here ({error.strerror}); start one without --resume"
         ) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged, not the settings of a run ({error})") from error
 
 
@@ -163,12 +185,25 @@ def replace_text(path: Path, text: str) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(path.suffix != ".partial" for path in folder.iterdir()):
             raise InputError(f"{folder}: not empty; name another folder with --save, or go on with --resume")
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be the folder of a run ({error.strerror}); name another with --save"
         ) from error
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        return line.endswith("\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:

@@ -20,10 +20,10 @@ import numpy as np
 from nplm import shards
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, Span, Streams
-from nplm.errors import DivergedError
+from nplm.errors import DivergedError, InputError
 from nplm.evaluate import Evaluation, evaluate
 from nplm.layers.rows import Array
-from nplm.model import LanguageModel
+from nplm.model import Grads, LanguageModel
 from nplm.noise import make_noise
 from nplm.optim import Optimizer, global_norm, non_finite
 from nplm.run import Progress, Run, open_run
@@ -45,6 +45,9 @@ class Step(NamedTuple):
 
 class Observer:
     """What a caller may watch; every method does nothing here."""
+
+    def compiling(self) -> None:
+        """The kernels are about to be compiled, or loaded from the cache."""
 
     def compiled(self, seconds: float) -> None:
         """The kernels are ready; `seconds` is what compiling or loading them took."""
@@ -95,21 +98,26 @@ def train(
     Raises InputError on bad input and DivergedError after several non-finite chunks in a row.
     """
     config, observer = config or TrainConfig(), observer or Observer()
+    if model.vocabulary.tokens != corpus.vocabulary.tokens:
+        raise InputError(
+            f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's"
+        )
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
     spans = streams.spans(config.sequence_length, config.bptt)
     noise = make_noise(model.noise, config, config.seed)
     with open_run(save, resume, model.config, config, corpus, source) as run:
         optimizer = Optimizer(model.params, config.optimizer, config.clip)
         progress, state = Progress(lr=config.lr), model.zero_state(streams.batch_size)
-        if resume:
+        if run.begun():
             progress, state = run.load(model, optimizer)
         else:
             run.save_last(model, optimizer, progress, state)
+        observer.compiling()
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), progress)
         meter = _Meter(run, config, progress, observer)
         with interrupts() as interrupted, shards.workers(config.threads, config.shards) as threads:
-            while progress.epoch < config.epochs and not progress.stopped:
+            while progress.epoch < config.epochs and not progress.stopped and not interrupted():
                 for span in islice(spans, progress.chunk, None):  # claim 1: the earliest chunk not yet used
                     inputs, targets = streams.window(span.start, span.stop)
                     noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
@@ -119,22 +127,24 @@ def train(
                     )
                     norm = global_norm(grads)
                     if math.isfinite(loss) and math.isfinite(norm):
+                        progress.non_finite = 0
+                        if meter.time_to_save():  # before the update: this state is known to be good
+                            run.save_last(model, optimizer, progress, state)
                         optimizer.update(model.params, grads, progress.lr, norm)
-                        state, progress.non_finite = after, 0
+                        state = after
                     else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
-                        _count_non_finite(run, model, optimizer, progress, non_finite(grads), span, observer)
+                        _count_non_finite(run, model, optimizer, progress, loss, grads, span, observer)
                     progress.chunk += 1
                     meter.count(Step(progress.epoch, span, noise_ids, loss, norm, targets.size))
-                    if progress.chunk < len(spans) and (interrupted() or meter.time_to_save()):
-                        run.save_last(model, optimizer, progress, state)
-                        if interrupted():
-                            return _result(run, progress, interrupted=True)
-                state = model.zero_state(streams.batch_size)
-                _end_epoch(run, model, corpus, config, progress, meter)
+                    if interrupted() and progress.chunk < len(spans):
+                        break
+                else:
+                    state = model.zero_state(streams.batch_size)
+                    _end_epoch(run, model, corpus, config, progress, meter)
+            if not progress.non_finite:
                 run.save_last(model, optimizer, progress, state)
-                if interrupted():
-                    break
-        return _result(run, progress, interrupted=progress.epoch < config.epochs and not progress.stopped)
+        interrupted_early = progress.epoch < config.epochs and not progress.stopped
+        return TrainResult(run.best_model(), run.history(), progress, interrupted_early)
 
 
 def _end_epoch(
@@ -147,12 +157,13 @@ def _end_epoch(
         batch = config.eval_batch_size
         valid = evaluate(model, corpus.valid, batch_size=batch, shards=config.shards, threads=config.threads)
     nats = valid.nats if valid is not None else -progress.epoch  # without a valid text the last is the best
-    if nats < progress.best_nats or progress.epoch == 1:
+    if nats < progress.best_nats or not math.isfinite(progress.best_nats):
         progress.best_nats, progress.best_epoch, progress.stalled = nats, progress.epoch, 0
         run.save_best(model, progress.epoch, valid)
     else:
         progress.stalled += 1
     meter.validated(valid)
+    meter.saved = -math.inf  # save as soon as the next chunk shows that this epoch's end is good
     if config.schedule == "plateau" and progress.stalled:
         progress.lr *= config.lr_decay
     elif config.schedule == "step":
@@ -165,13 +176,15 @@ def _count_non_finite(
     model: LanguageModel,
     optimizer: Optimizer,
     progress: Progress,
-    name: str | None,
+    loss: float,
+    grads: Grads,
     span: Span,
     observer: Observer,
 ) -> None:
     """Name what is not finite; after several in a row put the last good state back and stop."""
     progress.non_finite += 1
-    what = f"the gradient of {name}" if name else "the loss"
+    name = non_finite(grads)  # None, with a finite loss: only the squares in the norm are too big
+    what = f"the gradient of {name}" if name else "the gradient's norm" if math.isfinite(loss) else "the loss"
     where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
     observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
     if progress.non_finite >= PATIENCE_NON_FINITE:
@@ -180,10 +193,6 @@ def _count_non_finite(
             f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped and"
             f" the model is back at its last good state; lower --lr (now {progress.lr:g}) or --clip"
         )
-
-
-def _result(run: Run, progress: Progress, interrupted: bool) -> TrainResult:
-    return TrainResult(run.best_model(), run.history(), progress, interrupted)
 
 
 class _Meter:
@@ -211,9 +220,9 @@ class _Meter:
         self._write("valid", **(valid.as_dict() if valid is not None else {}))
 
     def time_to_save(self) -> bool:
-        """Whether the last checkpoint is older than save_interval, and the last chunk was a good one."""
+        """Whether the last checkpoint is older than save_interval."""
         now = time.monotonic()
-        if self.progress.non_finite or now - self.saved < self.config.save_interval:
+        if now - self.saved < self.config.save_interval:
             return False
         self.saved = now
         return True

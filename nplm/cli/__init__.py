@@ -1,0 +1,84 @@
+"""The command `nplm`: data on stdout, everything else on stderr, one line for a mistake.
+
+A command lives in the file of its name and is imported when it is called, so `nplm --help` waits for nothing.
+
+exit code   0  done
+            1  training diverged, or a check failed
+            2  a mistake of the user's: one line that names what is wrong and the remedy
+          130  interrupted by Ctrl-C
+"""
+
+import sys
+from importlib import import_module
+from itertools import takewhile
+from typing import Any, NoReturn
+
+import click
+
+from nplm import __version__
+from nplm.cli._errors import Interrupted, exit_code, suggestion
+
+# command -> file; the order is that of the help
+COMMANDS = {
+    "demo": "demo",
+    "train": "train",
+    "eval": "evaluate",
+    "info": "info",
+    "gradcheck": "gradcheck",
+    "doctor": "doctor",
+    "completion": "completion",
+}
+EPILOG = """\b
+Examples:
+  nplm demo                                          a model of Python's help texts, in about two minutes
+  nplm train --train a.txt --valid b.txt --save run  a model of your own text
+  nplm eval run/best.safetensors c.txt               its exact perplexity on another text
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"nplm.cli.{COMMANDS[name]}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"no command {args[0]!r}; {suggestion(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None  # click would print an empty line and call it aborted
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="nplm", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """LSTM language models for the CPU, trained with noise-contrastive estimation."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line `args` (default: the process's) and exit."""
+    args = sys.argv[1:] if args is None else args
+    debug = "--debug" in takewhile(lambda word: word.startswith("-"), args)
+    sys.exit(exit_code(lambda: cli.main(args, "nplm", standalone_mode=False), debug))

@@ -1,0 +1,167 @@
+"""`nplm doctor`: what a bug report needs, and whether this machine is ready."""
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+import nplm
+
+PACKAGES = ("numpy", "numba", "llvmlite", "click", "tqdm", "safetensors", "threadpoolctl")
+PROBE_SECONDS = 0.5  # for each of the two probes
+
+EPILOG = """\b
+Examples:
+  nplm doctor
+  nplm doctor --json
+"""
+
+
+@click.command("doctor", epilog=EPILOG, short_help="Versions, processor, folders, a speed probe.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
+def command(as_json: bool) -> int:
+    """Versions, processor, BLAS, folders, and a one-second speed probe."""
+    from nplm.cli._output import emit, say, show
+    from nplm.cli._progress import announce_kernels
+    from nplm.corpus import cache_folder
+    from nplm.kernels._jit import CACHE_FOLDER
+
+    announce_kernels()
+    report: dict[str, Any] = {
+        "versions": versions(),
+        "machine": machine(),
+        "blas": blas(),
+        "kernel_cache": folder(Path(CACHE_FOLDER)),
+        "text_cache": folder(cache_folder()),
+        "speed": {"sgemm_gflops": sgemm_gflops(), "train_tokens_per_second": train_tokens_per_second()},
+    }
+    for name, part in report.items():
+        rows = list(part.items()) if isinstance(part, dict) else [("", str(library)) for library in part]
+        show(name.replace("_", " "), [(key.replace("_", " "), _text(value)) for key, value in rows], as_json)
+    for name in ("kernel_cache", "text_cache"):
+        if not report[name]["writable"]:
+            say(f"{report[name]['path']} is not writable: set NPLM_CACHE to a folder that is")
+    if as_json:
+        emit(report)
+    return 0
+
+
+def versions() -> dict[str, str]:
+    """Of Python, nplm and what it stands on."""
+    found = {"python": platform.python_version(), "nplm": nplm.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, vector width as the compiler sees it."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "system": platform.platform(),
+        "processor": _processor() or platform.processor() or "unknown",
+        "compiler_target": binding.get_host_cpu_name(),
+        "vector_bits": next((bits for name, bits in widths.items() if features.get(name)), None),
+        "cores": os.cpu_count(),
+        "cores_for_this_process": cores,
+        "threads_set": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def blas() -> list[dict[str, Any]]:
+    """The BLAS libraries that NumPy has loaded."""
+    import numpy  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    keys = ("internal_api", "version", "architecture", "threading_layer", "num_threads")
+    return [{key: pool.get(key) for key in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def folder(path: Path) -> dict[str, Any]:
+    """A folder's path, whether it can be written to, and the room on its disk."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            writable = True
+    except OSError:
+        writable = False
+    there = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+    return {"path": str(path), "writable": writable, "free_gigabytes": shutil.disk_usage(there).free / 1e9}
+
+
+def sgemm_gflops(size: int = 768) -> float:
+    """GFLOP/s of a float32 matrix product on one thread."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    a = np.ones((size, size), np.float32)
+    with threadpool_limits(1, user_api="blas"):
+        return 2.0 * size**3 * _per_second(lambda: np.dot(a, a)) / 1e9
+
+
+def train_tokens_per_second() -> float:
+    """Training speed at V = 5,000, E = H = 200, one layer, T = B = 20, K = 128, on random words."""
+    import numpy as np
+
+    from nplm.config import ModelConfig, TrainConfig
+    from nplm.model import LanguageModel
+    from nplm.optim import Optimizer, global_norm
+    from nplm.shards import loss_and_grads, workers
+    from nplm.train import warm_up
+    from nplm.vocabulary import Vocabulary
+
+    config, rng, size = TrainConfig(), np.random.default_rng(1), 5000
+    warm_up(np.float32, config)
+    vocabulary = Vocabulary.from_counts({f"w{k}": size // k for k in range(1, size - 1)})
+    model = LanguageModel.init(ModelConfig(size, num_layers=1), vocabulary, rng)
+    inputs, targets = rng.integers(0, size, (2, config.bptt, config.batch_size), np.int32)
+    noise_ids, state = model.noise.sample(128, rng), model.zero_state(config.batch_size)
+    optimizer = Optimizer(model.params, config.optimizer, config.clip)
+    with workers(0, config.shards) as run:
+
+        def chunk() -> None:
+            _, grads, _ = loss_and_grads(model, inputs, targets, noise_ids, state, config.shards, run)
+            optimizer.update(model.params, grads, 1.0, global_norm(grads))
+
+        return float(targets.size) * _per_second(chunk)
+
+
+def _per_second(work: Callable[[], object]) -> float:
+    """How often `work` can be done in a second."""
+    work()
+    begun, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - begun) < PROBE_SECONDS:
+        work()
+        done += 1
+    return done / spent
+
+
+def _processor() -> str | None:
+    """The processor's name, where the system tells it in a file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""`nplm info`: what a model file or the folder of a run holds."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Examples:
+  nplm info run/best.safetensors
+  nplm info run --json
+"""
+
+
+@click.command("info", epilog=EPILOG, short_help="What a model file or a run's folder holds.")
+@click.argument("model", metavar="MODEL|RUN-FOLDER")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
+def command(model: str, as_json: bool) -> None:
+    """Configuration, vocabulary, parameters and provenance of a model or a run."""
+    from nplm.cli._output import emit
+
+    figures = describe(model_file(model))
+    if Path(model).is_dir():
+        figures["run"] = _describe_run(Path(model))
+    _report(figures, as_json)
+    if as_json:
+        emit(figures)
+
+
+def model_file(model: str) -> Path:
+    """The model file that a user names: itself, or the best model in a run's folder."""
+    path = Path(model)
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    return path
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What is in a model file."""
+    from dataclasses import asdict
+
+    from nplm.checkpoint import load_model, provenance
+
+    model, record = load_model(path), provenance(path)
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "config": asdict(model.config),
+        "vocabulary": len(model.vocabulary),
+        "tokens_counted": int(model.vocabulary.counts.sum()),
+        "parameters": sum(value.size for value in model.params.values()),
+        "dtype": str(model.dtype),
+        "corpus": record.get("corpus"),
+        "epoch": record.get("epoch"),
+        "valid": record.get("valid"),
+        "train": record.get("train"),
+        "nplm": record.get("nplm"),
+    }
+
+
+def _describe_run(folder: Path) -> dict[str, Any]:
+    from nplm.checkpoint import load_run
+    from nplm.run import read_config
+
+    record = read_config(folder)
+    figures: dict[str, Any] = {"folder": str(folder), "source": record["source"]}
+    if (folder / "last.safetensors").is_file():
+        _, progress, _ = load_run(folder / "last.safetensors")
+        figures |= {
+            name: progress[name] for name in ("epoch", "chunk", "best_epoch", "lr", "tokens", "seconds")
+        }
+        figures["epochs"] = record["train"].get("epochs")
+        figures["stopped_early"] = progress["stopped"]
+    return figures
+
+
+def _report(figures: dict[str, Any], as_json: bool) -> None:
+    from nplm.cli._output import Rows, show
+
+    config, valid = figures["config"], figures["valid"]
+    rows: Rows = [
+        (
+            "model",
+            f"{config['num_layers']} LSTM layer(s) of {config['hidden_dim']} units, words of"
+            f" {config['embed_dim']} numbers, {figures['dtype']}",
+        ),
+        ("vocabulary", f"{figures['vocabulary']:,} words, {figures['tokens_counted']:,} tokens counted"),
+        ("parameters", f"{figures['parameters']:,} ({figures['bytes'] / 1e6:.1f} MB)"),
+        ("noise law", f"unigram^{config['noise_power']:g}, {config['noise_uniform']:.3g} of it uniform"),
+        ("corpus", str(figures["corpus"] or "unknown")),
+        ("written by", f"nplm {figures['nplm']}" if figures["nplm"] else "unknown"),
+    ]
+    if figures["epoch"]:
+        rows.append(("epoch", str(figures["epoch"])))
+    if valid:
+        rows.append(("valid perplexity", f"{valid['perplexity']:,.2f} ({valid['tokens']:,} tokens)"))
+        rows.append(("log Z mean, sd", f"{valid['mean_log_z']:+.4f}, {valid['std_log_z']:.4f} nats"))
+    if figures["train"]:
+        settings = "  ".join(f"{name}={value}" for name, value in figures["train"].items())
+        rows.append(("trained with", settings))
+    run = figures.get("run")
+    if run and "epoch" in run:
+        rows.append(("run", f"{run['epoch']} of {run['epochs']} epochs and {run['chunk']} chunks are done"))
+    show(figures["file"], rows, as_json)

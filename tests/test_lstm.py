@@ -112,6 +112,32 @@ def test_one_step_is_enough_for_the_recurrent_weights():
     assert_close(fast_gradients(arguments, dhidden)["weight_hh"], exact, 1e-12)
 
 
+@pytest.mark.parametrize(
+    ("batch", "hidden"), [(1, 1), (1, 70), (2, 16), (7, 33), (13, 8), (25, 65), (3, 130)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sizes_around_the_kernels_tiles(dtype, batch, hidden):
+    """reference.lstm, for batches and widths on both sides of a vector, a tile, a panel and a stretch of depth."""
+    rng = np.random.default_rng([21, batch, hidden])
+    shapes = (
+        (3, batch, 5),
+        (batch, hidden),
+        (batch, hidden),
+        (4 * hidden, 5),
+        (4 * hidden, hidden),
+        (4 * hidden,),
+    )
+    arguments = {
+        name: rng.normal(0, 0.3, shape).astype(dtype) for name, shape in zip(NAMES, shapes, strict=True)
+    }
+    dhidden = rng.normal(size=(3, batch, hidden)).astype(dtype)
+    wide = {name: value.astype(np.float64) for name, value in arguments.items()}
+    assert_close(lstm.forward(*arguments.values())[0], reference.forward(*wide.values())[0][1:], RTOL[dtype])
+    expected = reference_gradients(wide, dhidden.astype(np.float64))
+    for name, got in fast_gradients(arguments, dhidden).items():
+        assert_close(got, expected[name], RTOL[dtype])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_saturated_gates(dtype):
     """The limits of [L2] to [L5]: with inputs of 1e4 all stays finite, and no |h| is beyond 1."""

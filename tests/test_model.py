@@ -180,6 +180,26 @@ def test_shapes_of_ids():
             model.loss_and_grads(inputs, targets, bad, state)
 
 
+def test_shape_of_the_state():
+    """The message: a state of other layers or streams.  NumPy would stretch one stream over all, without a word."""
+    model = make_model()
+    inputs, targets, noise_ids, _ = make_chunk(model)
+    for shape in ((2, 1, 6), (2, 2, 6), (3, 3, 6), (1, 3, 6), (2, 3, 5)):
+        state = State(np.ones(shape), np.ones(shape))
+        with pytest.raises(ValueError, match="state"):
+            model.loss_and_grads(inputs, targets, noise_ids, state)
+        with pytest.raises(ValueError, match="state"):
+            model.log_probs(inputs, state)
+
+
+def test_chunk_without_steps():
+    """The message: a mean over no positions has no value."""
+    model = make_model()
+    inputs, targets, noise_ids, state = make_chunk(model)
+    with pytest.raises(ValueError, match=r"\(0, 3\)"):
+        model.loss_and_grads(inputs[:0], targets[:0], noise_ids, state)
+
+
 def test_parameters_must_fit_the_configuration():
     """The messages: another vocabulary size, a missing parameter, an unknown one, a wrong shape."""
     model = make_model()

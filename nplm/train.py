@@ -107,7 +107,7 @@ def train(
     noise = make_noise(model.noise, config, config.seed)
     with open_run(save, resume, model.config, config, corpus, source) as run:
         optimizer = Optimizer(model.params, config.optimizer, config.clip)
-        progress, state = Progress(lr=config.lr), model.zero_state(streams.batch_size)
+        progress, state = Progress(lr=_step_rate(config, 1)), model.zero_state(streams.batch_size)
         if run.begun():
             progress, state = run.load(model, optimizer)
         else:
@@ -167,8 +167,14 @@ def _end_epoch(
     if config.schedule == "plateau" and progress.stalled:
         progress.lr *= config.lr_decay
     elif config.schedule == "step":
-        progress.lr = config.lr * config.lr_decay ** max(progress.epoch + 1 - config.decay_after, 0)
+        progress.lr = _step_rate(config, progress.epoch + 1)
     progress.stopped = 0 < config.patience <= progress.stalled
+
+
+def _step_rate(config: TrainConfig, epoch: int) -> float:
+    """Learning rate of an epoch, counted from 1, by Zaremba's schedule; the other schedules start at `lr`."""
+    decays = max(epoch - config.decay_after, 0) if config.schedule == "step" else 0
+    return config.lr * config.lr_decay**decays
 
 
 def _count_non_finite(

@@ -1,0 +1,634 @@
+"""The training loop.  Oracles: the reference gradient and the update by hand, and runs that must be the same bits."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import assert_close, make_model, make_vocabulary
+from numpy.testing import assert_array_equal
+
+import nplm
+from nplm import (
+    Corpus,
+    DivergedError,
+    InputError,
+    ModelConfig,
+    Observer,
+    TrainConfig,
+    checkpoint,
+    shards,
+    synthetic,
+)
+from nplm.corpus import Streams
+from nplm.noise import FreshNoise
+from nplm.optim import Optimizer, global_norm
+from nplm.reference import model as reference_model
+from nplm.vocabulary import Vocabulary
+
+ROOT = Path(__file__).parent.parent
+V = 11
+SETTINGS = {
+    "bptt": 4,  # T
+    "batch_size": 5,  # B
+    "sequence_length": 10,  # S: chunks of 4, 4 and 2 steps
+    "num_noise": 6,
+    "lr": 2.0,
+    "clip": 0.5,
+    "epochs": 2,
+    "schedule": "constant",
+    "log_interval": 3,
+    "save_interval": math.inf,
+}
+
+
+def toy(n=203, valid=50, seed=0):
+    """A random text: 203 tokens are 40 steps of 5 columns, which are 12 chunks, and a tail of 3."""
+    rng = np.random.default_rng(seed)
+    draw = lambda size: (V * rng.random(size) ** 2).astype(np.int32)  # noqa: E731
+    return Corpus("toy", make_vocabulary(V), draw(n), draw(valid) if valid else None)
+
+
+class Recorder(Observer):
+    """Keeps what happened, and a copy of the parameters after every chunk."""
+
+    def __init__(self, model):
+        self.model, self.steps, self.params, self.lines, self.warnings = model, [], [], [], []
+
+    def step(self, step):
+        self.steps.append(step)
+        self.params.append({name: value.copy() for name, value in self.model.params.items()})
+
+    def metrics(self, line):
+        self.lines.append(dict(line))
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+def fit(corpus, dtype=np.float32, **changes):
+    """Trains a small model of random parameters; returns the recorder and the result."""
+    options = {name: changes.pop(name) for name in ("save", "resume") if name in changes}
+    model = changes.pop("model", None) or make_model(dtype, scale=0.3)
+    recorder = changes.pop("recorder", Recorder)(model)
+    result = nplm.train(model, corpus, TrainConfig(**SETTINGS | changes), observer=recorder, **options)
+    return recorder, result
+
+
+def assert_same_bits(got, expected):
+    """Two dicts of arrays."""
+    assert set(got) == set(expected)
+    for name, value in expected.items():
+        assert_array_equal(got[name], value, err_msg=name, strict=True)
+
+
+# ---- the loop of claim 1
+
+
+def test_first_loss_of_an_untrained_model():
+    """Oracle: log(1+K) + K log(1+1/K), whatever the text; float32 rounding."""
+    corpus = toy()
+    model = nplm.LanguageModel.init(ModelConfig(V, 4, 6, 2), corpus.vocabulary, np.random.default_rng(1))
+    recorder, _ = fit(corpus, model=model)
+    k = SETTINGS["num_noise"]
+    assert recorder.steps[0].loss == pytest.approx(math.log(1 + k) + k * math.log(1 + 1 / k), rel=1e-6)
+
+
+def by_hand(corpus, model, settings):
+    """Parameters and gradient norm after every chunk: the reference gradient of windows cut by hand, and plain SGD."""
+    params = {name: value.copy() for name, value in model.params.items()}
+    noise = FreshNoise(model.noise, settings["num_noise"], 1)
+    n, b = len(corpus.train), settings["batch_size"]
+    full, tail = divmod(n, b)
+    starts = [k * full + min(k, tail) for k in range(b)]
+    before = np.concatenate([[1], corpus.train])  # the text, with </s> before it
+    windows = [
+        (s, c, range(first, min(first + settings["bptt"], start + settings["sequence_length"], full)), starts)
+        for s, start in enumerate(range(0, full, settings["sequence_length"]))
+        for c, first in enumerate(
+            range(start, min(start + settings["sequence_length"], full), settings["bptt"])
+        )
+    ]
+    windows.append((windows[-1][0] + 1, 0, [full], starts[:tail]))
+    for epoch in range(settings["epochs"]):
+        h = c = np.zeros((2, b, 6))
+        for sequence, chunk, steps, firsts in windows:
+            inputs = np.array([[before[first + t] for first in firsts] for t in steps])
+            targets = np.array([[corpus.train[first + t] for first in firsts] for t in steps])
+            h, c = h[:, : len(firsts)], c[:, : len(firsts)]
+            noise_ids = noise.group(epoch, sequence, chunk)
+            grads = reference_model.gradients(params, inputs, targets, noise_ids, h, c, model.log_q)
+            norm = math.sqrt(sum(float((grad**2).sum()) for grad in grads.values()))
+            _, kept = reference_model.run_layers(params, inputs, h, c)
+            for name, grad in grads.items():
+                params[name] = params[name] - settings["lr"] * min(1.0, settings["clip"] / norm) * grad
+            h, c = (np.stack([layer[place][-1] for layer in kept]) for place in (1, 2))
+            yield {name: value.copy() for name, value in params.items()}, norm
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_every_update_by_hand(num_shards):
+    """Oracle: the reference gradient in float64 and [O1], [O3]: two epochs, clipped and unclipped, with the tail."""
+    corpus, settings = toy(n=88), SETTINGS | {"lr": 0.3, "clip": 2.0}
+    expected = list(by_hand(corpus, make_model(scale=0.3), settings))
+    recorder, result = fit(corpus, np.float64, shards=num_shards, lr=0.3, clip=2.0)
+    assert len(recorder.steps) == len(expected) == 2 * 6
+    for step, params, (expected_params, norm) in zip(recorder.steps, recorder.params, expected, strict=True):
+        assert step.norm == pytest.approx(norm, rel=1e-10)
+        for name, value in expected_params.items():
+            assert_close(params[name], value, 1e-10)
+    norms = [norm for _, norm in expected]
+    assert min(norms) < 2.0 < max(norms)
+    assert result.progress.tokens == 2 * 88
+
+
+@pytest.mark.parametrize("change", ["no carry", "carry over epochs", "no clip"])
+def test_planted_bugs_in_the_loop(change, monkeypatch):
+    """Planted bugs: a state that is not carried, one that is carried into the next epoch, a gradient not clipped."""
+    corpus, settings = toy(n=88), SETTINGS | {"lr": 0.3, "clip": 2.0}
+    expected, _ = list(by_hand(corpus, make_model(scale=0.3), settings))[-1]
+    real, last = shards.loss_and_grads, []
+
+    def wrong(model, inputs, targets, noise_ids, state, *rest):
+        if change == "no carry" or (change == "carry over epochs" and last and not state.h.any()):
+            state = model.zero_state(inputs.shape[1]) if change == "no carry" else last[-1]
+        loss, grads, after = real(model, inputs, targets, noise_ids, state, *rest)
+        if after.h.shape[1] == 5:
+            last.append(after)
+        return loss, grads, after
+
+    monkeypatch.setattr(shards, "loss_and_grads", wrong)
+    recorder, _ = fit(corpus, np.float64, lr=0.3, clip=math.inf if change == "no clip" else 2.0)
+    got = recorder.params[-1]["rnn.weight_hh_l0"]
+    assert np.abs(got - expected["rnn.weight_hh_l0"]).max() > 1e-6
+
+
+@pytest.mark.parametrize("n", [200, 203, 20, 24])
+def test_every_token_is_trained_on_once_an_epoch(n, monkeypatch):
+    """Oracle: the text, all tokens different: every target once an epoch, its input the token before it."""
+    tokens = ["<unk>", "</s>", *(f"w{k}" for k in range(2, n + 2))]
+    vocabulary = Vocabulary(tokens, [1] * (n + 2))
+    corpus = Corpus("all different", vocabulary, np.arange(2, n + 2, dtype=np.int32))
+    model = nplm.LanguageModel.init(ModelConfig(n + 2, 4, 6, 1), vocabulary, np.random.default_rng(1))
+    real, seen = shards.loss_and_grads, []
+
+    def watched(model, inputs, targets, *rest):
+        seen.append((inputs.copy(), targets.copy()))
+        return real(model, inputs, targets, *rest)
+
+    monkeypatch.setattr(shards, "loss_and_grads", watched)
+    recorder, result = fit(corpus, model=model)
+    for epoch in range(2):
+        chunks = [pair for step, pair in zip(recorder.steps, seen, strict=True) if step.epoch == epoch]
+        targets = np.concatenate([targets.ravel() for _, targets in chunks])
+        inputs = np.concatenate([inputs.ravel() for inputs, _ in chunks])
+        assert sorted(targets) == list(range(2, n + 2))
+        assert_array_equal(inputs, targets - 1)  # for the first, </s> = 1
+    assert [step.tokens for step in recorder.steps] == [targets.size for _, targets in seen]
+    assert result.progress.tokens == 2 * n
+
+
+# ---- what must not change a bit
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"log_interval": 1},
+        {"save_interval": 0.0},
+        {"threads": 1},
+        {"threads": 4},
+        {"eval_batch_size": 3},
+        {"valid": 0},
+        {"validate": "every chunk"},
+    ],
+    ids=str,
+)
+def test_watching_changes_no_bit(changes):
+    """Oracle: the parameters of a run that is watched less: noise is keyed by its place, not drawn from a stream."""
+    expected, _ = fit(toy(), shards=2, threads=2)
+    corpus = toy(valid=changes.pop("valid", 50))
+
+    class Curious(Recorder):
+        def step(self, step):
+            super().step(step)
+            nplm.evaluate(self.model, corpus.valid, threads=1)
+
+    curious = {"recorder": Curious} if changes.pop("validate", None) else {}
+    recorder, _ = fit(corpus, **{"shards": 2, "threads": 2} | changes | curious)
+    assert_same_bits(recorder.params[-1], expected.params[-1])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 2}, {"num_noise": 7}, {"lr": 2.1}, {"bptt": 5}, {"noise": "pool"}], ids=str
+)
+def test_settings_change_the_bits(changes):
+    """Oracle: another run; without this, the test above could not fail."""
+    expected, _ = fit(toy())
+    recorder, _ = fit(toy(), **changes)
+    assert not np.array_equal(recorder.params[-1]["decoder.bias"], expected.params[-1]["decoder.bias"])
+
+
+@pytest.mark.parametrize(
+    ("n", "changes"),
+    [
+        (203, {"shards": 9}),
+        (60, {"batch_size": 1}),
+        (60, {"batch_size": 1, "shards": 3}),
+        (21, {"valid": 0}),
+        (5, {}),
+    ],
+    ids=str,
+)
+def test_odd_shapes(n, changes):
+    """Oracle: the token count: more shards than columns, one column, no valid text, one chunk, B more than n."""
+    corpus = toy(n, valid=changes.pop("valid", 50))
+    if n < SETTINGS["batch_size"] * SETTINGS["bptt"]:
+        changes |= {"batch_size": 100, "bptt": 1}
+    recorder, result = fit(corpus, **changes)
+    assert sum(step.tokens for step in recorder.steps) == 2 * n
+    assert all(math.isfinite(step.loss) for step in recorder.steps)
+    assert result.progress.best_epoch == 2 or corpus.valid is not None
+    assert not result.interrupted
+
+
+def test_bad_input():
+    """Oracle: the message: a text shorter than a chunk, another vocabulary, resuming nothing."""
+    with pytest.raises(InputError, match="n = 19 tokens, fewer than one chunk's 20"):
+        fit(toy(19))
+    other = Corpus("other", make_vocabulary(V + 1), toy().train)
+    with pytest.raises(InputError, match="vocabulary is not that of the corpus other"):
+        fit(other)
+    with pytest.raises(InputError, match="--save"):
+        fit(toy(), resume=True)
+
+
+# ---- epochs
+
+
+def script_validation(monkeypatch, corpus, scripted):
+    """Validation gives the scripted nats, one an epoch."""
+    module, left = import_module("nplm.train"), iter(scripted)
+    real = module.evaluate
+
+    def evaluate(model, ids, **options):
+        result = real(model, ids, **options)
+        return replace(result, nats=next(left)) if ids is corpus.valid else result
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+
+
+NATS = [3.0, 2.5, 2.6, 2.4, 2.7, 2.8, 2.3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        ({"schedule": "constant"}, [2.0] * 7),
+        ({"schedule": "step", "decay_after": 3, "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 0.5, 0.25, 0.125]),
+        (
+            {"schedule": "step", "decay_after": 0, "lr_decay": 0.5},
+            [1.0, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6],
+        ),
+        ({"schedule": "plateau", "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.25]),
+        ({"schedule": "plateau", "lr_decay": 0.5, "patience": 2}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5]),
+        ({"schedule": "constant", "patience": 1}, [2.0] * 3),
+    ],
+    ids=str,
+)
+def test_schedules_and_early_stopping(changes, rates, monkeypatch):
+    """Oracle: the rate of each epoch by hand, under scripted valid losses; the best model is the best epoch's."""
+    corpus = toy(100)
+    script_validation(monkeypatch, corpus, NATS)
+    recorder, result = fit(corpus, epochs=7, log_interval=1, **changes)
+    lines = [line for line in recorder.lines if line["kind"] == "train"]
+    assert sorted({(line["epoch"], line["lr"]) for line in lines}) == list(enumerate(rates, start=1))
+    best = int(np.argmin(NATS[: len(rates)])) + 1
+    assert (result.progress.epoch, result.progress.best_epoch) == (len(rates), best)
+    assert result.progress.best_nats == NATS[best - 1]
+    assert result.progress.stopped == (len(rates) < 7)
+    assert not result.interrupted
+    at_end = [k for k, step in enumerate(recorder.steps) if step.epoch == best - 1][-1]
+    assert_same_bits(result.best.params, recorder.params[at_end])
+
+
+def test_the_rates_are_used():
+    """Oracle: the parameters' move in an epoch's first update, whose clipped gradient has norm 0.05: lr times that."""
+    recorder, _ = fit(toy(), np.float64, schedule="step", decay_after=1, lr_decay=0.5, epochs=3, clip=0.05)
+    firsts = [k for k, step in enumerate(recorder.steps) if k and step.epoch != recorder.steps[k - 1].epoch]
+    for k, rate in zip(firsts, [1.0, 0.5], strict=True):
+        after, before = recorder.params[k], recorder.params[k - 1]
+        move = math.sqrt(sum(float(((after[name] - before[name]) ** 2).sum()) for name in after))
+        assert move == pytest.approx(rate * 0.05, rel=1e-9)
+
+
+def test_without_a_valid_text_the_last_model_is_the_best():
+    """Oracle: the parameters at the end."""
+    recorder, result = fit(toy(valid=0), epochs=3)
+    assert result.progress.best_epoch == 3
+    assert_same_bits(result.best.params, recorder.params[-1])
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best_for_long(monkeypatch):
+    """Oracle: the first finite figure, under scripted valid losses."""
+    corpus = toy()
+    script_validation(monkeypatch, corpus, [math.nan, math.inf, 5.0, math.nan])
+    _, result = fit(corpus, epochs=4)
+    assert (result.progress.best_epoch, result.progress.best_nats) == (3, 5.0)
+
+
+def test_metrics(tmp_path):
+    """Oracle: the recorded steps: means over tokens since the last line, an evaluation of the model; strict JSON."""
+    corpus = toy()
+    recorder, result = fit(corpus, save=tmp_path / "run", log_interval=5)
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+    assert lines == result.history == recorder.lines
+    assert [(line["kind"], line["epoch"], line["chunk"]) for line in lines] == [
+        ("train", 1, 5), ("train", 1, 10), ("valid", 1, 0), ("train", 2, 5), ("train", 2, 10), ("valid", 2, 0)
+    ]  # fmt: skip
+    assert all(line["seconds"] > 0 and line["tokens_per_second"] > 0 and line["lr"] == 2.0 for line in lines)
+    done = 0
+    for line in lines:
+        if line["kind"] == "train":
+            stop = (
+                next(
+                    k for k, s in enumerate(accumulate_tokens(recorder.steps)) if s == line["tokens_trained"]
+                )
+                + 1
+            )
+            part = recorder.steps[done:stop]
+            mean = sum(s.loss * s.tokens for s in part) / sum(s.tokens for s in part)
+            assert line["loss"] == pytest.approx(mean, rel=1e-12)
+            assert line["gradient_norm"] == part[-1].norm
+            done = stop
+    expected = nplm.evaluate(recorder.model, corpus.valid, batch_size=10).as_dict()
+    assert {name: lines[-1][name] for name in expected} == expected
+
+
+def accumulate_tokens(steps):
+    """Tokens trained on after each step."""
+    return np.cumsum([step.tokens for step in steps]).tolist()
+
+
+# ---- what is not finite
+
+
+def plant(monkeypatch, bad, name="decoder.weight", value=math.nan):
+    """The calls `bad` of loss_and_grads, counted from 0, have `value` in one entry of a gradient, or as the loss."""
+    real, calls = shards.loss_and_grads, Counter()
+
+    def planted(model, inputs, *rest):
+        loss, grads, after = real(model, inputs, *rest)
+        if calls["all"] in bad:
+            if name == "loss":
+                loss = value
+            else:
+                np.ravel(getattr(grads[name], "values", grads[name]))[-1] = value
+            after = type(after)(after.h * np.nan, after.c * np.nan)
+        calls["all"] += 1
+        return loss, grads, after
+
+    monkeypatch.setattr(shards, "loss_and_grads", planted)
+
+
+def without(corpus, skipped, kind):
+    """Parameters after each chunk of one epoch in which the chunks `skipped` do not exist, by a loop of our own."""
+    model, config = make_model(np.float32, scale=0.3), TrainConfig(**SETTINGS | {"optimizer": kind})
+    streams, noise = Streams(corpus.train, 5), FreshNoise(model.noise, 6, 1)
+    optimizer, state = Optimizer(model.params, kind, config.clip), model.zero_state(5)
+    with shards.workers(1, 2) as run:
+        for k, span in enumerate(streams.spans(10, 4)):
+            inputs, targets = streams.window(span.start, span.stop)
+            if k not in skipped:
+                group = noise.group(0, span.sequence, span.chunk)
+                carried = state.columns(0, inputs.shape[1])
+                _, grads, state = shards.loss_and_grads(model, inputs, targets, group, carried, 2, run)
+                optimizer.update(model.params, grads, config.lr, global_norm(grads))
+            yield {name: value.copy() for name, value in model.params.items()}
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adagrad"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decoder.weight", math.nan),
+        ("encoder.weight", math.inf),
+        ("rnn.bias_l1", -math.inf),
+        ("loss", math.nan),
+    ],
+)
+def test_a_chunk_that_is_not_finite_changes_nothing(kind, name, value, monkeypatch):
+    """Oracle: a loop that leaves these chunks out: parameters, optimiser, state as if they were not."""
+    bad = [1, 4, 5, 6, 7]  # never five in a row
+    expected = list(without(toy(), bad, kind))
+    plant(monkeypatch, bad, name, value)
+    recorder, result = fit(toy(), epochs=1, optimizer=kind)
+    for got, want in zip(recorder.params, expected, strict=True):
+        assert_same_bits(got, want)
+    what = "the loss" if name == "loss" else f"the gradient of {name}"
+    places = ["sequence 1, chunk 2", "sequence 2, chunk 2", "sequence 2, chunk 3", "sequence 3, chunk 1"]
+    assert len(recorder.warnings) == 5
+    for warning, place in zip(recorder.warnings, [*places, "sequence 3, chunk 2"], strict=True):
+        assert warning.startswith(f"{what} is not finite at epoch 1, {place}")
+        assert "\n" not in warning
+    assert all(math.isfinite(line.get("loss", 0.0)) for line in result.history)
+
+
+@pytest.mark.parametrize("save_interval", [0.0, math.inf])
+def test_five_in_a_row_roll_back(save_interval, tmp_path, monkeypatch):
+    """Oracle: the parameters at the last checkpoint: before chunk 7's update where all are saved, else at the start."""
+    plant(monkeypatch, range(7, 12), "rnn.weight_ih_l0")
+    model = make_model(np.float32, scale=0.3)
+    start, recorder = model.copy().params, Recorder(model)
+    config = TrainConfig(**SETTINGS | {"save_interval": save_interval})
+    with pytest.raises(DivergedError) as caught:
+        nplm.train(model, toy(), config, save=tmp_path / "run", observer=recorder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "rnn.weight_ih_l0" in message and "epoch 1, sequence 4, chunk 3" in message and "--lr" in message
+    assert len(recorder.warnings) == 5
+    assert_same_bits(model.params, recorder.params[5] if save_interval == 0.0 else start)
+    assert_same_bits(nplm.load(tmp_path / "run" / "last.safetensors").params, model.params)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in:RuntimeWarning")
+@pytest.mark.parametrize("n", [203, 43, 21])
+@pytest.mark.parametrize("save_interval", [0.0, 60.0])
+def test_a_real_divergence(n, save_interval, tmp_path):
+    """Oracle: a rate of 1e38 ruins the model; where it is rolled back to, loss and gradient are finite.
+
+    Also where the ruin comes at an epoch's end: 43 tokens are three chunks, 21 are two.
+    """
+    corpus, model, save = toy(n), make_model(np.float32, scale=0.3), tmp_path / "run"
+    with pytest.raises(DivergedError):
+        fit(corpus, model=model, lr=1e38, clip=math.inf, save_interval=save_interval, epochs=9, save=save)
+    _, progress, state = checkpoint.load_run(save / "last.safetensors")
+    streams = Streams(corpus.train, 5)
+    span = streams.spans(10, 4)[progress["chunk"]]
+    inputs, targets = streams.window(span.start, span.stop)
+    carried = nplm.State(state["h"], state["c"]).columns(0, inputs.shape[1])
+    noise_ids = FreshNoise(model.noise, 6, 1).group(progress["epoch"], span.sequence, span.chunk)
+    loss, grads, _ = model.loss_and_grads(inputs, targets, noise_ids, carried)
+    assert math.isfinite(loss)
+    assert math.isfinite(global_norm(grads))
+
+
+def test_a_norm_that_overflows_is_named(monkeypatch):
+    """Oracle: entries of 1e30 are finite in float32, the sum of their squares is not."""
+    plant(monkeypatch, [2], "decoder.weight", 1e30)
+    recorder, _ = fit(toy(), epochs=1)
+    assert len(recorder.warnings) == 1
+    assert recorder.warnings[0].startswith("the gradient's norm is not finite")
+
+
+# ---- it learns
+
+
+def chain_corpus(monkeypatch, sizes):
+    """A Markov chain over 8 words with 3 successors each: floor and text by nplm.synthetic."""
+    rng = np.random.default_rng(5)
+    transition = np.zeros((8, 8))
+    for word, row in enumerate(transition):
+        row[[(word + 1) % 8, (word + 3) % 8, (word * word + 5) % 8]] = 0.1 + rng.random(3)
+        transition[word] /= row.sum()
+    source = synthetic.Source(("</s>", *"abcdefg"), transition, np.eye(8))
+    monkeypatch.setattr(synthetic, "SIZES", sizes)
+    return synthetic._corpus("chain", source, 1, "exact")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "lr": 5.0},
+        {"optimizer": "sgd", "lr": 5.0, "noise": "pool", "noise_groups": 3},
+        {
+            "optimizer": "sgd",
+            "lr": 5.0,
+            "noise": "pool",
+            "noise_groups": 5,
+            "group_map": "cyclic",
+            "redraw": "epoch",
+        },
+        {"optimizer": "adagrad", "lr": 0.1},
+    ],
+    ids=["sgd", "pool", "pool, cyclic", "adagrad"],
+)
+def test_a_markov_chain_is_learned(changes, monkeypatch):
+    """Oracle: the chain's floor: within 3 % above it and not below it by more than four standard errors; Z near 1."""
+    corpus = chain_corpus(monkeypatch, {"train": 20_000, "valid": 2_000, "test": 10_000})
+    model = nplm.LanguageModel.init(
+        ModelConfig(len(corpus.vocabulary), 8, 16, 1), corpus.vocabulary, np.random.default_rng(1)
+    )
+    settings = {"bptt": 10, "batch_size": 10, "sequence_length": 50, "num_noise": 16, "epochs": 8}
+    schedule = {"schedule": "step", "decay_after": 4, "log_interval": 100}
+    result = nplm.train(model, corpus, TrainConfig(**settings, **schedule, **changes))
+    got = nplm.evaluate(result.best, corpus.test, batch_size=1)
+    assert corpus.baselines["unigram"] > 2 * corpus.floor.perplexity
+    assert got.nats > corpus.floor.nats - 4 * corpus.floor.std_error
+    assert got.perplexity < 1.03 * corpus.floor.perplexity
+    assert abs(got.mean_log_z) < 0.1
+
+
+# ---- Ctrl-C
+
+
+class Interrupts(Recorder):
+    """Presses Ctrl-C after chunk `at` (once, or `times` times)."""
+
+    at, times = 3, 1
+
+    def step(self, step):
+        super().step(step)
+        if len(self.steps) == self.at:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("at", [1, 4, 12, 13, 14, 25, 26])
+def test_ctrl_c_ends_after_the_chunk_and_resumes(at, tmp_path):
+    """Oracle: the uninterrupted run: 13 chunks an epoch; the same bytes of the best model, the same parameters."""
+    handler = signal.getsignal(signal.SIGINT)
+    expected, _ = fit(toy(), save=tmp_path / "whole")
+    recorder, result = fit(toy(), save=tmp_path / "run", recorder=type("At", (Interrupts,), {"at": at}))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(recorder.steps) == at
+    assert result.interrupted == (at < 26)
+    assert (result.progress.epoch, result.progress.chunk) == divmod(at, 13)
+    assert_same_bits(nplm.load(tmp_path / "run" / "last.safetensors").params, expected.params[at - 1])
+    again, result = fit(toy(), save=tmp_path / "run", resume=True)
+    assert len(again.steps) == 26 - at
+    assert not result.interrupted
+    assert_same_bits(again.model.params, expected.params[-1])
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (
+        tmp_path / "whole" / "best.safetensors"
+    ).read_bytes()
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    """Oracle: KeyboardInterrupt, as without nplm, and Python's own handler back in its place."""
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy(), recorder=type("Twice", (Interrupts,), {"times": 2}))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_training_on_another_thread():
+    """Oracle: the same run on the main thread; only the main thread may set a handler of signals."""
+    expected, _ = fit(toy())
+    got = []
+    thread = threading.Thread(target=lambda: got.append(fit(toy())[0]))
+    thread.start()
+    thread.join()
+    assert_same_bits(got[0].params[-1], expected.params[-1])
+
+
+SLOW_RUN = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_train import Recorder, fit, toy
+
+class Slow(Recorder):
+    def step(self, step):
+        super().step(step)
+        if len(self.steps) == 6:
+            print("ready", flush=True)
+        time.sleep(0.02 if len(self.steps) >= 6 else 0)
+
+_, result = fit(toy(), save=sys.argv[2], recorder=Slow, epochs=40)
+print(result.interrupted, result.progress.epoch, result.progress.chunk)
+"""
+
+
+def test_ctrl_c_from_outside(tmp_path):
+    """Oracle: a process of its own that gets SIGINT ends well, with a whole checkpoint; resumed, the same bytes."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SLOW_RUN, str(ROOT / "tests"), str(tmp_path / "run")]
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    interrupted, epoch, chunk = out.split()
+    assert interrupted == "True" and 13 * int(epoch) + int(chunk) < 40 * 13
+    nplm.load(tmp_path / "run" / "last.safetensors")
+    fit(toy(), save=tmp_path / "run", resume=True, epochs=4)
+    fit(toy(), save=tmp_path / "whole", epochs=4)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (
+        tmp_path / "whole" / "best.safetensors"
+    ).read_bytes()

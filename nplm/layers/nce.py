@@ -46,7 +46,8 @@ def forward(
     noise_delta = hidden @ weight[words].T  # (N,U)
     noise_delta += bias[words] - log_q[words] - log_k
     loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(hidden.dtype), scale)
-    return loss, NCECache(hidden, targets, words, target_delta, noise_delta)
+    # float: without the JIT it is a NumPy number, which JSON does not take
+    return float(loss), NCECache(hidden, targets, words, target_delta, noise_delta)
 
 
 def backward(cache: NCECache, weight: Array) -> tuple[Array, RowGradient, RowGradient]:

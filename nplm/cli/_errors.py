@@ -1,7 +1,5 @@
 """How a command ends: its exit code, and one line on stderr where something went wrong."""
 
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,24 +16,17 @@ class Interrupted(Exception):
 def exit_code(run: Callable[[], Any], debug: bool = False) -> int:
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
-        try:
-            result = run()
-            sys.stdout.flush()
-            return result if isinstance(result, int) else 0
-        except BrokenPipeError:  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except Exception as error:
-            known = explain(error)
-            if known is None:
-                raise
-            if debug:
-                traceback.print_exc()
-            code, text = known
-            click.echo(f"nplm: {text}", err=True)
-            return code
-    except KeyboardInterrupt:  # after the command itself
-        return 130
+        result = run()
+    except Exception as error:
+        known = explain(error)
+        if known is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        code, text = known
+        click.echo(f"nplm: {text}", err=True)
+        return code
+    return result if isinstance(result, int) else 0
 
 
 def explain(error: Exception) -> tuple[int, str] | None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +25,6 @@ def show(title: str, rows: Rows, as_json: bool) -> None:
 def emit(value: Mapping[str, Any]) -> None:
     """One JSON object as the last line on stdout; a number that is not finite becomes null."""
     click.echo(json.dumps(_finite(value), allow_nan=False))
-    sys.stdout.flush()
 
 
 def columns(cells: Iterable[str], width: int) -> list[str]:

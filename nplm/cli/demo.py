@@ -60,7 +60,7 @@ def command(save: str | None, as_json: bool, **flags: Any) -> int:
         say("1. Text: the reference texts behind help() and the standard library's docstrings")
         _session.echo_settings(found, corpus)
         say(
-            f"2. Training: {config.bptt} time steps a chunk, earliest first; each chunk has {config.num_noise} noise words"
+            f"2. Training: {config.bptt} time steps a chunk, earliest first, with {config.num_noise} noise words each"
         )
 
     result, figures = _session.run_session(

@@ -507,12 +507,14 @@ def test_the_bar_on_a_terminal(monkeypatch):
     )
 
 
-def test_compiling_is_announced_only_where_nothing_is_in_the_cache(tmp_path, monkeypatch, capsys):
-    """An empty folder and one with a compiled kernel."""
+def test_compiling_is_announced_only_where_the_kernels_are_not_in_the_cache(tmp_path, monkeypatch, capsys):
+    """A folder without the kernels of training, and one with them."""
     import numba
 
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
     monkeypatch.setattr(_progress._jit, "CACHE_FOLDER", str(tmp_path))
+    (tmp_path / "kernels_1").mkdir()
+    (tmp_path / "kernels_1" / "alias.vose-28.py311.nbi").touch()  # drawn from before training starts
     display = _progress.Display(1)
     display.compiling()
     display.compiled(0.25)
@@ -520,8 +522,7 @@ def test_compiling_is_announced_only_where_nothing_is_in_the_cache(tmp_path, mon
         capsys.readouterr().err
         == "compiling the kernels once for this machine ...\nkernels ready after 0.2 s\n"
     )
-    (tmp_path / "kernels_1").mkdir()
-    (tmp_path / "kernels_1" / "lstm.nbi").touch()
+    (tmp_path / "kernels_1" / "nce.loss_and_dscores-42.py311.nbi").touch()
     display.compiling()
     display.compiled(0.25)
     assert capsys.readouterr().err == ""

@@ -16,9 +16,9 @@ from nplm.train import Observer, Step
 MEMORY = 0.95  # of the running mean loss, per chunk
 
 
-def announce_kernels() -> bool:
-    """Say so if the kernels must be compiled first; returns whether they must."""
-    cached = any(Path(_jit.CACHE_FOLDER).glob("**/*.nbi"))
+def announce_kernels(file: str = "nce") -> bool:
+    """Say so if the kernels in this file of nplm/kernels must be compiled first; returns whether they must."""
+    cached = any(Path(_jit.CACHE_FOLDER).glob(f"**/{file}.*.nbi"))
     options: Any = numba.config
     if cached or options.DISABLE_JIT:
         return False

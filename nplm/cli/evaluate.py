@@ -56,7 +56,7 @@ def command(
 
     path = model_file(model)
     loaded = load_model(path)
-    announce_kernels()
+    announce_kernels("lstm")
     results = []
     for file in files:
         figures = {"model": str(path), "file": file} | _measure(loaded, file, reset, batch_size, threads)

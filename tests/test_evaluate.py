@@ -221,14 +221,17 @@ def test_bad_text():
 
 @pytest.mark.parametrize("columns", [1, 2, 50])
 def test_sentence_groups(columns):
-    """The sentences cut by hand: every token's place once, each column one whole sentence, no group too wide."""
-    ids = text()
-    groups = sentence_groups(ids, EOS, columns)
-    got = sorted((int(column[0]), int(column[-1]) + 1) for group in groups for column in group.T)
-    assert got == sentence_pieces(ids)
-    for group in groups:
-        assert group.shape[1] <= columns
-        np.testing.assert_array_equal(np.diff(group, axis=0), 1)
+    """The sentences cut by hand: every token's place once, each column one whole sentence, no group too wide.
+
+    Texts that break off, that end with a sentence, that are one sentence with and without its </s>, one </s>.
+    """
+    for ids in (text(), text()[:12], np.array([3, 2, 1]), np.array([3, 2, 4]), np.array([1])):
+        groups = sentence_groups(ids, EOS, columns)
+        got = sorted((int(column[0]), int(column[-1]) + 1) for group in groups for column in group.T)
+        assert got == sentence_pieces(ids)
+        for group in groups:
+            assert 1 <= group.shape[1] <= columns
+            np.testing.assert_array_equal(np.diff(group, axis=0), 1)
 
 
 def test_as_dict():

@@ -211,6 +211,10 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
             if name not in FREE_SETTINGS and old[part].get(name) != value:
+                if name == "sha256":
+                    raise InputError(
+                        f"{folder}: the texts or the vocabulary are not those of the run; bring them back"
+                    )
                 raise InputError(
                     f"{folder}: {name} was {old[part].get(name)} and is now {value}; a resumed run must keep its"
                     " settings and texts: take back the change, or start anew with another --save"

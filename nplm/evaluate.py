@@ -20,6 +20,7 @@ import numpy as np
 from nplm.corpus import Streams, split
 from nplm.errors import InputError
 from nplm.layers import softmax
+from nplm.layers.lstm import Panels
 from nplm.layers.rows import Array
 from nplm.model import LanguageModel, State
 from nplm.shards import bounds, workers
@@ -86,6 +87,8 @@ class _Tally:
             setattr(self, name, getattr(self, name) + value)
 
     def quantile(self, share: float) -> float:
+        if math.isnan(self.log_z):
+            return math.nan
         place = int(np.searchsorted(self.histogram.cumsum(), share * self.tokens))
         return HISTOGRAM_LOW + (place + 0.5) * HISTOGRAM_WIDTH
 
@@ -106,9 +109,14 @@ def evaluate(
     as many as there are cores and shards.
     Raises InputError on an empty text and ValueError on an id outside the vocabulary.
     """
+    ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size, "text")
+    if ids.ndim != 1:
+        raise InputError(f"a text to evaluate is a row of ids (n,), not {ids.shape}")
     if ids.size == 0:
         raise InputError("nothing to evaluate: the text has no tokens")
+    if min(batch_size, shards, threads + 1) < 1:
+        raise InputError(f"batch_size = {batch_size}, shards = {shards}, threads = {threads}: too small")
     batch_size = min(batch_size, ids.size)
     tasks: list[Callable[[], _Tally]]
     if reset:
@@ -146,32 +154,35 @@ def sentence_groups(ids: Array, eos: int, columns: int) -> list[Array]:
 
 def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int) -> _Tally:
     """Streams start to stop, from their first step to their last, the state carried."""
-    tally, state = _Tally(), model.zero_state(stop - start)
+    tally, state, panels = _Tally(), model.zero_state(stop - start), model.panels()
     steps = max(1, POSITIONS // (stop - start))
     for span in split(streams.full_steps, streams.tail > 0, streams.num_steps, steps):
         inputs, targets = streams.window(span.start, span.stop)
         inputs, targets = inputs[:, start:stop], targets[:, start:stop]  # (t,b); the tail may be narrower
         if inputs.size:
-            state = _score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)
+            carried = state.columns(0, inputs.shape[1])
+            state = _score(model, inputs, targets, carried, panels, tally)
     return tally
 
 
 def _score_sentences(model: LanguageModel, ids: Array, groups: list[Array]) -> _Tally:
     """Groups of sentences, each from the zero state, with </s> before its first word."""
-    tally = _Tally()
+    tally, panels = _Tally(), model.panels()
     for places in groups:
         state = model.zero_state(places.shape[1])
         inputs = np.where(places > 0, ids[places - 1], model.vocabulary.eos)
         steps = max(1, POSITIONS // places.shape[1])
         for start in range(0, len(places), steps):
             window = slice(start, start + steps)
-            state = _score(model, inputs[window], ids[places[window]], state, tally)
+            state = _score(model, inputs[window], ids[places[window]], state, panels, tally)
     return tally
 
 
-def _score(model: LanguageModel, inputs: Array, targets: Array, state: State, tally: _Tally) -> State:
+def _score(
+    model: LanguageModel, inputs: Array, targets: Array, state: State, panels: list[Panels], tally: _Tally
+) -> State:
     """Adds the positions of one window (t,b) to the tally; returns the state after it."""
-    hidden, state = model.hidden(inputs, state)
+    hidden, state = model.hidden(inputs, state, panels)
     flat, words = hidden.reshape(targets.size, -1), targets.ravel()
     weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
     log_z = softmax.normaliser(flat, weight, bias)

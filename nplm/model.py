@@ -93,33 +93,48 @@ class LanguageModel:
 
         inputs, targets (T,B), noise_ids (K,): word ids.  Raises ValueError on a word id outside the vocabulary.
         """
-        if np.ndim(inputs) != 2 or np.shape(inputs) != np.shape(targets):
+        if np.shape(inputs) != np.shape(targets):
             raise ValueError(
                 f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must be one shape (T,B)"
             )
+        self._check_shapes(inputs, state)
         if np.ndim(noise_ids) != 1 or np.size(noise_ids) < 1:
             raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")
         inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
         noise_ids = self._checked(noise_ids, "noise")
-        return chunk_gradient(self, inputs, targets, noise_ids, state, 1.0 / targets.size)
+        return chunk_gradient(self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.panels())
 
-    def hidden(self, inputs: Array, state: State) -> tuple[Array, State]:
+    def hidden(
+        self, inputs: Array, state: State, panels: list[lstm.Panels] | None = None
+    ) -> tuple[Array, State]:
         """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        x, _, state = run_layers(self, inputs, state)
+        x, _, state = run_layers(self, inputs, state, panels or self.panels())
         return x, state
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
         """Exact log softmax (T,B,V) in nats, and the state to carry on, for inputs (T,B)."""
+        self._check_shapes(inputs, state)
         inputs = self._checked(inputs, "input")
         hidden, state = self.hidden(inputs, state)
         flat = hidden.reshape(inputs.size, -1)  # (N,H)
         logp = softmax.log_probs(flat, self.params["decoder.weight"], self.params["decoder.bias"])
         return logp.reshape(*inputs.shape, -1), state
 
+    def _check_shapes(self, inputs: Array, state: State) -> None:
+        if np.ndim(inputs) != 2 or np.size(inputs) == 0:
+            raise ValueError(f"inputs {np.shape(inputs)} must be one shape (T,B) with T, B >= 1")
+        expected = (self.config.num_layers, np.shape(inputs)[1], self.config.hidden_dim)
+        if state.h.shape != expected or state.c.shape != expected:
+            raise ValueError(f"the state is {state.h.shape} and {state.c.shape}, not (L,B,H) = {expected}")
+
     def _checked(self, ids: Array, what: str) -> Array:
         """Word ids as the kernels trust them: within the vocabulary, int32, contiguous."""
         check_ids(np.asarray(ids), self.config.vocab_size, what)
         return np.ascontiguousarray(ids, np.int32)
+
+    def panels(self) -> list[lstm.Panels]:
+        """The recurrent weights of every layer as the kernels read them; to be made anew after an update."""
+        return [lstm.pack(self.params[f"rnn.weight_hh_l{k}"]) for k in range(self.config.num_layers)]
 
     def copy(self) -> "LanguageModel":
         """A model with arrays of its own."""
@@ -147,7 +162,7 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def run_layers(
-    model: LanguageModel, inputs: Array, state: State
+    model: LanguageModel, inputs: Array, state: State, panels: list[lstm.Panels]
 ) -> tuple[Array, list[lstm.LSTMCache], State]:
     """Bottom-up: hidden states (T,B,H) of the top layer, every layer's cache, the state after the chunk."""
     params = model.params
@@ -155,18 +170,25 @@ def run_layers(
     caches = []
     for k in range(model.config.num_layers):
         weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"], params[f"rnn.bias_l{k}"])
-        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights)  # (T,B,H)
+        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, panels[k])  # (T,B,H)
         caches.append(cache)
     after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
     return x, caches, after
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named, in training
 def chunk_gradient(
-    model: LanguageModel, inputs: Array, targets: Array, noise_ids: Array, state: State, scale: float
+    model: LanguageModel,
+    inputs: Array,
+    targets: Array,
+    noise_ids: Array,
+    state: State,
+    scale: float,
+    panels: list[lstm.Panels],
 ) -> tuple[float, Grads, State]:
     """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state."""
     params, grads = model.params, Grads()
-    hidden, caches, after = run_layers(model, inputs, state)
+    hidden, caches, after = run_layers(model, inputs, state, panels)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
     weight, bias = params["decoder.weight"], params["decoder.bias"]
     loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale)
@@ -174,7 +196,8 @@ def chunk_gradient(
     dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight)
     dx = dflat.reshape(hidden.shape)  # (T,B,H)
     for k in reversed(range(model.config.num_layers)):
-        layer = lstm.backward(dx, caches[k], params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"])
+        weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"])
+        layer = lstm.backward(dx, caches[k], *weights, panels[k])
         grads[f"rnn.weight_ih_l{k}"] = layer.dweight_ih
         grads[f"rnn.weight_hh_l{k}"] = layer.dweight_hh
         grads[f"rnn.bias_l{k}"] = layer.dbias

@@ -66,11 +66,11 @@ def loss_and_grads(
     run: Run,
 ) -> tuple[float, Grads, State]:
     """LanguageModel.loss_and_grads, by `shards` shards; the word ids are trusted."""
-    scale = 1.0 / targets.size
+    scale, panels = 1.0 / targets.size, model.panels()
 
     def task(start: int, stop: int) -> Callable[[], tuple[float, Grads, State]]:
         part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
-        return lambda: chunk_gradient(model, *part, noise_ids, state.columns(start, stop), scale)
+        return lambda: chunk_gradient(model, *part, noise_ids, state.columns(start, stop), scale, panels)
 
     results = run([task(*bound) for bound in bounds(inputs.shape[1], shards)])
     losses, grads, states = zip(*results, strict=True)

@@ -13,9 +13,10 @@ from nplm.cli._options import SETTINGS, TextConfig, Value
 from nplm.cli._output import Rows, columns, emit, log_z_rows, perplexity_text, say, show
 from nplm.cli._progress import Display, duration
 from nplm.config import ModelConfig, TrainConfig
-from nplm.corpus import Corpus, Ids, unigram_perplexity
+from nplm.corpus import Corpus, unigram_perplexity
 from nplm.evaluate import evaluate, perplexity
 from nplm.model import LanguageModel
+from nplm.text import Ids
 from nplm.train import TrainResult, train
 
 Figures = dict[str, Any]

@@ -67,8 +67,9 @@ def command(
 
 
 def _measure(model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int) -> dict[str, Any]:
-    from nplm.corpus import read_ids, unigram_perplexity
+    from nplm.corpus import unigram_perplexity
     from nplm.evaluate import evaluate
+    from nplm.text import read_ids
 
     ids = read_ids(file, model.vocabulary)
     got = evaluate(model, ids, batch_size=batch_size, reset=reset, shards=max(2, threads), threads=threads)

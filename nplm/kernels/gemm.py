@@ -185,13 +185,25 @@ def _multiply_panel(left, left_start, row_stride, depth_stride, panels, p, out, 
             tile = _largest_tile(rows - m)
             _tile(
                 tile, left, left_start + m * row_stride + start * depth_stride, row_stride, depth_stride,
-                flat, (p * depth + start) * step, min(DEPTH, depth - start), out, out_start + m * out_stride, out_stride,
+                flat, (p * depth + start) * step, min(DEPTH, depth - start),
+                out, out_start + m * out_stride, out_stride,
             )  # fmt: skip
             m += tile
 
 
 @njit()
-def multiply_flat(left, left_start, row_stride, depth_stride, panels, out, out_start, rows, columns, aside):
+def multiply_flat(
+    left: np.ndarray,
+    left_start: int,
+    row_stride: int,
+    depth_stride: int,
+    panels: np.ndarray,
+    out: np.ndarray,
+    out_start: int,
+    rows: int,
+    columns: int,
+    aside: np.ndarray,
+) -> None:
     """out (M,N) += left (M,K) times panels; left and out are flat arrays, each with the place where it starts.
 
     left[m, k] stands at left_start + m row_stride + k depth_stride; out is C-contiguous.
@@ -217,11 +229,11 @@ def multiply(left: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
     multiply_flat(left.ravel(), 0, left.shape[1], 1, panels, out.ravel(), 0, *out.shape, aside)
 
 
-if numba.config.DISABLE_JIT:
+if getattr(numba.config, "DISABLE_JIT", False):
 
     def multiply_flat(
         left, left_start, row_stride, depth_stride, panels, out, out_start, rows, columns, aside
-    ):  # noqa: F811
+    ):
         """The same product by NumPy."""
         right = panels.transpose(1, 0, 2).reshape(panels.shape[1], -1)[:, :columns]  # (K,N)
         size = left.itemsize

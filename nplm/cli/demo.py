@@ -18,6 +18,7 @@ PRESET: dict[str, Any] = {
     "batch_size": 20,
     "lr": 20.0,
     "epochs": 6,
+    "decay_after": 3,
 }
 LINES = 5  # sampled
 

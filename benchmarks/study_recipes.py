@@ -56,13 +56,15 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", choices=sorted(path.stem for path in RECIPES.glob("*.toml")))
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs", help="where the runs are kept")
     parser.add_argument("--quick", action="store_true", help="one epoch only, for tests; nothing is recorded")
-    parser.add_argument("--json", type=Path, help="result file; default: benchmarks/results/RECIPE.json")
+    parser.add_argument(
+        "--json", type=Path, help="result file; default: benchmarks/results/recipe-RECIPE.json"
+    )
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         row = run(recipe, arguments.runs, arguments.quick)
         print(json.dumps(row))
         if arguments.json or not arguments.quick:
-            _record.write(arguments.json or _record.RESULTS / f"{recipe}.json", [row])
+            _record.write(arguments.json or _record.RESULTS / f"recipe-{recipe}.json", [row])
 
 
 if __name__ == "__main__":

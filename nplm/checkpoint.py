@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 
 from nplm.config import ModelConfig
 from nplm.errors import InputError
-from nplm.layers.rows import Array
 from nplm.model import LanguageModel, Params
 from nplm.vocabulary import Vocabulary
+from nplm.workspace import Array
 
 FORMAT, VERSION = "nplm", "1"
 DTYPES = {"float32": "F32", "float64": "F64", "uint8": "U8"}  # NumPy's names and the format's

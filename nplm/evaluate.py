@@ -21,10 +21,10 @@ from nplm.corpus import Streams, split
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.layers.lstm import Panels
-from nplm.layers.rows import Array
 from nplm.model import LanguageModel, State
 from nplm.shards import bounds, workers
 from nplm.vocabulary import check_ids
+from nplm.workspace import Array
 
 POSITIONS = 256  # positions scored at a time, at the most
 HISTOGRAM_LOW, HISTOGRAM_WIDTH, HISTOGRAM_BINS = -64.0, 1.0 / 512, 2**16  # log Z in nats, up to +64

@@ -3,8 +3,8 @@
 import numpy as np
 
 from nplm.errors import InputError
-from nplm.layers.rows import Array
 from nplm.model import LanguageModel
+from nplm.workspace import Array
 
 
 def sample(

@@ -11,9 +11,10 @@ import numpy as np
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.layers import embedding, lstm, nce, softmax
-from nplm.layers.rows import Array, Gradient
+from nplm.layers.rows import Gradient
 from nplm.noise import NoiseDistribution
 from nplm.vocabulary import Vocabulary, check_ids
+from nplm.workspace import Array, Workspace
 
 Params = dict[str, Array]
 Grads = dict[str, Gradient]
@@ -102,13 +103,19 @@ class LanguageModel:
             raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")
         inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
         noise_ids = self._checked(noise_ids, "noise")
-        return chunk_gradient(self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.panels())
+        return chunk_gradient(
+            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.panels(), Workspace()
+        )
 
     def hidden(
-        self, inputs: Array, state: State, panels: list[lstm.Panels] | None = None
+        self,
+        inputs: Array,
+        state: State,
+        panels: list[lstm.Panels] | None = None,
+        room: Workspace | None = None,
     ) -> tuple[Array, State]:
         """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        x, _, state = run_layers(self, inputs, state, panels or self.panels())
+        _, x, _, state = run_layers(self, inputs, state, panels or self.panels(), room or Workspace())
         return x, state
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
@@ -133,8 +140,9 @@ class LanguageModel:
         return np.ascontiguousarray(ids, np.int32)
 
     def panels(self) -> list[lstm.Panels]:
-        """The recurrent weights of every layer as the kernels read them; to be made anew after an update."""
-        return [lstm.pack(self.params[f"rnn.weight_hh_l{k}"]) for k in range(self.config.num_layers)]
+        """The recurrent layers' weights as the kernels read them; to be made anew after an update."""
+        names = [(f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}") for k in range(self.config.num_layers)]
+        return [lstm.pack_weights(self.params[ih], self.params[hh]) for ih, hh in names]
 
     def copy(self) -> "LanguageModel":
         """A model with arrays of its own."""
@@ -162,18 +170,24 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def run_layers(
-    model: LanguageModel, inputs: Array, state: State, panels: list[lstm.Panels]
-) -> tuple[Array, list[lstm.LSTMCache], State]:
-    """Bottom-up: hidden states (T,B,H) of the top layer, every layer's cache, the state after the chunk."""
+    model: LanguageModel, inputs: Array, state: State, panels: list[lstm.Panels], room: Workspace
+) -> tuple[Array, Array, list[lstm.LSTMCache], State]:
+    """Bottom-up: the distinct input words (R,), the top layer's hidden states (T,B,H), caches, the next state."""
     params = model.params
-    x = embedding.forward(inputs, params["encoder.weight"])  # (T,B,E)
+    words, places = np.unique(inputs, return_inverse=True)  # (R,), (T,B): a word is looked up once
+    x = embedding.forward(words, params["encoder.weight"])  # (R,E)
+    rows_of: Array | None = places.reshape(inputs.shape)
     caches = []
     for k in range(model.config.num_layers):
         weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"], params[f"rnn.bias_l{k}"])
-        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, panels[k])  # (T,B,H)
+        layer_room = room.part(f"layer {k}")
+        x, cache = lstm.forward(
+            x, state.h[k], state.c[k], *weights, panels[k], rows_of, layer_room
+        )  # (T,B,H)
+        rows_of = None  # above the first layer every position is a row of its own
         caches.append(cache)
     after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
-    return x, caches, after
+    return words, x, caches, after
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named, in training
@@ -185,22 +199,26 @@ def chunk_gradient(
     state: State,
     scale: float,
     panels: list[lstm.Panels],
+    room: Workspace,
 ) -> tuple[float, Grads, State]:
-    """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state."""
+    """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state.
+
+    The gradients are arrays of `room`: good until it is used again.
+    """
     params, grads = model.params, Grads()
-    hidden, caches, after = run_layers(model, inputs, state, panels)
+    words, hidden, caches, after = run_layers(model, inputs, state, panels, room)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
     weight, bias = params["decoder.weight"], params["decoder.bias"]
-    loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale)
+    loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale, room)
 
-    dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight)
+    dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight, room)
     dx = dflat.reshape(hidden.shape)  # (T,B,H)
     for k in reversed(range(model.config.num_layers)):
         weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"])
-        layer = lstm.backward(dx, caches[k], *weights, panels[k])
+        layer = lstm.backward(dx, caches[k], *weights, panels[k], room.part(f"layer {k}"))
         grads[f"rnn.weight_ih_l{k}"] = layer.dweight_ih
         grads[f"rnn.weight_hh_l{k}"] = layer.dweight_hh
         grads[f"rnn.bias_l{k}"] = layer.dbias
-        dx = layer.dx  # (T,B,E) or (T,B,H)
-    grads["encoder.weight"] = embedding.backward(dx, inputs, params["encoder.weight"])
+        dx = layer.dx  # (T,B,H), and (R,E) below the first layer
+    grads["encoder.weight"] = embedding.backward(dx, words, params["encoder.weight"])
     return loss, {name: grads[name] for name in params}, after

@@ -22,12 +22,12 @@ from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, Span, Streams
 from nplm.errors import DivergedError, InputError
 from nplm.evaluate import Evaluation, evaluate
-from nplm.layers.rows import Array
 from nplm.model import Grads, LanguageModel
 from nplm.noise import make_noise
 from nplm.optim import Optimizer, global_norm, non_finite
 from nplm.run import Progress, Run, open_run
 from nplm.vocabulary import Vocabulary
+from nplm.workspace import Array, Workspace
 
 PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
 
@@ -115,6 +115,7 @@ def train(
         observer.compiling()
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), progress)
+        rooms = [Workspace() for _ in range(config.shards)]
         meter = _Meter(run, config, progress, observer)
         with interrupts() as interrupted, shards.workers(config.threads, config.shards) as threads:
             while progress.epoch < config.epochs and not progress.stopped and not interrupted():
@@ -123,14 +124,14 @@ def train(
                     noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
                     carried = state.columns(0, inputs.shape[1])
                     loss, grads, after = shards.loss_and_grads(
-                        model, inputs, targets, noise_ids, carried, config.shards, threads
+                        model, inputs, targets, noise_ids, carried, config.shards, threads, rooms
                     )
-                    norm = global_norm(grads)
+                    norm = global_norm(grads, threads)
                     if math.isfinite(loss) and math.isfinite(norm):
                         progress.non_finite = 0
                         if meter.time_to_save():  # before the update: this state is known to be good
                             run.save_last(model, optimizer, progress, state)
-                        optimizer.update(model.params, grads, progress.lr, norm)
+                        optimizer.update(model.params, grads, progress.lr, norm, threads)
                         state = after
                     else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
                         _count_non_finite(run, model, optimizer, progress, loss, grads, span, observer)

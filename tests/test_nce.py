@@ -12,6 +12,7 @@ from nplm.layers import nce, softmax
 from nplm.model import run_layers
 from nplm.reference import lstm as reference_lstm
 from nplm.reference import nce as reference
+from nplm.workspace import Workspace
 
 NOISE = [3, 7, 3, 0, 7, 7, 5]  # K = 7: one word three times, one twice; 0, 3 and 5 are targets too
 TARGETS = [3, 1, 3, 10, 5, 0, 2, 1, 9, 3, 4, 6, 8, 1, 5]
@@ -161,7 +162,7 @@ def test_mean_over_all_noise_groups_through_the_model():
             mean[name] += probability * np.asarray(grad)
 
     p = model.params
-    hidden = run_layers(model, inputs, state, model.panels())[0]
+    hidden = run_layers(model, inputs, state, model.panels(), Workspace())[1]
     flat, weight, bias = hidden.reshape(6, 3), p["decoder.weight"], p["decoder.bias"]
     _, ds = closed_form(flat, targets.ravel(), weight, bias, model.noise.probs, 3)
     layer = p["rnn.weight_ih_l0"], p["rnn.weight_hh_l0"]

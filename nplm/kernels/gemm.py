@@ -38,16 +38,17 @@ VECTOR_BYTES = _host_vector_bytes()
 # A product is cut into the largest tiles that fit; a tile for every R would double what the compiler takes.
 TILES = (12, 10, 8, 6, 4, 2, 1) if VECTOR_BYTES == 64 else (6, 5, 4, 2, 1)
 DEPTH = 256  # of a stretch of a panel: 32 KiB, which stay in the L1 cache while all rows pass by
+LEFT_BYTES = 2**19  # of the rows that pass by a panel, and stay in the L2 cache while all panels do
 
 
 @intrinsic
 def _tile(
     context,
     rows,
+    vectors,
     left,
     left_start,
-    row_stride,
-    depth_stride,
+    left_stride,
     panels,
     panel_start,
     depth,
@@ -55,35 +56,37 @@ def _tile(
     out_start,
     out_stride,
 ):
-    """out[r, j] += sum_k left[r, k] panel[k, j] for r < rows, one of TILES, and the columns j of one panel.
+    """out[r, j] += sum_k left[r, k] panel[k, j] for r < rows, one of TILES, and j in the panel's first `vectors`.
 
     left, panels and out are flat arrays, each with the place where its part starts.
     """
     real, place = left.dtype, types.intp
-    signature = types.void(place, left, place, place, place, panels, place, place, out, place, place)
+    signature = types.void(place, place, left, place, place, panels, place, place, out, place, place)
 
     def generate(context, builder, signature, arguments):
         def start_of(which):
             data = context.make_array(signature.args[which])(context, builder, arguments[which]).data
             return builder.gep(data, [arguments[which + 1]])
 
-        operands = (start_of(1), start_of(5), start_of(8), *(arguments[k] for k in (3, 4, 7, 10)))
+        operands = (start_of(2), start_of(5), start_of(8), arguments[4], arguments[7], arguments[10])
         done = builder.append_basic_block("done")
-        choice = builder.switch(arguments[0], done)
-        for count in TILES:
-            block = builder.append_basic_block(f"rows_{count}")
-            choice.add_case(arguments[0].type(count), block)
-            builder.position_at_end(block)
-            _emit_tile(builder, count, real.bitwidth, *operands)
-            builder.branch(done)
+        case = builder.add(builder.mul(arguments[0], arguments[0].type(2)), arguments[1])
+        choice = builder.switch(case, done)
+        for vectors in (1, 2):
+            for rows in TILES:
+                block = builder.append_basic_block(f"tile_{rows}_{vectors}")
+                choice.add_case(case.type(2 * rows + vectors), block)
+                builder.position_at_end(block)
+                _emit_tile(builder, rows, vectors, real.bitwidth, *operands)
+                builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _emit_tile(builder, rows, bits, left, panel, out, row_stride, depth_stride, depth, out_stride) -> None:
-    """The loop over the depth for one number of rows, with the sums in registers; leaves the builder after it."""
+def _emit_tile(builder, rows, vectors, bits, left, panel, out, left_stride, depth, out_stride) -> None:
+    """The loop over the depth for one shape of tile, with the sums in registers; leaves the builder after it."""
     lanes, align = VECTOR_BYTES * 8 // bits, bits // 8
     vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
     index, undefined = depth.type, ir.Constant(vector, ir.Undefined)
@@ -94,11 +97,11 @@ def _emit_tile(builder, rows, bits, left, panel, out, row_stride, depth_stride, 
     def vector_at(base, place):
         return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
 
-    left_rows = [builder.gep(left, [builder.mul(row_stride, index(r))]) for r in range(rows)]
+    left_rows = [builder.gep(left, [builder.mul(left_stride, index(r))]) for r in range(rows)]
     out_vectors = [
-        vector_at(out, builder.add(builder.mul(out_stride, index(r)), index(half * lanes)))
+        vector_at(out, builder.add(builder.mul(out_stride, index(r)), index(v * lanes)))
         for r in range(rows)
-        for half in range(2)
+        for v in range(vectors)
     ]
     first = [builder.load(place, align=align) for place in out_vectors]
     before, body = builder.block, builder.append_basic_block("depth")
@@ -106,17 +109,17 @@ def _emit_tile(builder, rows, bits, left, panel, out, row_stride, depth_stride, 
     builder.position_at_end(body)
     k = builder.phi(index)
     sums = [builder.phi(vector) for _ in first]
-    panel_row, left_column = builder.mul(k, index(2 * lanes)), builder.mul(k, depth_stride)
+    panel_row = builder.mul(k, index(2 * lanes))
     right = [
-        builder.load(vector_at(panel, builder.add(panel_row, index(half * lanes))), align=align)
-        for half in range(2)
+        builder.load(vector_at(panel, builder.add(panel_row, index(v * lanes))), align=align)
+        for v in range(vectors)
     ]
     following = []
     for r in range(rows):
-        number = builder.load(builder.gep(left_rows[r], [left_column]))
+        number = builder.load(builder.gep(left_rows[r], [k]))
         spread = builder.insert_element(undefined, number, ir.IntType(32)(0))
         spread = builder.shuffle_vector(spread, undefined, lane_0)
-        following += [builder.call(fma, [spread, right[half], sums[2 * r + half]]) for half in range(2)]
+        following += [builder.call(fma, [spread, right[v], sums[vectors * r + v]]) for v in range(vectors)]
     next_k = builder.add(k, index(1))
     for phi, start, step in zip([k, *sums], [index(0), *first], [next_k, *following], strict=True):
         phi.add_incoming(start, before)
@@ -133,9 +136,9 @@ def width(dtype: Any) -> int:
     return 2 * VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def empty_panels(depth: int, columns: int, dtype: Any) -> np.ndarray:
-    """Panels (P,K,WIDTH) for a right operand (K,N), to be packed."""
-    return np.empty((-(-columns // width(dtype)), depth, width(dtype)), dtype)
+def panel_shape(depth: int, columns: int, dtype: Any) -> tuple[int, int, int]:
+    """Shape (P,K,WIDTH) of the panels of a right operand (K,N)."""
+    return (-(-columns // width(dtype)), depth, width(dtype))
 
 
 @njit()
@@ -176,7 +179,7 @@ def _largest_tile(rows: int) -> int:
 
 
 @njit()
-def _multiply_panel(left, left_start, row_stride, depth_stride, panels, p, out, out_start, out_stride, rows):
+def _multiply_panel(left, left_start, panels, p, vectors, out, out_start, out_stride, rows):
     depth, step = panels.shape[1], panels.shape[2]
     flat = panels.ravel()
     for start in range(0, depth, DEPTH):
@@ -184,7 +187,7 @@ def _multiply_panel(left, left_start, row_stride, depth_stride, panels, p, out, 
         while m < rows:
             tile = _largest_tile(rows - m)
             _tile(
-                tile, left, left_start + m * row_stride + start * depth_stride, row_stride, depth_stride,
+                tile, vectors, left, left_start + m * depth + start, depth,
                 flat, (p * depth + start) * step, min(DEPTH, depth - start),
                 out, out_start + m * out_stride, out_stride,
             )  # fmt: skip
@@ -195,8 +198,6 @@ def _multiply_panel(left, left_start, row_stride, depth_stride, panels, p, out, 
 def multiply_flat(
     left: np.ndarray,
     left_start: int,
-    row_stride: int,
-    depth_stride: int,
     panels: np.ndarray,
     out: np.ndarray,
     out_start: int,
@@ -206,37 +207,40 @@ def multiply_flat(
 ) -> None:
     """out (M,N) += left (M,K) times panels; left and out are flat arrays, each with the place where it starts.
 
-    left[m, k] stands at left_start + m row_stride + k depth_stride; out is C-contiguous.
     aside: room for M WIDTH numbers, for the last panel where it is wider than what is left of the columns.
     """
     step = panels.shape[2]
     whole = columns // step
-    for p in range(panels.shape[0]):
-        target, start, stride = out, out_start + p * step, columns
-        if p == whole:
-            target, start, stride = aside, 0, step
-            aside[: rows * step] = 0
-        _multiply_panel(left, left_start, row_stride, depth_stride, panels, p, target, start, stride, rows)
-    for m in range(rows):
-        for j in range(whole * step, columns):
-            out[out_start + m * columns + j] += aside[m * step + j - whole * step]
+    for p in range(whole):
+        _multiply_panel(left, left_start, panels, p, 2, out, out_start + p * step, columns, rows)
+    rest = columns - whole * step
+    if rest > 0:
+        vectors = 1 if 2 * rest <= step else 2
+        aside[: rows * step] = 0
+        _multiply_panel(left, left_start, panels, whole, vectors, aside, 0, step, rows)
+        for m in range(rows):
+            for j in range(rest):
+                out[out_start + m * columns + whole * step + j] += aside[m * step + j]
 
 
 @njit()
 def multiply(left: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
-    """out (M,N) += left (M,K) @ right, all C-contiguous, right packed in panels."""
-    aside = np.empty(left.shape[0] * panels.shape[2], out.dtype)
-    multiply_flat(left.ravel(), 0, left.shape[1], 1, panels, out.ravel(), 0, *out.shape, aside)
+    """out (M,N) += left (M,K) @ right, all C-contiguous, right in panels."""
+    rows, columns = out.shape
+    depth, step = panels.shape[1], panels.shape[2]
+    most = max(TILES[0], LEFT_BYTES // (depth * left.itemsize) // TILES[0] * TILES[0])
+    aside = np.empty(min(rows, most) * step, out.dtype)
+    flat_left, flat_out = left.ravel(), out.ravel()
+    for first in range(0, rows, most):
+        part = min(most, rows - first)
+        multiply_flat(flat_left, first * depth, panels, flat_out, first * columns, part, columns, aside)
 
 
 if getattr(numba.config, "DISABLE_JIT", False):
 
-    def multiply_flat(
-        left, left_start, row_stride, depth_stride, panels, out, out_start, rows, columns, aside
-    ):
+    def multiply_flat(left, left_start, panels, out, out_start, rows, columns, aside):
         """The same product by NumPy."""
-        right = panels.transpose(1, 0, 2).reshape(panels.shape[1], -1)[:, :columns]  # (K,N)
-        size = left.itemsize
-        strides = (row_stride * size, depth_stride * size)
-        matrix = np.lib.stride_tricks.as_strided(left[left_start:], (rows, len(right)), strides)  # (M,K)
+        depth = panels.shape[1]
+        right = panels.transpose(1, 0, 2).reshape(depth, -1)[:, :columns]  # (K,N)
+        matrix = left[left_start : left_start + rows * depth].reshape(rows, depth)
         out[out_start : out_start + rows * columns] += (matrix @ right).ravel()

@@ -18,6 +18,25 @@ def add_at(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit()
+def merge(rows: np.ndarray, values: np.ndarray, merged: np.ndarray, out: np.ndarray) -> None:
+    """out[m] += values[r] where merged[m] == rows[r], for values (R,D), out (M,D), rows and merged ascending."""
+    m = 0
+    for r in range(rows.size):
+        while merged[m] < rows[r]:
+            m += 1
+        target, value = out[m], values[r]
+        for j in range(value.size):
+            target[j] += value[j]
+
+
+@njit()
+def add(values: np.ndarray, out: np.ndarray) -> None:
+    """out += values, both contiguous (n,)."""
+    for j in range(values.size):
+        out[j] += values[j]
+
+
+@njit()
 def sum_of_squares(values: np.ndarray) -> float:
     """Sum of the squares of a contiguous array (n,), in float64 over stretches summed in the working type."""
     total = 0.0

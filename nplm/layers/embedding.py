@@ -4,7 +4,8 @@
 [dE1] dW[w] = sum of dx_n over the n with w_n = w
 """
 
-from nplm.layers.rows import Array, RowGradient, sum_by_row
+from nplm.layers.rows import RowGradient, sum_by_row
+from nplm.workspace import Array
 
 
 def forward(inputs: Array, weight: Array) -> Array:

@@ -14,21 +14,24 @@
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
 only the recurrence itself goes step by step, in kernels/lstm.py.  The slow twin is reference/lstm.py.
+
+Inputs of the first layer are words, and words repeat.  Given as rows (R,D) and the place of each position's row,
+[L1] multiplies a word once however often it occurs, and [dL1] sums da_t over equal words before it multiplies.
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
-from nplm.kernels import gemm
 from nplm.kernels import lstm as kernels
-from nplm.layers.rows import Array
+from nplm.kernels import rows as row_kernels
+from nplm.layers.products import add_product, pack, pack_transposed, transposed_product
+from nplm.workspace import Array, Workspace
 
 
 class LSTMCache(NamedTuple):
     """What the backward needs of a forward."""
 
-    x: Array  # (T,B,D)
+    x: Array  # (T,B,D), or the distinct rows (R,D)
+    places: Array | None  # (T,B) with rows: the row of each position
     gates: Array  # (T,B,4H), i f g o after their non-linearities
     h: Array  # (T+1,B,H), h[0] is the state carried in
     c: Array  # (T+1,B,H), c[0] is the state carried in
@@ -38,7 +41,7 @@ class LSTMCache(NamedTuple):
 class LSTMGradients(NamedTuple):
     """Gradients of everything that goes into a forward."""
 
-    dx: Array  # (T,B,D)
+    dx: Array  # as x
     dh0: Array  # (B,H)
     dc0: Array  # (B,H)
     dweight_ih: Array  # (4H,D)
@@ -46,22 +49,28 @@ class LSTMGradients(NamedTuple):
     dbias: Array  # (4H,)
 
 
+class Packed(NamedTuple):
+    """A weight (4H,D) as the products read it."""
+
+    forward: Array  # weight' (D,4H) in panels
+    backward: Array  # weight (4H,D) in panels
+
+
 class Panels(NamedTuple):
-    """weight_hh as the recurrence reads it, packed once per chunk."""
+    """A layer's weights, packed once per chunk."""
 
-    forward: Array  # weight_hh' (H,4H)
-    backward: Array  # weight_hh (4H,H)
+    ih: Packed
+    hh: Packed
 
 
-def pack(weight_hh: Array) -> Panels:
-    """Panels of weight_hh (4H,H)."""
-    gates, size = weight_hh.shape
-    panels = Panels(
-        gemm.empty_panels(size, gates, weight_hh.dtype), gemm.empty_panels(gates, size, weight_hh.dtype)
-    )
-    gemm.pack_transposed(weight_hh, panels.forward)
-    gemm.pack(weight_hh, panels.backward)
-    return panels
+def pack_weight(weight: Array, room: Workspace) -> Packed:
+    """Panels of a weight (4H,D) for both directions."""
+    return Packed(pack_transposed(weight, room, "forward"), pack(weight, room, "backward"))
+
+
+def pack_weights(weight_ih: Array, weight_hh: Array) -> Panels:
+    """Panels of a layer, in arrays of their own."""
+    return Panels(pack_weight(weight_ih, Workspace()), pack_weight(weight_hh, Workspace()))
 
 
 def forward(
@@ -72,35 +81,56 @@ def forward(
     weight_hh: Array,
     bias: Array,
     panels: Panels | None = None,
+    places: Array | None = None,
+    room: Workspace | None = None,
 ) -> tuple[Array, LSTMCache]:
-    """Hidden states (T,B,H) and the cache, for x (T,B,D), h0 and c0 (B,H); `panels` saves packing weight_hh."""
-    steps, batch, dim = x.shape
+    """Hidden states (T,B,H) and the cache, for h0 and c0 (B,H) and x (T,B,D), or rows x (R,D) and places (T,B).
+
+    panels: the weights packed. room: where results are put; without it they are arrays of their own.
+    """
+    panels, room = panels or pack_weights(weight_ih, weight_hh), room or Workspace()
+    steps, batch = x.shape[:2] if places is None else places.shape
     size = h0.shape[1]
-    gates = (x.reshape(-1, dim) @ weight_ih.T + bias).reshape(steps, batch, 4 * size)  # input part of [L1]
-    h, c = np.empty((2, steps + 1, batch, size), x.dtype)
+    rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
+    gates = room.empty("gates", (steps, batch, 4 * size), x.dtype)
+    by_row = gates.reshape(-1, 4 * size)
+    if places is not None:
+        by_row = room.empty("by_row", (len(rows), 4 * size), x.dtype)
+    by_row[...] = bias
+    add_product(rows, panels.ih.forward, by_row)  # input part of [L1]
+    if places is not None:
+        by_row.take(places.ravel(), axis=0, out=gates.reshape(-1, 4 * size), mode="clip")
+    h = room.empty("h", (steps + 1, batch, size), x.dtype)
+    c = room.empty("c", (steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
-    tanh_c = np.empty((steps, batch, size), x.dtype)
-    kernels.sweep_forward(gates, (panels or pack(weight_hh)).forward, h, c, tanh_c)  # [L1] to [L5]
-    return h[1:], LSTMCache(x, gates, h, c, tanh_c)
+    tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
+    kernels.sweep_forward(gates, panels.hh.forward, h, c, tanh_c)  # [L1] to [L5]
+    return h[1:], LSTMCache(x, places, gates, h, c, tanh_c)
 
 
 def backward(
-    dhidden: Array, cache: LSTMCache, weight_ih: Array, weight_hh: Array, panels: Panels | None = None
+    dhidden: Array,
+    cache: LSTMCache,
+    weight_ih: Array,
+    weight_hh: Array,
+    panels: Panels | None = None,
+    room: Workspace | None = None,
 ) -> LSTMGradients:
     """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT)."""
-    x, gates, h, c, tanh_c = cache
-    steps, batch, dim = x.shape
-    size = h.shape[2]
-    da = np.empty_like(gates)  # (T,B,4H)
-    dh, dc = np.zeros((2, batch, size), x.dtype)
-    backward_panels = (panels or pack(weight_hh)).backward
-    kernels.sweep_backward(gates, backward_panels, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
-    flat = da.reshape(steps * batch, 4 * size)
-    return LSTMGradients(  # the rest of [dL1]
-        dx=(flat @ weight_ih).reshape(x.shape),
-        dh0=dh,
-        dc0=dc,
-        dweight_ih=flat.T @ x.reshape(-1, dim),
-        dweight_hh=flat.T @ h[:-1].reshape(-1, size),
-        dbias=flat.sum(axis=0),
-    )
+    panels, room = panels or pack_weights(weight_ih, weight_hh), room or Workspace()
+    x, places, gates, h, c, tanh_c = cache
+    size, dtype = h.shape[2], x.dtype
+    da = room.empty("da", gates.shape, dtype)  # (T,B,4H)
+    dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)
+    kernels.sweep_backward(gates, panels.hh.backward, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
+    by_position = da.reshape(-1, 4 * size)  # (T*B,4H)
+    rows = x.reshape(-1, x.shape[-1])
+    by_row = by_position
+    if places is not None:
+        by_row = room.zeros("da_by_row", (len(rows), 4 * size), dtype)
+        row_kernels.add_at(by_position, places.ravel(), by_row)
+    dx = add_product(by_row, panels.ih.backward, room.zeros("dx", rows.shape, dtype))  # the rest of [dL1]
+    dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
+    h_before = h[:-1].reshape(-1, size)  # (T*B,H)
+    dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
+    return LSTMGradients(dx.reshape(x.shape), dh, dc, dweight_ih, dweight_hh, by_position.sum(axis=0))

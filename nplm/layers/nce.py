@@ -18,7 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.kernels import nce as kernels
-from nplm.layers.rows import Array, RowGradient
+from nplm.layers.products import add_product, pack, pack_transposed, transposed_product
+from nplm.layers.rows import RowGradient
+from nplm.workspace import Array, Workspace
 
 
 class NCECache(NamedTuple):
@@ -27,39 +29,55 @@ class NCECache(NamedTuple):
     hidden: Array  # (N,H)
     targets: Array  # (N,) int32
     words: Array  # (U,) int32, the distinct noise words, ascending
+    noise_weight: Array  # (U,H), their rows of the weight
     dtarget: Array  # (N,), gradient of the targets' scores
     dnoise: Array  # (N,U), gradient of the noise words' scores
 
 
 def forward(
-    hidden: Array, targets: Array, noise_ids: Array, weight: Array, bias: Array, log_q: Array, scale: float
+    hidden: Array,
+    targets: Array,
+    noise_ids: Array,
+    weight: Array,
+    bias: Array,
+    log_q: Array,
+    scale: float,
+    room: Workspace | None = None,
 ) -> tuple[float, NCECache]:
     """Loss in nats, [N3] with `scale` for 1/N, and the cache.
 
     hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
     """
+    room, dtype = room or Workspace(), hidden.dtype
     words, counts = np.unique(noise_ids, return_counts=True)  # (U,)
-    target_delta = np.empty(targets.size, hidden.dtype)
+    log_k = np.log(len(noise_ids)).astype(dtype)
+    target_delta = room.empty("target_delta", targets.shape, dtype)
     kernels.target_scores(hidden, targets, weight, target_delta)
-    log_k = np.log(len(noise_ids)).astype(hidden.dtype)
     target_delta += bias[targets] - log_q[targets] - log_k  # [N1], [N2]
-    noise_delta = hidden @ weight[words].T  # (N,U)
-    noise_delta += bias[words] - log_q[words] - log_k
-    loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(hidden.dtype), scale)
+    noise_weight = room.empty("noise_weight", (words.size, weight.shape[1]), dtype)
+    weight.take(words, axis=0, out=noise_weight, mode="clip")
+    noise_delta = room.empty("noise_delta", (targets.size, words.size), dtype)
+    noise_delta[...] = bias[words] - log_q[words] - log_k
+    add_product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta)
+    loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(dtype), scale)
     # float: without the JIT it is a NumPy number, which JSON does not take
-    return float(loss), NCECache(hidden, targets, words, target_delta, noise_delta)
+    return float(loss), NCECache(hidden, targets, words, noise_weight, target_delta, noise_delta)
 
 
-def backward(cache: NCECache, weight: Array) -> tuple[Array, RowGradient, RowGradient]:
+def backward(
+    cache: NCECache, weight: Array, room: Workspace | None = None
+) -> tuple[Array, RowGradient, RowGradient]:
     """dhidden (N,H) and the row gradients of weight (V,H) and bias (V,), [dN1]."""
-    hidden, targets, words, dtarget, dnoise = cache
+    hidden, targets, words, noise_weight, dtarget, dnoise = cache
+    room, dtype = room or Workspace(), hidden.dtype
     rows = np.unique(np.concatenate([words, targets]))  # (R,)
-    noise_places = np.searchsorted(rows, words)
-    target_places = np.searchsorted(rows, targets)
-    dweight = np.zeros((rows.size, hidden.shape[1]), hidden.dtype)
-    dbias = np.zeros(rows.size, hidden.dtype)
-    dhidden = dnoise @ weight[words]
-    dweight[noise_places] = dnoise.T @ hidden
+    noise_places, target_places = np.searchsorted(rows, words), np.searchsorted(rows, targets)
+    dhidden = room.zeros("dhidden", hidden.shape, dtype)
+    add_product(dnoise, pack(noise_weight, room, "noise_back_panels"), dhidden)
+    dnoise_weight = transposed_product(dnoise, hidden, room.empty("dnoise_weight", noise_weight.shape, dtype))
+    dweight = room.zeros("dweight", (rows.size, hidden.shape[1]), dtype)
+    dbias = room.zeros("dbias", rows.shape, dtype)
+    dweight[noise_places] = dnoise_weight
     dbias[noise_places] = dnoise.sum(axis=0)
     kernels.add_target_gradients(dtarget, hidden, targets, weight, target_places, dhidden, dweight, dbias)
     return dhidden, RowGradient(rows, dweight, len(weight)), RowGradient(rows, dbias, len(weight))

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nplm.kernels import rows as kernels
-
-Array = np.ndarray[Any, Any]
+from nplm.workspace import Array, Workspace
 
 
 class RowGradient(NamedTuple):
@@ -39,17 +38,18 @@ def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
     return RowGradient(rows, sums, num_rows)
 
 
-def add(gradients: Sequence[Gradient]) -> Gradient:
+def add(gradients: Sequence[Gradient], room: Workspace | None = None) -> Gradient:
     """Sum of gradients of one parameter, in the order given."""
-    first = gradients[0]
+    first, room = gradients[0], room or Workspace()
     if not isinstance(first, RowGradient):
-        total = first.copy()
+        total = room.empty("total", first.shape, first.dtype)
+        total[...] = first
         for gradient in gradients[1:]:
-            total += np.asarray(gradient)
+            kernels.add(np.asarray(gradient).ravel(), total.ravel())
         return total
     parts = [gradient for gradient in gradients if isinstance(gradient, RowGradient)]
     rows = np.unique(np.concatenate([part.rows for part in parts]))
-    values = np.zeros((rows.size, *first.values.shape[1:]), first.values.dtype)
+    values = room.zeros("values", (rows.size, *first.values.shape[1:]), first.values.dtype)
     for part in parts:
-        values[np.searchsorted(rows, part.rows)] += part.values  # rows of one part are distinct
+        kernels.merge(part.rows, part.values.reshape(len(part.rows), -1), rows, values.reshape(rows.size, -1))
     return RowGradient(rows, values, first.num_rows)

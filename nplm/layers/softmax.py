@@ -17,7 +17,7 @@ import numpy as np
 
 from nplm.kernels import nce as score_kernels
 from nplm.kernels import softmax as kernels
-from nplm.layers.rows import Array
+from nplm.workspace import Array
 
 BLOCK = 1024  # words scored at a time: 256 positions give a block of 1 MB, which stays in the cache
 

@@ -289,7 +289,7 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     ids = np.zeros((2, 2), np.int32)
     noise_ids = make_noise(tiny.noise, config, 0).group(0, 0, 0)
-    _, grads, _ = tiny.loss_and_grads(ids, ids, noise_ids, tiny.zero_state(2))
+    _, grads, _ = shards.loss_and_grads(tiny, ids, ids, noise_ids, tiny.zero_state(2), 2, shards.here)
     Optimizer(tiny.params, config.optimizer, 1.0).update(tiny.params, grads, 0.1, global_norm(grads))
     evaluate(tiny, ids.ravel(), batch_size=2, shards=1, threads=1)
     return time.monotonic() - start

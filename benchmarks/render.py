@@ -25,7 +25,8 @@ class Section(NamedTuple):
     title: str
     text: str
     results: str  # glob of the result files whose rows it shows
-    columns: dict[str, str]  # heading -> key of the row, with a format
+    columns: dict[str, str]  # heading -> key of the row, with a format; a.b is key b of the dict under a
+    only: tuple[str, Any] | None = None  # key and value of the rows it shows; None: all
 
 
 RECIPES = Section(
@@ -48,7 +49,138 @@ RECIPES = Section(
         "training s": "seconds:,.0f",
     },
 )
-SECTIONS = [RECIPES]
+TRAIN = Section(
+    "Training speed",
+    "Tokens a second of a whole training step (noise, gradient, clipping, update), against the same step in PyTorch"
+    " (`benchmarks/_peer.py`). Ours and the peer's samples alternate; the ratio is the median of the ratios of"
+    " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads, measured in the"
+    " same turns; share: of it, what the operations a step cannot do without reach. Run with"
+    " `python benchmarks/bench_train.py --against torch`.",
+    "bench_train.json",
+    {
+        "(B, T, E, H, L, K, V)": "shape",
+        "threads": "threads",
+        "tokens/s": "tokens_per_second:,.0f",
+        "peer": "peer",
+        "peer tokens/s": "peer_tokens_per_second:,.0f",
+        "ratio": "ratio:.2f",
+        "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f",
+        "over 1 thread": "over_one_thread:.2f",
+        "peak GFLOP/s": "sgemm_peak_gflops:,.0f",
+        "share": "peak_share:.0%",
+        "samples": "samples",
+    },
+)
+BREAKDOWN = Section(
+    "Where a training step spends its time",
+    "Milliseconds a step on one thread, in the same run as above.",
+    "bench_train.json",
+    {
+        "(B, T, E, H, L, K, V)": "shape",
+        **{
+            name: f"breakdown.{name}:.2f"
+            for name in (
+                "noise", "packing", "embedding", "input products", "recurrence", "nce", "nce backward",
+                "recurrence backward", "backward products", "embedding backward", "sum of shards", "norm", "update",
+                "other", "total",
+            )
+        },
+    },
+    only=("threads", 1),
+)  # fmt: skip
+GROWTH = Section(
+    "Step time against V",
+    "Our step at V over the same step at the smallest V, in turns. Texts: `first`, the same words in matrices of V"
+    " rows; `spread`, the same with ids spread over all rows; `zipf`, text and noise by the Zipf law over V words, of"
+    " which fewer repeat. The row of the smallest V shows the noise of the measurement. Run with"
+    " `python benchmarks/bench_vocab.py --against torch`.",
+    "bench_vocab.json",
+    {
+        "V": "vocab_size:,",
+        "text": "text",
+        "threads": "threads",
+        "step ms": "step_ms:.2f",
+        "step ms at the smallest V": "base_ms:.2f",
+        "ratio": "growth:.3f",
+        "lowest": "growth_low:.3f",
+        "highest": "growth_high:.3f",
+        "samples": "samples",
+    },
+    only=("kind", "growth"),
+)
+SOFTMAX = Section(
+    "NCE against the softmax",
+    "A whole training step with the full softmax over the same step with NCE, and the ceiling that arithmetic sets to"
+    " the ratio: (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
+    "bench_vocab.json",
+    {
+        "V": "vocab_size:,",
+        "softmax of": "softmax",
+        "threads": "threads",
+        "NCE step ms": "step_ms:.2f",
+        "softmax step ms": "softmax_ms:.1f",
+        "ratio": "ratio:.2f",
+        "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f",
+        "ceiling": "ceiling:.2f",
+        "share of it": "ceiling_share:.0%",
+        "samples": "samples",
+    },
+    only=("kind", "softmax"),
+)
+NOISE = Section(
+    "Drawing noise words",
+    "One core, Zipf law. Ratio: the alias table over the method. Run with `python benchmarks/bench_noise.py`.",
+    "bench_noise.json",
+    {
+        "V": "vocab_size:,",
+        "draws a call": "draws:,",
+        "method": "method",
+        "draws/s": "draws_per_second:,.0f",
+        "ratio": "ratio:.1f",
+        "lowest": "ratio_low:.1f",
+        "highest": "ratio_high:.1f",
+        "samples": "samples",
+    },
+)
+EVALUATION = Section(
+    "Evaluation speed",
+    "`exact`: perplexity normalised over all words; `unnormalised`: the targets' scores only. 2 x 200 units. Run with"
+    " `python benchmarks/bench_eval.py --against torch`.",
+    "bench_eval.json",
+    {
+        "V": "vocab_size:,",
+        "kind": "kind",
+        "threads": "threads",
+        "tokens/s": "tokens_per_second:,.0f",
+        "peer tokens/s": "peer_tokens_per_second:,.0f",
+        "ratio": "ratio:.2f",
+        "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f",
+        "samples": "samples",
+    },
+)
+MEMORY = Section(
+    "Memory",
+    "Largest resident memory of a process in MB, less that of one that only loads the package; `made` is what it was"
+    " when the model had just been made. Against the sum of what must be held, of which the larger parts are shown."
+    " 2 x 200 units. Run with `python benchmarks/bench_memory.py`.",
+    "bench_memory.json",
+    {
+        "V": "vocab_size:,",
+        "task": "task",
+        "optimizer": "optimizer",
+        "peak": "peak_mb:,.0f",
+        "made": "made_mb:,.0f",
+        "held": "held_mb:,.0f",
+        "parameters": "held.parameters:,.0f",
+        "vocabulary": "held.vocabulary:,.0f",
+        "activations": "held.activations:,.0f",
+        "peak / held": "ratio:.2f",
+    },
+)
+SECTIONS = [RECIPES, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, MEMORY]
 
 
 def main() -> None:
@@ -70,16 +202,24 @@ def render(section: Section) -> Iterable[str]:
     for file in files:
         result = json.loads(file.read_text(encoding="utf-8"))
         machines.append(result["machine"])
-        for row in result["rows"]:
+        for row in _shown(result["rows"], section.only):
             yield "| " + " | ".join(_cell(row, spec) for spec in section.columns.values()) + " |"
     yield ""
     for line in sorted({_machine(machine) for machine in machines}):
         yield f"Measured on: {line}.\n"
 
 
+def _shown(rows: list[dict[str, Any]], only: tuple[str, Any] | None) -> list[dict[str, Any]]:
+    return [row for row in rows if only is None or row[only[0]] == only[1]]
+
+
 def _cell(row: dict[str, Any], spec: str) -> str:
-    key, _, form = spec.partition(":")
-    value = row.get(key)
+    path, _, form = spec.partition(":")
+    value: Any = row
+    for key in path.split("."):
+        value = value.get(key) if value is not None else None
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return "" if value is None else format(value, form)
 
 

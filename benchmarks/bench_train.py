@@ -1,0 +1,99 @@
+"""How fast is a training step, against PyTorch's and against what the machine can do?
+
+For each shape and number of threads: tokens a second of our step and of the peer's (_peer.py), in turns in one run;
+the ratio, as the median of the ratios of neighbours, with the least and the largest; the share of the machine's own
+sgemm peak, measured in the same turns on as many threads, that the operations a step cannot do without reach
+(LSTM: 6 for every weight and token; NCE: 6 H (K+1) a token; repeated words that we compute once count in full, so the
+share may pass 1); and where the time goes, on one thread.
+
+    python benchmarks/bench_train.py --against torch
+    python benchmarks/bench_train.py --against torch --shapes h512 h650 --threads 2
+"""
+
+import argparse
+from statistics import median
+from typing import Any
+
+import _timing
+from _breakdown import breakdown
+from _workload import Shape, Trainer, make_model, text
+
+SHAPES = {  # B, T, E, H, L, K, V
+    "h200": Shape(20, 35, 200, 200, 2, 256, 10_000),
+    "h256": Shape(32, 35, 256, 256, 1, 256, 50_000),
+    "h512": Shape(64, 35, 512, 512, 1, 512, 50_000),
+    "h650": Shape(20, 35, 650, 650, 2, 256, 10_000),
+    "b1": Shape(1, 35, 200, 200, 1, 64, 10_000),
+}
+QUICK = {"quick": Shape(4, 5, 12, 16, 2, 8, 100), "quick-b1": Shape(1, 5, 12, 16, 1, 8, 100)}
+COLUMNS = {
+    "name": "", "threads": "", "tokens_per_second": ",.0f", "peer_tokens_per_second": ",.0f", "ratio": ".2f",
+    "ratio_low": ".2f", "ratio_high": ".2f", "over_one_thread": ".2f", "peak_share": ".0%",
+    "sgemm_peak_gflops": ".0f",
+}  # fmt: skip
+
+
+def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one shape, one for each number of threads, all of them measured in turns."""
+    ids = text(shape.V, shape)
+    sides: dict[str, _timing.Side] = {}
+    for threads in arguments.threads:
+        trainer = Trainer(make_model(shape), shape, ids, threads)
+        sides[f"ours {threads}"] = _timing.Side(trainer.step, trainer.running)
+        if arguments.against == "torch":
+            from _peer import PeerTrainer
+
+            peer = PeerTrainer(make_model(shape), shape, ids, threads)
+            sides[f"peer {threads}"] = _timing.Side(peer.step, peer.running)
+        sides[f"sgemm {threads}"] = _timing.sgemm(threads, arguments.sgemm_size)
+    times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
+    one = Trainer(make_model(shape), shape, ids, 1)
+    pieces = breakdown(
+        one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"])))
+    )
+    common = {"name": name, "shape": list(shape), "breakdown": pieces, "samples": arguments.samples}
+    return [
+        common | _row(shape, threads, times, arguments.sgemm_size, arguments.against)
+        for threads in arguments.threads
+    ]
+
+
+def _row(
+    shape: Shape, threads: int, times: dict[str, list[float]], sgemm_size: int, against: str | None
+) -> dict[str, Any]:
+    ours, sgemm = times[f"ours {threads}"], times[f"sgemm {threads}"]
+    peak = 2 * sgemm_size**3 / median(sgemm)
+    speed, low, high = _timing.rates(shape.tokens, ours)
+    row: dict[str, Any] = {"threads": threads, "tokens_per_second": speed}
+    row |= {"tokens_per_second_low": low, "tokens_per_second_high": high, "peer": against}
+    row |= {"peer_tokens_per_second": None, "ratio": None, "ratio_low": None, "ratio_high": None}
+    if against:
+        peer = times[f"peer {threads}"]
+        row["peer_tokens_per_second"] = _timing.rates(shape.tokens, peer)[0]
+        row["ratio"], row["ratio_low"], row["ratio_high"] = _timing.ratio(peer, ours)
+    if threads > 1 and "ours 1" in times:
+        row["over_one_thread"] = _timing.ratio(times["ours 1"], ours)[0]
+    row |= {"peak_share": shape.flops() * speed / peak, "sgemm_peak_gflops": peak / 1e9}
+    return row
+
+
+def main() -> None:
+    flags = _timing.parser(__doc__)
+    flags.add_argument("--against", choices=["torch"], help="the peer; default: none")
+    flags.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    flags.add_argument(
+        "--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64"
+    )
+    arguments = _timing.parse(flags)
+    arguments.sgemm_size = arguments.sgemm_size or (64 if arguments.quick else 2000)
+    shapes = QUICK if arguments.quick else {name: SHAPES[name] for name in arguments.shapes}
+    rows = []
+    for name, shape in shapes.items():
+        found = measure(name, shape, arguments)
+        _timing.show(found, COLUMNS)
+        rows += found
+    _timing.finish(arguments, "bench_train", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Does a training step cost more with a larger vocabulary, and what does NCE save against the softmax?
+
+Growth: our NCE step at V against the same step at V = 10k, in turns, for three texts:
+    first   the text and the noise of V = 10k, in the first 10k rows of matrices with V rows: the same work
+    spread  the same again, with the ids spread evenly over all V rows: what caches and pages add
+    zipf    text and noise by the Zipf law over V words: fewer words repeat in a chunk, so more rows are touched
+Softmax: the same step, NCE against layers/softmax.py (dense decoder gradient, norm and update) and against PyTorch's
+cross_entropy, each with the ceiling that arithmetic sets to the ratio:
+    (LSTM + 6 H V) / (LSTM + 6 H (K+1))     LSTM = 6 L 8 H^2 operations a token
+
+    python benchmarks/bench_vocab.py
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import _timing
+import numpy as np
+from _workload import Shape, Trainer, make_model, text, zipf
+
+from nplm.layers import nce, softmax
+
+FIRST = 10_000
+GROWTH = (10_000, 33_000, 100_000, 268_000, 1_000_000)
+SOFTMAX = (10_000, 33_000, 268_000)
+QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX = 100, (100, 300), (100,)
+TEXTS = ("first", "spread", "zipf")
+GROWTH_COLUMNS = {
+    "vocab_size": ",", "text": "", "threads": "", "step_ms": ".3f", "base_ms": ".3f", "growth": ".3f",
+    "growth_low": ".3f", "growth_high": ".3f",
+}  # fmt: skip
+SOFTMAX_COLUMNS = {
+    "vocab_size": ",", "softmax": "", "threads": "", "step_ms": ".3f", "softmax_ms": ".2f", "ratio": ".2f",
+    "ratio_low": ".2f", "ratio_high": ".2f", "ceiling": ".2f", "ceiling_share": ".0%",
+}  # fmt: skip
+
+
+class SoftmaxTrainer(Trainer):
+    """The same step with the exact softmax in the place of NCE; everything else is the same code."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        def forward(hidden, targets, noise_ids, weight, bias, log_q, scale, *room):
+            return softmax.forward(hidden, targets, weight, bias, scale)
+
+        def backward(cache, weight, *room):
+            return softmax.backward(cache, weight)
+
+        with (
+            super().running(),
+            patch.object(nce, "forward", forward),
+            patch.object(nce, "backward", backward),
+        ):
+            yield
+
+
+def make_trainer(shape: Shape, kind: str, first: int, threads: int) -> Trainer:
+    """Our step at shape.V on one of the TEXTS."""
+    if kind == "zipf":
+        return Trainer(make_model(shape), shape, text(shape.V, shape), threads)
+    stride = shape.V // first if kind == "spread" else 1
+    probs = np.zeros(shape.V)
+    probs[: first * stride : stride] = zipf(first)
+    return Trainer(make_model(shape, probs), shape, text(first, shape) * np.int32(stride), threads)
+
+
+def growth(arguments: argparse.Namespace, vocab_size: int, first: int, threads: int) -> list[dict[str, Any]]:
+    """A row for each text."""
+    shape, rows = arguments.shape._replace(V=vocab_size), []
+    base = make_trainer(shape._replace(V=first), "first", first, threads)
+    for kind in TEXTS:
+        large = make_trainer(shape, kind, first, threads)
+        sides = {
+            "base": _timing.Side(base.step, base.running),
+            "large": _timing.Side(large.step, large.running),
+        }
+        times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
+        ratio, low, high = _timing.ratio(times["large"], times["base"])
+        row = {"kind": "growth", "vocab_size": vocab_size, "text": kind, "threads": threads}
+        row |= {"step_ms": 1e3 * np.median(times["large"]), "base_ms": 1e3 * np.median(times["base"])}
+        rows.append(row | {"growth": ratio, "growth_low": low, "growth_high": high})
+    return rows
+
+
+def against_softmax(arguments: argparse.Namespace, vocab_size: int, threads: int) -> list[dict[str, Any]]:
+    """A row for our softmax and one for PyTorch's."""
+    shape = arguments.shape._replace(V=vocab_size)
+    ids, model = text(vocab_size, shape), make_model(shape)
+    ours, exact = Trainer(model, shape, ids, threads), SoftmaxTrainer(model.copy(), shape, ids, threads)
+    sides = {"nce": ours, "nplm": exact}
+    if arguments.against == "torch":
+        from _peer import PeerTrainer
+
+        sides["torch"] = PeerTrainer(model.copy(), shape, ids, threads, "softmax")
+    sides = {name: _timing.Side(side.step, side.running) for name, side in sides.items()}
+    times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
+    lstm = shape.lstm_flops()
+    ceiling = (lstm + 6 * shape.H * vocab_size) / (lstm + 6 * shape.H * (shape.K + 1))
+    rows = []
+    for name in list(sides)[1:]:
+        ratio, low, high = _timing.ratio(times[name], times["nce"])
+        row = {"kind": "softmax", "vocab_size": vocab_size, "softmax": name, "threads": threads}
+        row |= {"step_ms": 1e3 * np.median(times["nce"]), "softmax_ms": 1e3 * np.median(times[name])}
+        row |= {"ratio": ratio, "ratio_low": low, "ratio_high": high}
+        rows.append(row | {"ceiling": ceiling, "ceiling_share": ratio / ceiling})
+    return rows
+
+
+def main() -> None:
+    flags = _timing.parser(__doc__)
+    flags.add_argument("--against", choices=["torch"], help="measure PyTorch's softmax too")
+    flags.add_argument("--hidden", type=int, default=200, metavar="H", help="units, and the embedding's size")
+    flags.add_argument("--noise", type=int, default=100, metavar="K")
+    arguments = _timing.parse(flags)
+    hidden, first, large, exact = arguments.hidden, FIRST, GROWTH, SOFTMAX
+    arguments.shape = Shape(20, 20, hidden, hidden, 2, arguments.noise, first)
+    if arguments.quick:
+        arguments.shape = Shape(4, 5, 12, 12, 2, 8, 100)
+        first, large, exact = QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX
+    rows = []
+    for vocab_size in large:
+        rows += [
+            row for threads in arguments.threads for row in growth(arguments, vocab_size, first, threads)
+        ]
+        _timing.show(rows[-len(TEXTS) * len(arguments.threads) :], GROWTH_COLUMNS)
+    for vocab_size in exact:
+        found = [
+            row for threads in arguments.threads for row in against_softmax(arguments, vocab_size, threads)
+        ]
+        _timing.show(found, SOFTMAX_COLUMNS)
+        rows += found
+    shape = {"shape": list(arguments.shape), "samples": arguments.samples}
+    _timing.finish(arguments, "bench_vocab", [shape | row for row in rows])
+
+
+if __name__ == "__main__":
+    main()

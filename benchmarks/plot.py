@@ -1,0 +1,141 @@
+"""Plots of the recorded results, benchmarks/results/bench_*.json; needs matplotlib (pip install nplm-nce[plot]).
+
+python benchmarks/plot.py                       PNG files in benchmarks/results/
+python benchmarks/plot.py --format svg --out plots
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import _record
+import matplotlib
+
+matplotlib.use("agg")  # files only, no display
+import matplotlib.pyplot as plt
+
+Rows = list[dict[str, Any]]
+
+
+def train(rows: Rows, axes: Any) -> None:
+    """Tokens a second by shape and threads, ours and the peer's."""
+    labels = [f"{row['name']}\n{row['threads']} thr." for row in rows]
+    places = range(len(rows))
+    axes.bar([x - 0.2 for x in places], [row["tokens_per_second"] for row in rows], 0.4, label="nplm")
+    if any(row["peer"] for row in rows):
+        speeds = [row["peer_tokens_per_second"] or 0 for row in rows]
+        axes.bar([x + 0.2 for x in places], speeds, 0.4, label="PyTorch")
+    axes.set_xticks(list(places), labels, fontsize="small")
+    axes.set(title="Training", ylabel="tokens a second", yscale="log")
+    axes.legend()
+
+
+def train_breakdown(rows: Rows, axes: Any) -> None:
+    """Share of a step's time by piece, on one thread."""
+    steps = {row["name"]: row["breakdown"] for row in rows}
+    left = [0.0] * len(steps)
+    pieces = [name for name in next(iter(steps.values())) if name != "total"]
+    colours = plt.get_cmap("tab20").colors
+    for piece, colour in zip(pieces, colours, strict=False):
+        shares = [step[piece] / step["total"] for step in steps.values()]
+        axes.barh(list(steps), shares, left=left, label=piece, color=colour)
+        left = [a + b for a, b in zip(left, shares, strict=True)]
+    axes.set(title="Where a step spends its time (one thread)", xlabel="share", xlim=(0, 1))
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def vocab(rows: Rows, axes: Any) -> None:
+    """Step time against V, as a ratio to the smallest V."""
+    for (kind, threads), line in _groups(_only(rows, "growth"), "text", "threads"):
+        axes.plot(*_xy(line, "vocab_size", "growth"), marker="o", label=f"{kind}, {threads} threads")
+    axes.axhline(1.1, color="grey", linestyle=":")
+    axes.set(title="A step's time against V", xlabel="V", ylabel="ratio to the smallest V", xscale="log")
+    axes.legend()
+
+
+def vocab_softmax(rows: Rows, axes: Any) -> None:
+    """NCE over softmax, and its ceiling."""
+    rows = _only(rows, "softmax")
+    for (name, threads), line in _groups(rows, "softmax", "threads"):
+        axes.plot(*_xy(line, "vocab_size", "ratio"), marker="o", label=f"{name}'s softmax, {threads} threads")
+    ceiling = sorted({(row["vocab_size"], row["ceiling"]) for row in rows})
+    axes.plot(*zip(*ceiling, strict=True), color="grey", linestyle=":", label="ceiling by arithmetic")
+    axes.set(title="NCE over softmax", xlabel="V", ylabel="speed ratio", xscale="log", yscale="log")
+    axes.legend()
+
+
+def noise(rows: Rows, axes: Any) -> None:
+    """Draws a second by method."""
+    for (method,), line in _groups([row for row in rows if row["draws"] == rows[0]["draws"]], "method"):
+        axes.plot(*_xy(line, "vocab_size", "draws_per_second"), marker="o", label=method)
+    axes.set(title="Noise words, one core", xlabel="V", ylabel="draws a second", xscale="log", yscale="log")
+    axes.legend()
+
+
+def evaluation(rows: Rows, axes: Any) -> None:
+    """Tokens a second, exact and unnormalised."""
+    for (kind, threads), line in _groups(rows, "kind", "threads"):
+        axes.plot(
+            *_xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads"
+        )
+    axes.set(title="Evaluating", xlabel="V", ylabel="tokens a second", xscale="log", yscale="log")
+    axes.legend()
+
+
+def memory(rows: Rows, axes: Any) -> None:
+    """Peak against what must be held."""
+    labels = [f"{row['task']}\nV = {row['vocab_size']:,}" for row in rows]
+    axes.bar(labels, [row["peak_mb"] for row in rows], 0.6, label="peak", alpha=0.4)
+    axes.bar(labels, [row["held_mb"] for row in rows], 0.3, label="must be held")
+    axes.set(title="Memory", ylabel="MB", yscale="log")
+    axes.legend()
+
+
+PLOTS: dict[str, tuple[str, Callable[[Rows, Any], None]]] = {
+    "train": ("bench_train", train),
+    "train-breakdown": ("bench_train", train_breakdown),
+    "vocab": ("bench_vocab", vocab),
+    "vocab-softmax": ("bench_vocab", vocab_softmax),
+    "noise": ("bench_noise", noise),
+    "eval": ("bench_eval", evaluation),
+    "memory": ("bench_memory", memory),
+}
+
+
+def _only(rows: Rows, kind: str) -> Rows:
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _groups(rows: Rows, *keys: str) -> Iterable[tuple[tuple[Any, ...], Rows]]:
+    """Rows with equal values of the keys, under these values, in the order of the first of each."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups.items()
+
+
+def _xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
+    return [row[x] for row in rows], [row[y] for row in rows]
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--results", type=Path, default=_record.RESULTS, help="folder of the result files")
+    flags.add_argument("--out", type=Path, default=_record.RESULTS, help="folder of the plots")
+    flags.add_argument("--format", choices=["png", "svg"], default="png")
+    arguments = flags.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, (results, draw) in PLOTS.items():
+        file = arguments.results / f"{results}.json"
+        if file.exists():
+            figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+            draw(json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
+            figure.savefig(path := arguments.out / f"{name}.{arguments.format}", dpi=150)
+            plt.close(figure)
+            print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ from nplm.noise import FreshNoise
 
 PIECES: list[tuple[str, Any, str]] = [
     ("noise", FreshNoise, "group"),
-    ("packing", lstm, "pack_weight"),
+    ("packing", lstm, "pack"),
     ("embedding", embedding, "forward"),
     ("input products", lstm, "forward"),
     ("recurrence", lstm_kernels, "sweep_forward"),
@@ -29,9 +29,8 @@ PIECES: list[tuple[str, Any, str]] = [
     ("recurrence backward", lstm_kernels, "sweep_backward"),
     ("backward products", lstm, "backward"),
     ("embedding backward", embedding, "backward"),
-    ("sum of shards", rows, "add"),
-    ("norm", optim, "global_norm"),
-    ("update", optim.Optimizer, "update"),
+    ("sum of shards, norm", rows, "total"),
+    ("update", optim.Optimizer, "update_one"),
 ]
 
 

@@ -21,7 +21,6 @@ from nplm.config import ModelConfig
 from nplm.model import LanguageModel, param_shapes
 from nplm.noise import FreshNoise
 from nplm.vocabulary import EOS, UNK, Vocabulary
-from nplm.workspace import Workspace
 
 EXPONENT, SHIFT = 1.0835, 1.3617
 SHARDS = 2  # for any number of threads: the cut belongs to the recipe
@@ -117,14 +116,14 @@ class Trainer:
         self.noise = FreshNoise(model.noise, shape.K, seed=3)
         self.optimizer = optim.Optimizer(model.params, "sgd", CLIP)
         self.num_shards = min(SHARDS, shape.B)
-        self.rooms = [Workspace() for _ in range(self.num_shards)]
         self.state = model.zero_state(shape.B)
         self.steps, self.chunk_number = shape.T, 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Its threads."""
-        with shards.workers(self.threads, self.num_shards) as self.run:
+        with shards.workers(self.threads, self.num_shards) as run:
+            self.shards = shards.Shards(self.model, self.num_shards, run)
             yield
 
     def step(self) -> float:
@@ -137,12 +136,10 @@ class Trainer:
 
     def chunk(self, inputs: np.ndarray, targets: np.ndarray, noise_ids: np.ndarray) -> float:
         """Train on this chunk; returns the loss."""
-        loss, grads, self.state = shards.loss_and_grads(
-            self.model, inputs, targets, noise_ids, self.state, self.num_shards, self.run, self.rooms
-        )
-        norm = optim.global_norm(grads, self.run)
-        self.optimizer.update(self.model.params, grads, LR, norm, self.run)
-        return loss
+        chunk = self.shards.gradient(inputs, targets, noise_ids, self.state)
+        self.shards.update(self.optimizer, chunk, LR)
+        self.state = chunk.state
+        return chunk.loss
 
 
 def main() -> None:

@@ -39,11 +39,11 @@ def unnormalised(model: LanguageModel, ids: np.ndarray, threads: int) -> float:
 
     def task(start: int, stop: int) -> float:
         columns = np.ascontiguousarray(ids[:, start:stop])
-        state, panels, total = model.zero_state(stop - start), model.panels(), 0.0
+        state, packed, total = model.zero_state(stop - start), model.pack_all(), 0.0
         window = max(1, POSITIONS // (stop - start))
         for t in range(0, len(ids) - 1, window):
             part = columns[t : t + window + 1]
-            hidden, state = model.hidden(part[:-1], state, panels)
+            hidden, state = model.hidden(part[:-1], state, packed)
             flat = hidden.reshape(-1, hidden.shape[2])  # (N,H)
             total += float(softmax.target_scores(flat, part[1:].ravel(), weight, bias).sum())
         return total

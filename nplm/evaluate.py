@@ -20,8 +20,7 @@ import numpy as np
 from nplm.corpus import Streams, split
 from nplm.errors import InputError
 from nplm.layers import softmax
-from nplm.layers.lstm import Panels
-from nplm.model import LanguageModel, State
+from nplm.model import LanguageModel, Packed, State
 from nplm.shards import bounds, workers
 from nplm.vocabulary import check_ids
 from nplm.workspace import Array
@@ -154,35 +153,36 @@ def sentence_groups(ids: Array, eos: int, columns: int) -> list[Array]:
 
 def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int) -> _Tally:
     """Streams start to stop, from their first step to their last, the state carried."""
-    tally, state, panels = _Tally(), model.zero_state(stop - start), model.panels()
+    tally, state, packed = _Tally(), model.zero_state(stop - start), model.pack_all()
     steps = max(1, POSITIONS // (stop - start))
     for span in split(streams.full_steps, streams.tail > 0, streams.num_steps, steps):
         inputs, targets = streams.window(span.start, span.stop)
         inputs, targets = inputs[:, start:stop], targets[:, start:stop]  # (t,b); the tail may be narrower
         if inputs.size:
             carried = state.columns(0, inputs.shape[1])
-            state = _score(model, inputs, targets, carried, panels, tally)
+            state = _score(model, inputs, targets, carried, packed, tally)
     return tally
 
 
 def _score_sentences(model: LanguageModel, ids: Array, groups: list[Array]) -> _Tally:
     """Groups of sentences, each from the zero state, with </s> before its first word."""
-    tally, panels = _Tally(), model.panels()
+    tally, packed = _Tally(), model.pack_all()
     for places in groups:
         state = model.zero_state(places.shape[1])
         inputs = np.where(places > 0, ids[places - 1], model.vocabulary.eos)
         steps = max(1, POSITIONS // places.shape[1])
         for start in range(0, len(places), steps):
             window = slice(start, start + steps)
-            state = _score(model, inputs[window], ids[places[window]], state, panels, tally)
+            state = _score(model, inputs[window], ids[places[window]], state, packed, tally)
     return tally
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has figures that are not
 def _score(
-    model: LanguageModel, inputs: Array, targets: Array, state: State, panels: list[Panels], tally: _Tally
+    model: LanguageModel, inputs: Array, targets: Array, state: State, packed: Packed, tally: _Tally
 ) -> State:
     """Adds the positions of one window (t,b) to the tally; returns the state after it."""
-    hidden, state = model.hidden(inputs, state, panels)
+    hidden, state = model.hidden(inputs, state, packed)
     flat, words = hidden.reshape(targets.size, -1), targets.ravel()
     weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
     log_z = softmax.normaliser(flat, weight, bias)

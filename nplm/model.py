@@ -18,6 +18,7 @@ from nplm.workspace import Array, Workspace
 
 Params = dict[str, Array]
 Grads = dict[str, Gradient]
+Packed = dict[str, lstm.Packed | None]
 
 
 class State(NamedTuple):
@@ -104,18 +105,18 @@ class LanguageModel:
         inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
         noise_ids = self._checked(noise_ids, "noise")
         return chunk_gradient(
-            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.panels(), Workspace()
+            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.pack_all(), Workspace()
         )
 
     def hidden(
         self,
         inputs: Array,
         state: State,
-        panels: list[lstm.Panels] | None = None,
+        packed: Packed | None = None,
         room: Workspace | None = None,
     ) -> tuple[Array, State]:
         """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        _, x, _, state = run_layers(self, inputs, state, panels or self.panels(), room or Workspace())
+        _, x, _, state = run_layers(self, inputs, state, packed or self.pack_all(), room or Workspace())
         return x, state
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
@@ -139,10 +140,13 @@ class LanguageModel:
         check_ids(np.asarray(ids), self.config.vocab_size, what)
         return np.ascontiguousarray(ids, np.int32)
 
-    def panels(self) -> list[lstm.Panels]:
-        """The recurrent layers' weights as the kernels read them; to be made anew after an update."""
-        names = [(f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}") for k in range(self.config.num_layers)]
-        return [lstm.pack_weights(self.params[ih], self.params[hh]) for ih, hh in names]
+    def pack(self, name: str, room: Workspace) -> lstm.Packed | None:
+        """A recurrent layer's weight as the kernels read it, or None; to be made anew after an update."""
+        return lstm.pack(self.params[name], room) if name.startswith("rnn.weight") else None
+
+    def pack_all(self) -> Packed:
+        """`pack` for every parameter."""
+        return {name: self.pack(name, Workspace()) for name in self.params}
 
     def copy(self) -> "LanguageModel":
         """A model with arrays of its own."""
@@ -169,8 +173,13 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def layer_names(k: int) -> tuple[str, str, str]:
+    """Names of the parameters of LSTM layer k."""
+    return f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}", f"rnn.bias_l{k}"
+
+
 def run_layers(
-    model: LanguageModel, inputs: Array, state: State, panels: list[lstm.Panels], room: Workspace
+    model: LanguageModel, inputs: Array, state: State, packed: Packed, room: Workspace
 ) -> tuple[Array, Array, list[lstm.LSTMCache], State]:
     """Bottom-up: the distinct input words (R,), the top layer's hidden states (T,B,H), caches, the next state."""
     params = model.params
@@ -179,11 +188,9 @@ def run_layers(
     rows_of: Array | None = places.reshape(inputs.shape)
     caches = []
     for k in range(model.config.num_layers):
-        weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"], params[f"rnn.bias_l{k}"])
-        layer_room = room.part(f"layer {k}")
-        x, cache = lstm.forward(
-            x, state.h[k], state.c[k], *weights, panels[k], rows_of, layer_room
-        )  # (T,B,H)
+        ih, hh, b = layer_names(k)
+        weights = (params[ih], params[hh], params[b], packed[ih], packed[hh])
+        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, rows_of, room.part(ih))  # (T,B,H)
         rows_of = None  # above the first layer every position is a row of its own
         caches.append(cache)
     after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
@@ -198,7 +205,7 @@ def chunk_gradient(
     noise_ids: Array,
     state: State,
     scale: float,
-    panels: list[lstm.Panels],
+    packed: Packed,
     room: Workspace,
 ) -> tuple[float, Grads, State]:
     """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state.
@@ -206,7 +213,7 @@ def chunk_gradient(
     The gradients are arrays of `room`: good until it is used again.
     """
     params, grads = model.params, Grads()
-    words, hidden, caches, after = run_layers(model, inputs, state, panels, room)
+    words, hidden, caches, after = run_layers(model, inputs, state, packed, room)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
     weight, bias = params["decoder.weight"], params["decoder.bias"]
     loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale, room)
@@ -214,11 +221,9 @@ def chunk_gradient(
     dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight, room)
     dx = dflat.reshape(hidden.shape)  # (T,B,H)
     for k in reversed(range(model.config.num_layers)):
-        weights = (params[f"rnn.weight_ih_l{k}"], params[f"rnn.weight_hh_l{k}"])
-        layer = lstm.backward(dx, caches[k], *weights, panels[k], room.part(f"layer {k}"))
-        grads[f"rnn.weight_ih_l{k}"] = layer.dweight_ih
-        grads[f"rnn.weight_hh_l{k}"] = layer.dweight_hh
-        grads[f"rnn.bias_l{k}"] = layer.dbias
+        ih, hh, b = layer_names(k)
+        layer = lstm.backward(dx, caches[k], params[ih], params[hh], packed[ih], packed[hh], room.part(ih))
+        grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
         dx = layer.dx  # (T,B,H), and (R,E) below the first layer
     grads["encoder.weight"] = embedding.backward(dx, words, params["encoder.weight"])
     return loss, {name: grads[name] for name in params}, after

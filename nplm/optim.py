@@ -8,25 +8,20 @@ A row gradient updates its rows only; for both rules that is exact, since the ot
 """
 
 import math
-from functools import partial
 
 import numpy as np
 
 from nplm.kernels import rows as kernels
 from nplm.layers.rows import Gradient, RowGradient
 from nplm.model import Grads, Params
-from nplm.shards import Run, here
 from nplm.workspace import Array
 
 EPSILON = 1e-8
 
 
-def global_norm(grads: Grads, run: Run | None = None) -> float:
-    """Euclidean norm of all gradients together; not finite if an entry is not.  `run`: threads that share the work."""
-    squares = (run or here)(
-        [partial(kernels.sum_of_squares, _values(grad).ravel()) for grad in grads.values()]
-    )
-    return math.sqrt(sum(squares))
+def global_norm(grads: Grads) -> float:
+    """Euclidean norm of all gradients together; not finite if an entry is not."""
+    return math.sqrt(sum(kernels.sum_of_squares(_values(grad).ravel()) for grad in grads.values()))
 
 
 def non_finite(grads: Grads) -> str | None:
@@ -43,14 +38,14 @@ class Optimizer:
         if kind == "adagrad":
             self.squares = {name: np.zeros_like(value) for name, value in params.items()}
 
-    def update(self, params: Params, grads: Grads, lr: float, norm: float, run: Run | None = None) -> None:
+    def update(self, params: Params, grads: Grads, lr: float, norm: float) -> None:
         """One step, [O1] or [O2], with gradients of global norm `norm` clipped by [O3]."""
-        scale = min(1.0, self.clip / norm) if norm > 0 else 1.0
-        (run or here)(
-            [partial(self._update, params[name], name, grad, lr, scale) for name, grad in grads.items()]
-        )
+        for name, grad in grads.items():
+            self.update_one(name, params[name], grad, lr, norm)
 
-    def _update(self, param: Array, name: str, grad: Gradient, lr: float, scale: float) -> None:
+    def update_one(self, name: str, param: Array, grad: Gradient, lr: float, norm: float) -> None:
+        """The same for one parameter."""
+        scale = min(1.0, self.clip / norm) if norm > 0 else 1.0
         matrix, rows, values = _as_rows(param, grad)
         if self.squares:
             squares = self.squares[name].reshape(matrix.shape)

@@ -1,19 +1,20 @@
 """One chunk's gradient, split over columns, run on threads, summed in a fixed order.
 
 The recurrences of different columns have nothing to do with each other, so the B columns of a chunk are cut
-into shards, and every shard runs forward and backward on its own.  What is left is shared out by parameter:
-packing the weights before, summing, clipping and updating after, each with a meeting of the threads.  The cut
-depends on the configuration alone, never on the threads: the same bits come out of any number of threads.
+into shards, and every shard runs forward and backward on its own.  The rest is shared out by parameter: adding
+the shards' gradients, then, when the norm of all is known, updating and packing.  The cut depends on the
+configuration alone, never on the threads: the same bits come out of any number of threads.
 BLAS is held to one thread inside, because two thread pools fight for the cores (decision 0002).
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from nplm.layers import lstm, rows
 from nplm.layers.rows import Gradient
 from nplm.model import Grads, LanguageModel, State, chunk_gradient
+from nplm.optim import Optimizer
 from nplm.workspace import Array, Workspace
 
 Result = TypeVar("Result")
@@ -70,43 +72,57 @@ def bounds(columns: int, shards: int) -> list[tuple[int, int]]:
     return list(pairwise(cuts))
 
 
-def loss_and_grads(
-    model: LanguageModel,
-    inputs: Array,
-    targets: Array,
-    noise_ids: Array,
-    state: State,
-    shards: int,
-    run: Run,
-    rooms: Sequence[Workspace] | None = None,
-) -> tuple[float, Grads, State]:
-    """LanguageModel.loss_and_grads, by `shards` shards; the word ids are trusted.
+class ChunkGradient(NamedTuple):
+    """What a chunk gives; the gradients are good until the next chunk."""
 
-    rooms: a workspace a shard; the gradients stay in the first until the next call.
-    """
-    parts = bounds(inputs.shape[1], shards)
-    rooms = rooms or [Workspace() for _ in parts]
-    scale, panels = 1.0 / targets.size, _panels(model, run, rooms[0].part("panels"))
-
-    def task(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
-        part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
-        return chunk_gradient(model, *part, noise_ids, state.columns(start, stop), scale, panels, room)
-
-    results = run([partial(task, *part, room) for part, room in zip(parts, rooms, strict=False)])
-    losses, grads, states = zip(*results, strict=True)
-    if len(results) == 1:
-        return losses[0], grads[0], states[0]
-
-    def total(name: str) -> Gradient:
-        return rows.add([part[name] for part in grads], rooms[0].part(name))
-
-    totals = run([partial(total, name) for name in grads[0]])
-    after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
-    return sum(losses), dict(zip(grads[0], totals, strict=True)), after
+    loss: float  # nats per position
+    grads: Grads
+    norm: float  # Euclidean, over all gradients together; not finite if an entry is not
+    state: State  # to carry on
 
 
-def _panels(model: LanguageModel, run: Run, room: Workspace) -> list[lstm.Panels]:
-    """LanguageModel.panels, packed on the threads."""
-    names = [f"rnn.weight_{kind}_l{k}" for k in range(model.config.num_layers) for kind in ("ih", "hh")]
-    packed = run([partial(lstm.pack_weight, model.params[name], room.part(name)) for name in names])
-    return [lstm.Panels(*pair) for pair in zip(packed[::2], packed[1::2], strict=True)]
+class Shards:
+    """A model, the room its shards work in, and the threads that run them; trains a chunk at a time."""
+
+    def __init__(self, model: LanguageModel, shards: int, run: Run = here) -> None:
+        self.model, self.run = model, run
+        self.rooms = [Workspace() for _ in range(shards)]  # what the shards share lies in the first
+        self.packed = self._by_name(self._pack)
+
+    def gradient(self, inputs: Array, targets: Array, noise_ids: Array, state: State) -> ChunkGradient:
+        """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
+        scale = 1.0 / targets.size
+
+        def shard(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
+            part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
+            columns = state.columns(start, stop)
+            return chunk_gradient(self.model, *part, noise_ids, columns, scale, self.packed, room)
+
+        columns = bounds(inputs.shape[1], len(self.rooms))
+        results = self.run([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
+        losses, grads, states = zip(*results, strict=True)
+
+        def total(name: str) -> tuple[Gradient, float]:
+            return rows.total([part[name] for part in grads], self.rooms[0].part(name))
+
+        totals = self._by_name(total)
+        norm = math.sqrt(sum(squares for _, squares in totals.values()))
+        after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
+        return ChunkGradient(sum(losses), {name: grad for name, (grad, _) in totals.items()}, norm, after)
+
+    def update(self, optimizer: Optimizer, chunk: ChunkGradient, lr: float) -> None:
+        """Optimizer.update; each weight is packed anew while it is in the cache."""
+
+        def update(name: str) -> lstm.Packed | None:
+            optimizer.update_one(name, self.model.params[name], chunk.grads[name], lr, chunk.norm)
+            return self._pack(name)
+
+        self.packed = self._by_name(update)
+
+    def _by_name(self, task: Callable[[str], Result]) -> dict[str, Result]:
+        """The results of a task for every parameter, run on the threads."""
+        names = list(self.model.params)
+        return dict(zip(names, self.run([partial(task, name) for name in names]), strict=True))
+
+    def _pack(self, name: str) -> lstm.Packed | None:
+        return self.model.pack(name, self.rooms[0].part(name))

@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm import shards
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, Span, Streams
 from nplm.errors import DivergedError, InputError
 from nplm.evaluate import Evaluation, evaluate
-from nplm.model import Grads, LanguageModel
+from nplm.model import LanguageModel
 from nplm.noise import make_noise
-from nplm.optim import Optimizer, global_norm, non_finite
+from nplm.optim import Optimizer, non_finite
 from nplm.run import Progress, Run, open_run
+from nplm.shards import ChunkGradient, Shards, workers
 from nplm.vocabulary import Vocabulary
-from nplm.workspace import Array, Workspace
+from nplm.workspace import Array
 
 PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
 
@@ -115,28 +115,25 @@ def train(
         observer.compiling()
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), progress)
-        rooms = [Workspace() for _ in range(config.shards)]
         meter = _Meter(run, config, progress, observer)
-        with interrupts() as interrupted, shards.workers(config.threads, config.shards) as threads:
+        with interrupts() as interrupted, workers(config.threads, config.shards) as threads:
+            shards = Shards(model, config.shards, threads)
             while progress.epoch < config.epochs and not progress.stopped and not interrupted():
                 for span in islice(spans, progress.chunk, None):  # claim 1: the earliest chunk not yet used
                     inputs, targets = streams.window(span.start, span.stop)
                     noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
                     carried = state.columns(0, inputs.shape[1])
-                    loss, grads, after = shards.loss_and_grads(
-                        model, inputs, targets, noise_ids, carried, config.shards, threads, rooms
-                    )
-                    norm = global_norm(grads, threads)
-                    if math.isfinite(loss) and math.isfinite(norm):
+                    chunk = shards.gradient(inputs, targets, noise_ids, carried)
+                    if math.isfinite(chunk.loss) and math.isfinite(chunk.norm):
                         progress.non_finite = 0
                         if meter.time_to_save():  # before the update: this state is known to be good
                             run.save_last(model, optimizer, progress, state)
-                        optimizer.update(model.params, grads, progress.lr, norm, threads)
-                        state = after
+                        shards.update(optimizer, chunk, progress.lr)
+                        state = chunk.state
                     else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
-                        _count_non_finite(run, model, optimizer, progress, loss, grads, span, observer)
+                        _count_non_finite(run, model, optimizer, progress, chunk, span, observer)
                     progress.chunk += 1
-                    meter.count(Step(progress.epoch, span, noise_ids, loss, norm, targets.size))
+                    meter.count(Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size))
                     if interrupted() and progress.chunk < len(spans):
                         break
                 else:
@@ -183,15 +180,20 @@ def _count_non_finite(
     model: LanguageModel,
     optimizer: Optimizer,
     progress: Progress,
-    loss: float,
-    grads: Grads,
+    chunk: ChunkGradient,
     span: Span,
     observer: Observer,
 ) -> None:
     """Name what is not finite; after several in a row put the last good state back and stop."""
     progress.non_finite += 1
-    name = non_finite(grads)  # None, with a finite loss: only the squares in the norm are too big
-    what = f"the gradient of {name}" if name else "the gradient's norm" if math.isfinite(loss) else "the loss"
+    name = non_finite(chunk.grads)  # None, with a finite loss: only the squares in the norm are too big
+    what = (
+        f"the gradient of {name}"
+        if name
+        else "the gradient's norm"
+        if math.isfinite(chunk.loss)
+        else "the loss"
+    )
     where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
     observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
     if progress.non_finite >= PATIENCE_NON_FINITE:
@@ -289,7 +291,8 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     ids = np.zeros((2, 2), np.int32)
     noise_ids = make_noise(tiny.noise, config, 0).group(0, 0, 0)
-    _, grads, _ = shards.loss_and_grads(tiny, ids, ids, noise_ids, tiny.zero_state(2), 2, shards.here)
-    Optimizer(tiny.params, config.optimizer, 1.0).update(tiny.params, grads, 0.1, global_norm(grads))
+    shards = Shards(tiny, 2)
+    chunk = shards.gradient(ids, ids, noise_ids, tiny.zero_state(2))
+    shards.update(Optimizer(tiny.params, config.optimizer, 1.0), chunk, 0.1)
     evaluate(tiny, ids.ravel(), batch_size=2, shards=1, threads=1)
     return time.monotonic() - start

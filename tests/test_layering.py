@@ -112,10 +112,10 @@ def test_only_one_file_names_the_options_of_numba(path):
 
 @pytest.mark.parametrize("path", files_in("nplm.layers"), ids=module_name)
 def test_layers_import_kernels(path):
-    """Design: NumPy, kernels, and each other."""
+    """Design: NumPy, kernels, room to work in, and each other."""
     names = imports_of(path)
     assert {name.split(".")[0] for name in third_party(names)} <= {"numpy"}
-    assert all(starts_with(name, "nplm.kernels", "nplm.layers") for name in ours(names))
+    assert all(starts_with(name, "nplm.kernels", "nplm.layers", "nplm.workspace") for name in ours(names))
 
 
 @pytest.mark.parametrize("path", files_in("nplm.noise"), ids=module_name)
@@ -131,9 +131,11 @@ def test_noise_imports_kernels(path):
 def test_the_model_knows_no_files_data_or_optimiser(path):
     """Design: what holds at module level; the one exception is save, which imports where it is called."""
     names = imports_of(path, everywhere=False)
-    allowed = {"nplm.config", "nplm.errors", "nplm.layers", "nplm.noise", "nplm.vocabulary"}
+    allowed = {"nplm.config", "nplm.errors", "nplm.layers", "nplm.noise", "nplm.vocabulary", "nplm.workspace"}
     if module_name(path) != "nplm.model":
         allowed |= {"nplm.kernels", "nplm.model"}
+    if module_name(path) == "nplm.shards":
+        allowed |= {"nplm.optim"}  # the update is shared out like the gradient
     assert all(starts_with(name, *allowed) for name in ours(names))
     inside = imports_of(path) - names
     assert ours(inside) <= {"nplm.checkpoint"}

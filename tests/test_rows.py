@@ -61,7 +61,8 @@ def test_add_row_gradients(dtype, width):
         for places in ([1, 4, 7], [4, 7, 9], [0, 10])
     ]
     kept = [part.values.copy() for part in parts]
-    got = rows.add(parts)
+    got, squares = rows.total(parts)
+    assert squares == pytest.approx(float((np.asarray(got, np.float64) ** 2).sum()), rel=1e-5)
     assert isinstance(got, RowGradient)
     np.testing.assert_array_equal(got.rows, [0, 1, 4, 7, 9, 10])
     assert_close(got, sum(np.asarray(part).astype(np.float64) for part in parts), RTOL[dtype])
@@ -69,12 +70,17 @@ def test_add_row_gradients(dtype, width):
         np.testing.assert_array_equal(part.values, before)
 
 
-def test_add_dense_gradients():
-    """NumPy's sum; the parts are left as they were."""
-    parts = list(np.random.default_rng(9).normal(size=(3, 4, 2)))
-    first = parts[0].copy()
-    np.testing.assert_array_equal(rows.add(parts), parts[0] + parts[1] + parts[2])
-    np.testing.assert_array_equal(parts[0], first)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_add_dense_gradients(count):
+    """NumPy's sum, made in the first, and the sum of its squares."""
+    parts = list(np.random.default_rng(9).normal(size=(count, 70, 80)))
+    expected = parts[0].copy()
+    for part in parts[1:]:
+        expected += part
+    got, squares = rows.total(parts)
+    np.testing.assert_array_equal(got, expected)
+    assert got is parts[0]
+    assert squares == pytest.approx((expected**2).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 37, 4096, 4097, 10_000])

@@ -7,12 +7,15 @@ import pytest
 from conftest import assert_close, make_chunk, make_model
 
 from nplm import shards
+from nplm.optim import global_norm
 
 
 def sharded(model, chunk, num_shards, threads):
     """Loss, gradients and state by shards on threads."""
     with shards.workers(threads, num_shards) as run:
-        return shards.loss_and_grads(model, *chunk, num_shards, run)
+        loss, grads, norm, after = shards.Shards(model, num_shards, run).gradient(*chunk)
+        assert norm == pytest.approx(global_norm(grads), rel=1e-6)
+        return loss, grads, after
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 3, 5, 8])

@@ -119,8 +119,8 @@ def train_tokens_per_second() -> float:
 
     from nplm.config import ModelConfig, TrainConfig
     from nplm.model import LanguageModel
-    from nplm.optim import Optimizer, global_norm
-    from nplm.shards import loss_and_grads, workers
+    from nplm.optim import Optimizer
+    from nplm.shards import Shards, workers
     from nplm.train import warm_up
     from nplm.vocabulary import Vocabulary
 
@@ -132,12 +132,12 @@ def train_tokens_per_second() -> float:
     noise_ids, state = model.noise.sample(128, rng), model.zero_state(config.batch_size)
     optimizer = Optimizer(model.params, config.optimizer, config.clip)
     with workers(0, config.shards) as run:
+        shards = Shards(model, config.shards, run)
 
-        def chunk() -> None:
-            _, grads, _ = loss_and_grads(model, inputs, targets, noise_ids, state, config.shards, run)
-            optimizer.update(model.params, grads, 1.0, global_norm(grads))
+        def step() -> None:
+            shards.update(optimizer, shards.gradient(inputs, targets, noise_ids, state), 1.0)
 
-        return float(targets.size) * _per_second(chunk)
+        return float(targets.size) * _per_second(step)
 
 
 def _per_second(work: Callable[[], object]) -> float:

@@ -228,7 +228,7 @@ def multiply(left: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
     """out (M,N) += left (M,K) @ right, all C-contiguous, right in panels."""
     rows, columns = out.shape
     depth, step = panels.shape[1], panels.shape[2]
-    most = max(TILES[0], LEFT_BYTES // (depth * left.itemsize) // TILES[0] * TILES[0])
+    most = max(TILES[0], LEFT_BYTES // max(1, depth * left.itemsize) // TILES[0] * TILES[0])
     aside = np.empty(min(rows, most) * step, out.dtype)
     flat_left, flat_out = left.ravel(), out.ravel()
     for first in range(0, rows, most):
@@ -241,6 +241,6 @@ if getattr(numba.config, "DISABLE_JIT", False):
     def multiply_flat(left, left_start, panels, out, out_start, rows, columns, aside):
         """The same product by NumPy."""
         depth = panels.shape[1]
-        right = panels.transpose(1, 0, 2).reshape(depth, -1)[:, :columns]  # (K,N)
+        right = panels.transpose(1, 0, 2).reshape(depth, len(panels) * panels.shape[2])[:, :columns]  # (K,N)
         matrix = left[left_start : left_start + rows * depth].reshape(rows, depth)
         out[out_start : out_start + rows * columns] += (matrix @ right).ravel()

@@ -1,8 +1,12 @@
 """Rows of big matrices, touched few at a time: sums, updates and norms whose cost does not depend on V."""
 
+from typing import Any
+
 import numpy as np
 
 from nplm.kernels._jit import njit
+
+STRETCH = 4096  # numbers, 16 KiB of float32: read once, used while they are in the L1 cache
 
 
 @njit()
@@ -30,21 +34,31 @@ def merge(rows: np.ndarray, values: np.ndarray, merged: np.ndarray, out: np.ndar
 
 
 @njit()
-def add(values: np.ndarray, out: np.ndarray) -> None:
-    """out += values, both contiguous (n,)."""
+def _sum_of_squares(values: np.ndarray) -> Any:
+    total = values.dtype.type(0.0)
     for j in range(values.size):
-        out[j] += values[j]
+        total += values[j] * values[j]
+    return total
 
 
 @njit()
 def sum_of_squares(values: np.ndarray) -> float:
     """Sum of the squares of a contiguous array (n,), in float64 over stretches summed in the working type."""
     total = 0.0
-    for start in range(0, values.size, 4096):
-        part = values.dtype.type(0.0)
-        for j in range(start, min(start + 4096, values.size)):
-            part += values[j] * values[j]
-        total += part
+    for start in range(0, values.size, STRETCH):
+        total += _sum_of_squares(values[start : start + STRETCH])
+    return total
+
+
+@njit()
+def add_and_square(values: np.ndarray, out: np.ndarray) -> float:
+    """out += values, both contiguous (n,); returns the sum of the squares of out, while it is in the cache."""
+    total = 0.0
+    for start in range(0, values.size, STRETCH):
+        part, added = out[start : start + STRETCH], values[start : start + STRETCH]
+        for j in range(part.size):
+            part[j] += added[j]
+        total += _sum_of_squares(part)
     return total
 
 

@@ -15,15 +15,15 @@
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
 only the recurrence itself goes step by step, in kernels/lstm.py.  The slow twin is reference/lstm.py.
 
-Inputs of the first layer are words, and words repeat.  Given as rows (R,D) and the place of each position's row,
-[L1] multiplies a word once however often it occurs, and [dL1] sums da_t over equal words before it multiplies.
+Inputs of the first layer are words, and words repeat.  Given as rows (R,D) and the place of each position's row, a
+word is multiplied once in [L1] however often it occurs, and da_t is summed over equal words before [dL1].
 """
 
 from typing import NamedTuple
 
 from nplm.kernels import lstm as kernels
 from nplm.kernels import rows as row_kernels
-from nplm.layers.products import add_product, pack, pack_transposed, transposed_product
+from nplm.layers.products import add_product, pack_right, pack_transposed, transposed_product
 from nplm.workspace import Array, Workspace
 
 
@@ -56,21 +56,9 @@ class Packed(NamedTuple):
     backward: Array  # weight (4H,D) in panels
 
 
-class Panels(NamedTuple):
-    """A layer's weights, packed once per chunk."""
-
-    ih: Packed
-    hh: Packed
-
-
-def pack_weight(weight: Array, room: Workspace) -> Packed:
-    """Panels of a weight (4H,D) for both directions."""
-    return Packed(pack_transposed(weight, room, "forward"), pack(weight, room, "backward"))
-
-
-def pack_weights(weight_ih: Array, weight_hh: Array) -> Panels:
-    """Panels of a layer, in arrays of their own."""
-    return Panels(pack_weight(weight_ih, Workspace()), pack_weight(weight_hh, Workspace()))
+def pack(weight: Array, room: Workspace) -> Packed:
+    """Panels of a weight for both directions."""
+    return Packed(pack_transposed(weight, room, "forward"), pack_right(weight, room, "backward"))
 
 
 def forward(
@@ -80,15 +68,20 @@ def forward(
     weight_ih: Array,
     weight_hh: Array,
     bias: Array,
-    panels: Panels | None = None,
+    packed_ih: Packed | None = None,
+    packed_hh: Packed | None = None,
     places: Array | None = None,
     room: Workspace | None = None,
 ) -> tuple[Array, LSTMCache]:
     """Hidden states (T,B,H) and the cache, for h0 and c0 (B,H) and x (T,B,D), or rows x (R,D) and places (T,B).
 
-    panels: the weights packed. room: where results are put; without it they are arrays of their own.
+    packed_ih, packed_hh: the weights packed. room: where results are put; without it they are arrays of their own.
     """
-    panels, room = panels or pack_weights(weight_ih, weight_hh), room or Workspace()
+    room = room or Workspace()
+    packed_ih, packed_hh = (
+        packed_ih or pack(weight_ih, Workspace()),
+        packed_hh or pack(weight_hh, Workspace()),
+    )
     steps, batch = x.shape[:2] if places is None else places.shape
     size = h0.shape[1]
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
@@ -97,14 +90,14 @@ def forward(
     if places is not None:
         by_row = room.empty("by_row", (len(rows), 4 * size), x.dtype)
     by_row[...] = bias
-    add_product(rows, panels.ih.forward, by_row)  # input part of [L1]
+    add_product(rows, packed_ih.forward, by_row)  # input part of [L1]
     if places is not None:
         by_row.take(places.ravel(), axis=0, out=gates.reshape(-1, 4 * size), mode="clip")
     h = room.empty("h", (steps + 1, batch, size), x.dtype)
     c = room.empty("c", (steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
     tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
-    kernels.sweep_forward(gates, panels.hh.forward, h, c, tanh_c)  # [L1] to [L5]
+    kernels.sweep_forward(gates, packed_hh.forward, h, c, tanh_c)  # [L1] to [L5]
     return h[1:], LSTMCache(x, places, gates, h, c, tanh_c)
 
 
@@ -113,23 +106,28 @@ def backward(
     cache: LSTMCache,
     weight_ih: Array,
     weight_hh: Array,
-    panels: Panels | None = None,
+    packed_ih: Packed | None = None,
+    packed_hh: Packed | None = None,
     room: Workspace | None = None,
 ) -> LSTMGradients:
     """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT)."""
-    panels, room = panels or pack_weights(weight_ih, weight_hh), room or Workspace()
+    room = room or Workspace()
+    packed_ih, packed_hh = (
+        packed_ih or pack(weight_ih, Workspace()),
+        packed_hh or pack(weight_hh, Workspace()),
+    )
     x, places, gates, h, c, tanh_c = cache
     size, dtype = h.shape[2], x.dtype
     da = room.empty("da", gates.shape, dtype)  # (T,B,4H)
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)
-    kernels.sweep_backward(gates, panels.hh.backward, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
+    kernels.sweep_backward(gates, packed_hh.backward, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
     by_position = da.reshape(-1, 4 * size)  # (T*B,4H)
     rows = x.reshape(-1, x.shape[-1])
     by_row = by_position
     if places is not None:
         by_row = room.zeros("da_by_row", (len(rows), 4 * size), dtype)
         row_kernels.add_at(by_position, places.ravel(), by_row)
-    dx = add_product(by_row, panels.ih.backward, room.zeros("dx", rows.shape, dtype))  # the rest of [dL1]
+    dx = add_product(by_row, packed_ih.backward, room.zeros("dx", rows.shape, dtype))  # the rest of [dL1]
     dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
     h_before = h[:-1].reshape(-1, size)  # (T*B,H)
     dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.kernels import nce as kernels
-from nplm.layers.products import add_product, pack, pack_transposed, transposed_product
+from nplm.layers.products import add_product, pack_right, pack_transposed, transposed_product
 from nplm.layers.rows import RowGradient
 from nplm.workspace import Array, Workspace
 
@@ -73,7 +73,7 @@ def backward(
     rows = np.unique(np.concatenate([words, targets]))  # (R,)
     noise_places, target_places = np.searchsorted(rows, words), np.searchsorted(rows, targets)
     dhidden = room.zeros("dhidden", hidden.shape, dtype)
-    add_product(dnoise, pack(noise_weight, room, "noise_back_panels"), dhidden)
+    add_product(dnoise, pack_right(noise_weight, room, "noise_back_panels"), dhidden)
     dnoise_weight = transposed_product(dnoise, hidden, room.empty("dnoise_weight", noise_weight.shape, dtype))
     dweight = room.zeros("dweight", (rows.size, hidden.shape[1]), dtype)
     dbias = room.zeros("dbias", rows.shape, dtype)

@@ -9,7 +9,7 @@ from nplm.kernels import gemm
 from nplm.workspace import Array, Workspace
 
 
-def pack(right: Array, room: Workspace, name: str) -> Array:
+def pack_right(right: Array, room: Workspace, name: str) -> Array:
     """Panels of a right operand (K,N)."""
     depth, columns = right.shape
     panels = room.empty(name, gemm.panel_shape(depth, columns, right.dtype), right.dtype)

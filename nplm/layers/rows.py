@@ -38,18 +38,20 @@ def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
     return RowGradient(rows, sums, num_rows)
 
 
-def add(gradients: Sequence[Gradient], room: Workspace | None = None) -> Gradient:
-    """Sum of gradients of one parameter, in the order given."""
+def total(gradients: Sequence[Gradient], room: Workspace | None = None) -> tuple[Gradient, float]:
+    """Sum of gradients of one parameter, in the order given, and the sum of its squares; made in the first."""
     first, room = gradients[0], room or Workspace()
     if not isinstance(first, RowGradient):
-        total = room.empty("total", first.shape, first.dtype)
-        total[...] = first
+        flat = first.ravel()
+        squares = kernels.sum_of_squares(flat) if len(gradients) == 1 else 0.0
         for gradient in gradients[1:]:
-            kernels.add(np.asarray(gradient).ravel(), total.ravel())
-        return total
+            squares = kernels.add_and_square(np.asarray(gradient).ravel(), flat)
+        return first, squares
     parts = [gradient for gradient in gradients if isinstance(gradient, RowGradient)]
+    if len(parts) == 1:
+        return first, kernels.sum_of_squares(first.values.ravel())
     rows = np.unique(np.concatenate([part.rows for part in parts]))
     values = room.zeros("values", (rows.size, *first.values.shape[1:]), first.values.dtype)
     for part in parts:
         kernels.merge(part.rows, part.values.reshape(len(part.rows), -1), rows, values.reshape(rows.size, -1))
-    return RowGradient(rows, values, first.num_rows)
+    return RowGradient(rows, values, first.num_rows), kernels.sum_of_squares(values.ravel())

@@ -6,6 +6,7 @@ with nothing saved (docs/decisions/0003-counter-based-noise.md).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -118,6 +119,7 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
     )
 
 
+@cache
 def stream_key(seed: int, purpose: str) -> int:
     """Return the 64-bit key of one purpose's random stream ("noise", "init", ...) under the run's seed.
 

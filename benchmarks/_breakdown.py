@@ -29,7 +29,7 @@ PIECES: list[tuple[str, Any, str]] = [
     ("recurrence backward", lstm_kernels, "sweep_backward"),
     ("backward products", lstm, "backward"),
     ("embedding backward", embedding, "backward"),
-    ("sum of shards, norm", rows, "total"),
+    ("sum and norm", rows, "total"),
     ("update", optim.Optimizer, "update_one"),
 ]
 

@@ -82,7 +82,7 @@ BREAKDOWN = Section(
             name: f"breakdown.{name}:.2f"
             for name in (
                 "noise", "packing", "embedding", "input products", "recurrence", "nce", "nce backward",
-                "recurrence backward", "backward products", "embedding backward", "sum of shards", "norm", "update",
+                "recurrence backward", "backward products", "embedding backward", "sum and norm", "update",
                 "other", "total",
             )
         },

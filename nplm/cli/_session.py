@@ -65,6 +65,7 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
         "tokens": None,
         "tokens_per_second": result.tokens_per_second,
         "seconds": progress.seconds,
+        "seed": config.seed,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "tokens_trained": progress.tokens,

@@ -71,16 +71,14 @@ class LanguageModel:
         Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
         decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
         """
-        unigram = np.maximum(vocabulary.counts, 1) / np.maximum(vocabulary.counts, 1).sum()
-        params: Params = {}
-        for name, shape in param_shapes(config).items():
-            if name == "decoder.bias":
-                value = np.log(unigram)
-            elif name == "decoder.weight" or name.startswith("rnn.bias"):
-                value = np.zeros(shape)
-            else:
-                value = rng.uniform(-config.init_scale, config.init_scale, shape)
-            params[name] = np.ascontiguousarray(value, dtype)
+        params: Params = {name: np.zeros(shape, dtype) for name, shape in param_shapes(config).items()}
+        for name, value in params.items():
+            if name == "encoder.weight" or name.startswith("rnn.weight"):
+                for start in range(0, len(value), 4096):  # in parts: float64 for all would be twice the model
+                    part = value[start : start + 4096]
+                    part[...] = rng.uniform(-config.init_scale, config.init_scale, part.shape)
+        counts = np.maximum(vocabulary.counts, 1)
+        params["decoder.bias"][...] = np.log(counts / counts.sum())
         return cls(config, vocabulary, params)
 
     def zero_state(self, batch: int) -> State:

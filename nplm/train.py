@@ -69,7 +69,7 @@ class Observer:
 class TrainResult:
     """What a training run ends with."""
 
-    best: LanguageModel  # the model of the epoch with the best valid perplexity, or of the last without a valid text
+    best: LanguageModel  # of the epoch with the best valid perplexity, or of the last; `model` itself if it is that
     history: list[dict[str, Any]]  # the lines of metrics.jsonl
     progress: Progress
     interrupted: bool  # stopped by Ctrl-C before the last epoch's end
@@ -116,7 +116,10 @@ def train(
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), progress)
         meter = _Meter(run, config, progress, observer)
-        with interrupts() as interrupted, workers(config.threads, config.shards) as threads:
+        with (
+            interrupts() as interrupted,
+            workers(config.threads, min(config.shards, streams.batch_size)) as threads,
+        ):
             shards = Shards(model, config.shards, threads)
             while progress.epoch < config.epochs and not progress.stopped and not interrupted():
                 for span in islice(spans, progress.chunk, None):  # claim 1: the earliest chunk not yet used
@@ -142,7 +145,9 @@ def train(
             if not progress.non_finite:
                 run.save_last(model, optimizer, progress, state)
         interrupted_early = progress.epoch < config.epochs and not progress.stopped
-        return TrainResult(run.best_model(), run.history(), progress, interrupted_early)
+        is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
+        best = model if is_best else run.best_model()
+        return TrainResult(best, run.history(), progress, interrupted_early)
 
 
 def _end_epoch(

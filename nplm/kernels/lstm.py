@@ -100,7 +100,7 @@ def sweep_forward(
     aside = np.empty(batch * panels.shape[2], gates.dtype)
     for t in range(steps):
         start = t * batch * size
-        multiply_flat(h.ravel(), start, panels, gates.ravel(), 4 * start, batch, 4 * size, aside)
+        multiply_flat(h.ravel(), start, panels, gates.ravel(), 4 * start, batch, 4 * size, aside, t % 2 == 1)
         step_forward(gates[t], c[t], c[t + 1], out_tanh_c[t], h[t + 1])
 
 
@@ -126,4 +126,4 @@ def sweep_backward(
         step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc, out_da[t])
         dh[...] = 0
         start = t * batch * 4 * size
-        multiply_flat(out_da.ravel(), start, panels, dh.ravel(), 0, batch, size, aside)
+        multiply_flat(out_da.ravel(), start, panels, dh.ravel(), 0, batch, size, aside, t % 2 == 1)

@@ -18,22 +18,26 @@ def sample(
 ) -> list[str]:
     """`lines` sentences drawn in lock-step, each up to its </s> or `max_words` words, from the zero state.
 
-    temperature: below 1 prefers likely words, above 1 evens them out. Raises InputError unless it is positive.
+    temperature: below 1 prefers likely words, above 1 evens them out. Raises InputError unless it is positive,
+    and lines and max_words are at least 1.
     """
     if not (temperature > 0 and np.isfinite(temperature)):
         raise InputError(f"temperature = {temperature} is not a positive number")
+    if min(lines, max_words) < 1:
+        raise InputError(f"lines = {lines}, max_words = {max_words}: both must be at least 1")
     eos, unk = model.vocabulary.eos, model.vocabulary.unk
     state = model.zero_state(lines)
     words = np.full(lines, eos, np.int32)  # (B,)
-    steps = []
-    for _ in range(max_words):
+    steps, ended = [], words != eos  # (B,): none yet
+    while len(steps) < max_words and not ended.all():
         logp, state = model.log_probs(words[None, :], state)
         scores = logp[0].astype(np.float64) / temperature  # (B,V)
         if not allow_unk:
             scores[:, unk] = -np.inf
         words = _draw(scores, rng)
         steps.append(words)
-    drawn = np.stack(steps, axis=1)  # (B,max_words)
+        ended |= words == eos
+    drawn = np.stack(steps, axis=1)  # (B, words drawn)
     return [" ".join(model.vocabulary.decode(_before(line, eos))) for line in drawn]
 
 

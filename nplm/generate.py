@@ -28,7 +28,8 @@ def sample(
     eos, unk = model.vocabulary.eos, model.vocabulary.unk
     state = model.zero_state(lines)
     words = np.full(lines, eos, np.int32)  # (B,)
-    steps, ended = [], words != eos  # (B,): none yet
+    steps: list[Array] = []
+    ended = words != eos  # (B,): none yet
     while len(steps) < max_words and not ended.all():
         logp, state = model.log_probs(words[None, :], state)
         scores = logp[0].astype(np.float64) / temperature  # (B,V)

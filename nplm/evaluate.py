@@ -136,8 +136,8 @@ def perplexity(nats: float) -> float:
     return math.exp(nats) if nats < 700 else (math.inf if not math.isnan(nats) else nats)
 
 
-def sentence_groups(ids: Array, eos: int, columns: int) -> list[Array]:
-    """Sentences of equal length side by side: for each group the places (t,b) of its tokens, b <= columns."""
+def sentence_groups(ids: Array, eos: int, columns: int) -> list[tuple[int, Array]]:
+    """Sentences of equal length side by side: for each group its length, and where its sentences start (b,)."""
     ends = np.flatnonzero(ids == eos) + 1
     if ends.size == 0 or ends[-1] != ids.size:
         ends = np.append(ends, ids.size)  # the text breaks off within a sentence
@@ -146,8 +146,7 @@ def sentence_groups(ids: Array, eos: int, columns: int) -> list[Array]:
     groups = []
     for length in np.unique(lengths):
         same = starts[lengths == length]
-        steps = np.arange(length)[:, None]
-        groups += [same[k : k + columns] + steps for k in range(0, same.size, columns)]
+        groups += [(int(length), same[k : k + columns]) for k in range(0, same.size, columns)]
     return groups
 
 
@@ -164,16 +163,16 @@ def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int
     return tally
 
 
-def _score_sentences(model: LanguageModel, ids: Array, groups: list[Array]) -> _Tally:
+def _score_sentences(model: LanguageModel, ids: Array, groups: list[tuple[int, Array]]) -> _Tally:
     """Groups of sentences, each from the zero state, with </s> before its first word."""
     tally, packed = _Tally(), model.pack_all()
-    for places in groups:
-        state = model.zero_state(places.shape[1])
-        inputs = np.where(places > 0, ids[places - 1], model.vocabulary.eos)
-        steps = max(1, POSITIONS // places.shape[1])
-        for start in range(0, len(places), steps):
-            window = slice(start, start + steps)
-            state = _score(model, inputs[window], ids[places[window]], state, packed, tally)
+    for length, starts in groups:
+        state = model.zero_state(starts.size)
+        steps = max(1, POSITIONS // starts.size)
+        for first in range(0, length, steps):
+            places = starts + np.arange(first, min(first + steps, length))[:, None]  # (t,b)
+            inputs = np.where(places > 0, ids[places - 1], model.vocabulary.eos)
+            state = _score(model, inputs, ids[places], state, packed, tally)
     return tally
 
 

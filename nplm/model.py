@@ -53,13 +53,19 @@ class LanguageModel:
                 raise InputError(
                     f"{name} has shape {params[name].shape}, not {shape} as the configuration says"
                 )
+        dtype = params["encoder.weight"].dtype
+        for name, value in params.items():  # the kernels trust both
+            if value.dtype != dtype or dtype not in (np.float32, np.float64) or not value.flags.c_contiguous:
+                raise InputError(
+                    f"{name}: {value.dtype}; all parameters must be float32, or float64, C-contiguous"
+                )
         self.config = config
         self.vocabulary = vocabulary
         self.params = params
         self.noise = NoiseDistribution.from_counts(
             vocabulary.counts, power=config.noise_power, uniform=config.noise_uniform
         )
-        self.dtype = params["encoder.weight"].dtype
+        self.dtype = dtype
         self.log_q = self.noise.log_probs.astype(self.dtype)  # (V,)
 
     @classmethod

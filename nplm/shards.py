@@ -39,10 +39,15 @@ def here(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     return [task() for task in tasks]
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def workers(threads: int, shards: int) -> Iterator[Run]:
     """A function that runs tasks on `threads` threads; 0 means one per shard, up to the number of cores."""
-    threads = min(threads or os.cpu_count() or 1, shards)
+    threads = min(threads or cores(), shards)
 
     def run_on_pool(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         results: list[Any] = [None] * len(tasks)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import RTOL, assert_close, make_chunk, make_model, make_vocabulary
 
+import nplm
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.model import LanguageModel, State, param_shapes
@@ -236,3 +237,19 @@ def test_zero_state():
     assert state.h.shape == state.c.shape == (2, 3, 6)
     assert state.h.dtype == state.c.dtype == np.float32
     assert not state.h.any() and not state.c.any()
+
+
+@pytest.mark.parametrize("change", ["type", "order", "whole numbers"])
+def test_parameters_the_kernels_cannot_trust(change):
+    """The message: one parameter of another type, or not in the order of its rows."""
+    model = make_model()
+    params = dict(model.params)
+    name = "encoder.weight" if change == "whole numbers" else "rnn.weight_hh_l0"
+    value = params[name]
+    params[name] = {
+        "type": value.astype(np.float32 if value.dtype == np.float64 else np.float64),
+        "order": np.asfortranarray(value),
+        "whole numbers": value.astype(np.int64),
+    }[change]
+    with pytest.raises(ValueError, match="C-contiguous"):
+        nplm.LanguageModel(model.config, model.vocabulary, params)

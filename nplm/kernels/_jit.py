@@ -1,7 +1,7 @@
 """How kernels are compiled: the only place that names Numba's options.
 
 nogil     the shards of a chunk run on Python threads, so a kernel must not hold the interpreter lock.
-cache     compiled code is kept on disk; only the first run on a machine pays for the compiler.
+cache     compiled code is kept on disk, where that can be written; only the first run pays for the compiler.
 fastmath  only `contract` and `reassoc`: a sum may become vector lanes and fused multiply-adds.  Never
           `nnan` or `ninf`: NaN and inf must keep their meaning, because training looks for them.
 error_model  "numpy": no test for a zero divisor, which would keep a loop from being vectorised.
@@ -12,6 +12,7 @@ Always decorate as `@njit()`, with parentheses, so that the function keeps its t
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,22 +22,33 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _cache_folder() -> str:
-    """Where compiled kernels are kept: a folder named after the kernels' own text.
+def _cache_folder() -> Path:
+    """Where compiled kernels are kept: a folder named after the kernels' own text and what changes their code.
 
     Numba looks at a function's own file only and would keep stale code when a callee in another file
     changes; a new name for every new text of the kernels leaves nothing stale to find.
     """
-    digest = hashlib.sha256()
+    config: Any = numba.config
+    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT)).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     root = (
         os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"
     )
-    return str(Path(root) / f"kernels-{digest.hexdigest()[:16]}")
+    return Path(root) / f"kernels-{digest.hexdigest()[:16]}"
 
 
-CACHE_FOLDER = _cache_folder()
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+CACHE_FOLDER = str(_cache_folder())
+CACHE = _is_writable(Path(CACHE_FOLDER))  # else every run compiles anew
 
 
 def njit(*, inline: bool = False) -> Callable[[Function], Function]:
@@ -48,7 +60,7 @@ def njit(*, inline: bool = False) -> Callable[[Function], Function]:
         try:
             compiled: Any = numba.njit(
                 nogil=True,
-                cache=True,
+                cache=CACHE,
                 fastmath={"contract", "reassoc"},
                 error_model="numpy",
                 inline="always" if inline else "never",

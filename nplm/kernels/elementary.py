@@ -32,7 +32,7 @@ INVERSE_FACTORIALS = [1.0 / math.factorial(k) for k in range(15)]
 
 def exp(x: float) -> float:
     """e**x, [X1]; x is held within the range where the result is a normal number."""
-    most = 88.0 if isinstance(x, np.float32) else 708.0
+    most = 87.0 if isinstance(x, np.float32) else 708.0
     return np.exp(type(x)(min(max(x, -most), most)))
 
 

@@ -9,7 +9,7 @@ OpenBLAS has 151 on the same core (AVX-512, H = 200, B = 10, float32).
 
 The vectors are the host's: 16 float32 with AVX-512, 8 with AVX2, 4 with NEON; half as many float64.  A tile is
 R rows by two vectors, 2 R accumulators, so that every vector read from a panel serves R rows.
-Every entry of `out` is summed over k in order: it does not depend on the rows and columns around it.
+Every entry of `out` is summed over k in order: it does not depend on the rows beside it.
 Without the JIT the same panels are multiplied by NumPy.
 """
 
@@ -29,10 +29,8 @@ from nplm.kernels._jit import njit
 
 
 def _host_vector_bytes() -> int:
-    chosen = getattr(
-        numba.config, "CPU_FEATURES", None
-    )  # as NUMBA_CPU_FEATURES gives it, for tests of other hosts
-    if chosen:
+    chosen = getattr(numba.config, "CPU_FEATURES", None)
+    if chosen:  # NUMBA_CPU_FEATURES: code for another processor
         return 64 if "+avx512f" in chosen else 32 if "+avx2" in chosen else 16
     features = llvmlite.binding.get_host_cpu_features()
     return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
@@ -43,8 +41,8 @@ VECTOR_BYTES = _host_vector_bytes()
 # A product is cut into the largest tiles that fit; a tile for every R would double what the compiler takes.
 TILES = (12, 10, 8, 6, 4, 2, 1) if VECTOR_BYTES == 64 else (6, 5, 4, 2, 1)
 # One or two rows alone cannot keep the multipliers busy: a sum waits for the one before it.  They take four panels
-# at once, which makes B = 1 twice as fast (measured).
-FEW_ROWS, PANELS_AT_ONCE = 2, 4
+# at once.
+FEW_ROWS, PANELS_AT_ONCE = (2 if VECTOR_BYTES == 64 else 1), 4
 # Rows of a panel that a tile asks the memory for in advance.  Where the weights outgrow the L2 cache, the product of a
 # time step went from 112 to 132 GFLOP/s, and to and fro (see multiply_flat) to 139 (B = 10, H = 650; measured).
 AHEAD = 16

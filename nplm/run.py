@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -88,6 +88,8 @@ class Run:
             value[...] = saved.params[name]
         for name, value in optimizer.squares.items():
             value[...] = extra[f"squares.{name}"]
+        if progress["best_epoch"]:
+            checkpoint.read(self.best)  # gone or damaged: say so now, not after days of training
         progress["metrics_lines"] = self._keep_metrics(progress["metrics_lines"])
         return Progress(**progress), State(extra["h"], extra["c"])
 
@@ -142,12 +144,16 @@ def open_run(
     run = Run(folder, _provenance(train, corpus))
     if resume:
         _check_same(read_config(folder), record, folder)
-        for partial in folder.glob(".*.partial"):  # a save that was killed
-            partial.unlink(missing_ok=True)
     else:
         _make_folder(folder)
-    replace_text(run.config, json.dumps(record, indent=2) + "\n")
-    yield run
+    with _alone(folder):
+        if resume:
+            for partial in folder.glob(".*.partial"):  # a save that was killed
+                partial.unlink(missing_ok=True)
+        else:
+            _check_empty(folder)
+        replace_text(run.config, json.dumps(record, indent=2) + "\n")
+        yield run
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -176,21 +182,49 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: not written ({error.strerror}); what was there before is untouched"
-        ) from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        what = f"{path}: not written ({error.strerror}); what was there before is untouched"
+        raise InputError(f"{what}: make room there, or name another place") from error
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(path.suffix != ".partial" for path in folder.iterdir()):
-            raise InputError(f"{folder}: not empty; name another folder with --save, or go on with --resume")
+        _check_empty(folder)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be the folder of a run ({error.strerror}); name another with --save"
         ) from error
+
+
+def _check_empty(folder: Path) -> None:
+    if any(path.suffix != ".partial" for path in folder.iterdir()):
+        raise InputError(f"{folder}: not empty; name another folder with --save, or go on with --resume")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep every other process from training into the folder; the lock is gone when this process is, killed or not."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs at once are the user's own affair
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            f"{folder}: another run is training into it; wait for it, or name another folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_whole(line: str) -> bool:
@@ -215,8 +249,9 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
                     raise InputError(
                         f"{folder}: the texts or the vocabulary are not those of the run; bring them back"
                     )
+                what = "the training text" if part == "corpus" else name
                 raise InputError(
-                    f"{folder}: {name} was {old[part].get(name)} and is now {value}; a resumed run must keep its"
+                    f"{folder}: {what} was {old[part].get(name)} and is now {value}; a resumed run must keep its"
                     " settings and texts: take back the change, or start anew with another --save"
                 )
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import make_model
 from numpy.testing import assert_array_equal
-from test_train import SETTINGS, assert_same_bits, fit, toy
+from test_train import SETTINGS, Recorder, assert_same_bits, fit, toy
 
 import nplm
 from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig, checkpoint
@@ -305,8 +305,43 @@ def test_a_changed_text_is_refused(finished):
     for change in ({"train": train}, {"valid": valid}, {"valid": None}, {"vocabulary": vocabulary}):
         with pytest.raises(InputError, match="texts or the vocabulary are not those of the run"):
             fit(replace(corpus, **change), save=finished, resume=True)
-    with pytest.raises(InputError, match="name was toy and is now other"):
+    with pytest.raises(InputError, match="the training text was toy and is now other"):
         fit(Corpus("other", corpus.vocabulary, corpus.train, corpus.valid), save=finished, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_cannot_train_into_one_folder(resume, finished, tmp_path):
+    """Oracle: the message, met by a run that starts while another trains; the other ends as if alone."""
+    folder = tmp_path / "run"
+    if resume:
+        shutil.copytree(finished, folder)
+
+    class Second(Recorder):
+        def begin(self, tokens_per_epoch, progress):
+            with pytest.raises(InputError, match=r"another run is training into it|not empty"):
+                fit(toy(), save=folder)
+            with pytest.raises(InputError, match="another run is training into it"):
+                fit(toy(), save=folder, resume=True)
+
+    fit(toy(), save=folder, resume=resume, epochs=4, recorder=Second)
+    fit(toy(), save=tmp_path / "whole", epochs=4)
+    assert_same_run(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["gone", "half"])
+def test_a_best_model_that_is_gone_or_damaged_is_named_before_training_goes_on(damage, finished, tmp_path):
+    """Oracle: planted damage; the message names the file, no chunk is trained on."""
+    shutil.copytree(finished, tmp_path / "run")
+    best = tmp_path / "run" / "best.safetensors"
+    whole = best.read_bytes()
+    best.unlink()
+    if damage == "half":
+        best.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"best\.safetensors: "):
+        fit(toy(), save=tmp_path / "run", resume=True, epochs=9)
+    best.write_bytes(whole)
+    recorder, _ = fit(toy(), save=tmp_path / "run", resume=True)
+    assert not recorder.steps
 
 
 def test_another_precision_is_refused(finished):

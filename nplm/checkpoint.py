@@ -94,7 +94,8 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{path}: not written ({reason}); what was there before is untouched") from error
+        what = f"{path}: not written ({reason}); what was there before is untouched"
+        raise InputError(f"{what}: make room there, or name another place") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -114,11 +115,14 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: damaged, or not a model file ({error})") from error
+        what = f"{path}: damaged, or not a model file ({error})"
+        raise InputError(
+            f"{what}; name a .safetensors file of nplm's, or take a copy that is whole"
+        ) from error
     if metadata.get("format") != FORMAT:
-        raise InputError(f"{path}: a safetensors file, but not one of nplm's")
+        raise InputError(f"{path}: a safetensors file, but not one of nplm's; name a model that nplm wrote")
     if metadata.get("version") != VERSION:
         raise InputError(
             f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r};"

@@ -38,7 +38,7 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A training text, its vocabulary, and the texts to measure on.  Raises InputError on a bad id."""
+    """A training text, its vocabulary, and the texts to measure on.  Raises InputError on bad ids, or none."""
 
     name: str
     vocabulary: Vocabulary
@@ -50,8 +50,14 @@ class Corpus:
 
     def __post_init__(self) -> None:
         for what, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
-            if ids is not None:
-                check_ids(ids, len(self.vocabulary), what)
+            if ids is None:
+                continue
+            if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.size == 0:
+                shape = (
+                    f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
+                )
+                raise InputError(f"{what} is {shape}, not an array (n,) of at least 1 id")
+            check_ids(ids, len(self.vocabulary), what)
 
 
 def load_corpus(

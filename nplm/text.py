@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm.errors import InputError
-from nplm.vocabulary import BOS, EOS, Vocabulary, check_ids
+from nplm.vocabulary import BOS, EOS, UNK, Vocabulary, check_ids
 
 Ids = npt.NDArray[np.int32]
 TextPath = str | os.PathLike[str]
@@ -73,7 +73,10 @@ def count_tokens(paths: TextPath | Iterable[TextPath]) -> Counter[str]:
 
 
 def read_words(path: TextPath) -> list[str]:
-    """The word list in a file, one word a line; empty lines, <s> and </s> are passed over."""
+    """The word list in a file, one word a line; empty lines, <s> and </s> are passed over.
+
+    Raises InputError where a line has two words, or where there is no word but <unk>.
+    """
     words = []
     for number, line in enumerate(open_text(path), start=1):
         if len(line) > 1:
@@ -81,8 +84,8 @@ def read_words(path: TextPath) -> list[str]:
                 f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line"
             )
         words += line
-    if not words:
-        raise _no_words(path)
+    if not set(words) - {UNK}:
+        raise InputError(f"{text_name(path)}: there is no word in it; a word list has one word a line")
     return words
 
 
@@ -103,7 +106,12 @@ def read_ids(
 
 def cache_folder() -> Path:
     """Where the ids of large texts are kept: $NPLM_CACHE, or ~/.cache/nplm."""
-    return Path(os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm")
+    if folder := os.environ.get("NPLM_CACHE"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache" / "nplm"
+    except RuntimeError:  # a user without a home, as in a container
+        return Path(tempfile.gettempdir()) / "nplm"
 
 
 # ---- reading lines
@@ -111,6 +119,8 @@ def cache_folder() -> Path:
 
 def _open_bytes(path: TextPath) -> AbstractContextManager[BinaryIO]:
     if str(path) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input: it is closed; give a file, or a pipe that is open")
         return nullcontext(sys.stdin.buffer)
     if Path(path).suffix == ".gz":
         return cast(AbstractContextManager[BinaryIO], io.BufferedReader(gzip.open(path, "rb")))
@@ -181,7 +191,7 @@ def is_pipe(path: TextPath) -> bool:
 
 def text_name(path: TextPath) -> str:
     name = "standard input" if str(path) == "-" else str(path)
-    return name if name.isprintable() else repr(name)
+    return name if name and name.isprintable() else repr(name)
 
 
 def _one_line(error: Exception) -> str:

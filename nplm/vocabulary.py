@@ -155,6 +155,8 @@ def check_ids(ids: npt.NDArray[Any], vocab_size: int, what: str) -> None:
 
 def _check_tokens(tokens: Sequence[str]) -> None:
     for i, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise InputError(f"token {i} of the vocabulary, {token!r}, is not a text")
         if token.split() != [token]:
             kind = "has white space in it" if token else "is empty"
             raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")

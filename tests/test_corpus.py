@@ -51,8 +51,9 @@ def test_limits_and_word_list_reach_the_vocabulary(tmp_path: Path) -> None:
     assert read_words(words) == ["<unk>", "c", "z"]
     two = write(tmp_path, "two.txt", "a\nb 12\n")
     fails(lambda: load_corpus(train, words=two), two, "line 2", "one word a line")
-    empty = write(tmp_path, "none.txt", "\n")
-    fails(lambda: load_corpus(train, words=empty), empty, "no word in it")
+    for content in ("\n", "<unk>\n"):
+        empty = write(tmp_path, "none.txt", content)
+        fails(lambda empty=empty: load_corpus(train, words=empty), empty, "no word in it; a word list has")
 
 
 def test_a_training_text_needs_two_words(tmp_path: Path) -> None:
@@ -78,6 +79,14 @@ def test_ids_outside_the_vocabulary_are_refused() -> None:
     for split_name in ("train", "valid", "test"):
         ids = {"train": good, split_name: bad}
         fails(lambda ids=ids: Corpus("x", VOCABULARY, **ids), f"{split_name} id {len(VOCABULARY)} is outside")
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+@pytest.mark.parametrize("ids", [np.empty(0, np.int32), np.ones((2, 3), np.int32), [1, 2], 7])
+def test_what_is_no_row_of_ids_is_refused(part: str, ids: object) -> None:
+    """Oracle: planted in each split; known before an epoch is spent on training, not after."""
+    parts = {"train": np.array([2, 1], dtype=np.int32), part: ids}
+    fails(lambda: Corpus("x", VOCABULARY, **parts), f"{part} is ", "not an array (n,)")
 
 
 # ---- streams, sequences, chunks

@@ -144,6 +144,7 @@ def test_damaged_bytes_are_named(table: bytes, message: str) -> None:
         ({"": 1}, {}, "is empty"),
         ({"<s>": 1}, {}, "<s> cannot"),
         ({"\ud800": 1}, {}, "not valid Unicode"),
+        ({3: 1}, {}, "3, is not a text"),
         ({"a": 1}, {"min_count": 0}, "min_count = 0"),
         ({"a": 1}, {"max_size": 2}, "max_size = 2"),
         ({"a": 1}, {"words": ["a"], "min_count": 2}, "word list"),

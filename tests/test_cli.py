@@ -1,5 +1,6 @@
 """Oracles: the Python functions behind the commands, the exit codes and streams of the contract, planted mistakes."""
 
+import contextlib
 import gzip
 import inspect
 import io
@@ -215,6 +216,10 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
         ("train --corpus markov --lr-decay 1.5", "--lr-decay = 1.5 "),
         ("train --corpus markov --nce-uniform 2", "--nce-uniform = 2 "),
         ("train --corpus markov --hidden 0", "--hidden = 0 "),
+        ("train --train t.txt --min-count 0", "--min-count = 0 "),
+        ("train --train t.txt --max-vocab 2", "--max-vocab = 2 "),
+        ("train --train t.txt --vocab w.txt --min-count 2", "leave out --min-count and --max-vocab"),
+        ("train --train=", "'': a folder"),
         ("train --corpus markov --noise stale", "'stale'"),
         ("train --corpus markov --sequence-length 100 --chunks 5 --bptt 30", "4 chunks, not 5"),
         ("train --corpus markov --sequence-length 10 --chunks 7", "5 chunks, not 7"),
@@ -289,6 +294,7 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
         ("hiden = 5", "no setting is called 'hiden'; did you mean hidden"),
         ("[model]\nlr = 5", "[model]: no setting is called 'lr'"),
         ("[modell]\nhidden = 5", "'modell'"),
+        ("zzz = 5", "no setting is called 'zzz'; nplm train --help has them all"),
         ("hidden = 5\nhidden_dim = 6", "hidden is given twice"),
         ("hidden = 'five'", "hidden = 'five' is not a whole number"),
         ("lr = true", "lr = True is not a number"),
@@ -457,6 +463,50 @@ def test_ctrl_c_without_a_folder_says_that_nothing_was_kept(nplm, given, monkeyp
     monkeypatch.setattr(_progress.Display, "step", interrupt)
     got = nplm("train", *given)
     assert got.code == 130 and "nothing was kept" in got.err and "test text" in got.out
+
+
+def test_a_second_ctrl_c_tells_how_to_go_on(nplm, given, tmp_path, monkeypatch):
+    """The contract: exit code 130; the printed command resumes."""
+    step = _progress.Display.step
+
+    def interrupt(self, done):
+        step(self, done)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as later:
+        later.setattr(_progress.Display, "step", interrupt)
+        got = nplm("train", *given, "--epochs", 1, "--save", tmp_path / "run")
+    *_, printed, last = got.err.splitlines()
+    assert (got.code, got.out, last) == (130, "", "nplm: interrupted")
+    words = shlex.split(printed.removeprefix("to go on from the last checkpoint: "))
+    assert words[0] == "nplm" and nplm(*words[1:]).code == 0
+
+
+def test_ctrl_c_that_comes_out_of_the_compiler_as_another_error_is_an_interrupt(nplm, given, monkeypatch):
+    """What Numba does: the interrupt is lost in a callback of LLVM, then there is no compiled object."""
+
+    def interrupt(self):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("no compiled object yet")
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(_progress.Display, "compiling", interrupt)
+    got = nplm("train", *given)
+    assert (got.code, got.err.splitlines()[-1]) == (130, "nplm: interrupted")
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signals here")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_run_that_is_told_to_end_leaves_no_temporary_folder(nplm, given, tmp_path, monkeypatch, number):
+    """The folder of temporary files, and the shell's code for a signal: 128 + its number."""
+    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
+    number = getattr(signal, number)
+    monkeypatch.setattr(_progress.Display, "step", lambda self, done: signal.raise_signal(number))
+    assert nplm("train", *given).code == 128 + number
+    assert not list(tmp_path.iterdir()) and signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_ctrl_c_elsewhere_is_one_line(nplm, finished, texts, monkeypatch):
@@ -640,6 +690,13 @@ def test_a_bad_model_file_is_one_line(refused, finished, texts, tmp_path, monkey
     assert "a folder" in refused("info", tmp_path)
 
 
+def test_info_of_a_folder_that_is_no_run_tells_of_the_model(nplm, finished, tmp_path):
+    """The same figures as of the file."""
+    (tmp_path / "best.safetensors").write_bytes((finished / "best.safetensors").read_bytes())
+    figures = nplm("info", tmp_path, "--json").figures
+    assert figures == nplm("info", tmp_path / "best.safetensors", "--json").figures
+
+
 def test_info_tells_what_is_in_the_file(nplm, finished):
     """The model itself, and config.json."""
     model = load_model(finished / "best.safetensors")
@@ -762,6 +819,19 @@ def test_a_closed_pipe_ends_quietly(args):
     got = subprocess.run([sys.executable, "-m", "nplm", *args], stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert got.stderr == b""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams with a shell")
+def test_closed_streams_change_nothing(given, texts, tmp_path):
+    """The same command with all streams open: the same bytes; and no model file in the place of a closed stream."""
+    line = [sys.executable, "-m", "nplm", "train", *given, "--epochs", "1", "--save"]
+    for name, closed in (("open", ""), ("closed", "<&- >&- 2>&-")):
+        words = shlex.join([*line, str(tmp_path / name)])
+        assert subprocess.run(f"{words} {closed}", shell=True, capture_output=not closed).returncode == 0
+    assert len({(tmp_path / name / "best.safetensors").read_bytes() for name in ("open", "closed")}) == 1
+    wrong = shlex.join([sys.executable, "-m", "nplm", "train", "--nope"])
+    assert subprocess.run(f"{wrong} 2>&-", shell=True).returncode == 2
+    assert subprocess.run(f"{wrong.replace('nope', 'train=-')} <&- 2>&-", shell=True).returncode == 2
 
 
 def test_a_process_ends_with_the_code_and_the_streams_of_the_contract():

@@ -1,24 +1,64 @@
 """How a command ends: its exit code, and one line on stderr where something went wrong."""
 
+import errno
+import signal
+import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from nplm.errors import DivergedError, InputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
+
 
 class Interrupted(Exception):
     """Ctrl-C, where nothing could be saved."""
 
 
-def exit_code(run: Callable[[], Any], debug: bool = False) -> int:
+@contextmanager
+def signals() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C was pressed.  A terminal that is closed, and `kill`, end with cleaning up.
+
+    An interrupt inside the compiler can come out of it as another error: then this tells it from a fault of ours.
+    """
+    pressed: list[int] = []
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def on_end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    handlers: dict[str, Any] = {"SIGINT": on_interrupt, "SIGTERM": on_end, "SIGHUP": on_end}
+    usual = (signal.SIG_DFL, signal.default_int_handler)  # what a caller has set, nohup among them, stays
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name, handler in handlers.items():
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) in usual:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(
+    run: Callable[[], Any], debug: bool = False, interrupted: Callable[[], bool] = lambda: False
+) -> int:
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
         result = run()
     except Exception as error:
         known = explain(error)
+        if known is None and interrupted():
+            known = explain(Interrupted())
         if known is None:
             raise
         if debug:
@@ -44,19 +84,23 @@ def explain(error: Exception) -> tuple[int, str] | None:
         return 2, f"error: {_one_line(error)}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return 2, f"error: {where}{error.strerror or _one_line(error)}; make room, or name another place"
+        what = f"{where}{error.strerror or _one_line(error)}"
+        full = error.errno in FULL
+        return 2, f"error: {what}; {'make room, or name another place' if full else 'check the path'}"
     if isinstance(error, MemoryError):
         return 2, "error: not enough memory; lower --hidden, --emsize, --nce, --batch-size or --max-vocab"
     return None
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """ "did you mean ...?", or all there is, where nothing is alike."""
+def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """ "did you mean ...?"; where nothing is alike, `otherwise`, or all there is."""
     from difflib import get_close_matches
 
     known = list(known)
     close = get_close_matches(word, known, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return otherwise or f"there are {', '.join(known)}"
 
 
 def _one_line(text: object) -> str:

@@ -40,6 +40,12 @@ class TextConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, hint):
                 raise InputError(f"{name} = {value!r} is not {WORDS[_plain_type(hint)]}")
+        if self.min_count < 1:
+            raise InputError(f"min_count = {self.min_count} is less than 1")
+        if self.max_vocab is not None and self.max_vocab < 3:
+            raise InputError(f"max_vocab = {self.max_vocab} is less than 3: <unk>, </s> and a word")
+        if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
+            raise InputError("--vocab is the whole vocabulary: leave out --min-count and --max-vocab")
 
 
 class Setting(NamedTuple):
@@ -210,7 +216,7 @@ def read_config_file(path: str) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             document = tomllib.load(file)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except ValueError as error:  # bad TOML, or not UTF-8
         raise InputError(f"{path}: not valid TOML ({error})") from None
     found: dict[str, Any] = {}
@@ -234,7 +240,8 @@ def _named(key: str, table: type | None, where: str) -> Setting:
             spellings = (setting.flag, setting.flag.replace("-", "_"), setting.field)
             known |= {spelling: setting for spelling in spellings}
     if key not in known:
-        raise InputError(f"{where}: no setting is called {key!r}; {suggestion(key, known)}")
+        close = suggestion(key, known, otherwise="nplm train --help has them all")
+        raise InputError(f"{where}: no setting is called {key!r}; {close}")
     return known[key]
 
 

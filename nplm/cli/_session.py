@@ -5,6 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,13 @@ def run_session(
     """
     begun = time.monotonic()
     model = LanguageModel.init(model_config, corpus.vocabulary, np.random.default_rng(config.seed))
-    with Display(config.epochs, before) as display:
-        result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display)
+    try:
+        with Display(config.epochs, before) as display:
+            result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display)
+    except KeyboardInterrupt:  # a second Ctrl-C, or one before training began
+        if save is not None and Path(save, "last.safetensors").is_file():
+            say(f"to go on from the last checkpoint: {resuming(save)}")
+        raise
     if result.interrupted:
         say(f"interrupted in epoch {result.progress.epoch + 1}")
     return result, measure(result, corpus, config) | {
@@ -141,10 +147,15 @@ def finish(figures: Figures, as_json: bool) -> int:
         if figures["save"] is None:
             say("nothing was kept: give --save DIR to be able to resume")
         else:
-            say(f"to go on: {shlex.join(['nplm', 'train', '--save', figures['save'], '--resume'])}")
+            say(f"to go on: {resuming(figures['save'])}")
     if as_json:
         emit(figures)
     return 130 if figures["interrupted"] else 0
+
+
+def resuming(save: str) -> str:
+    """The command that goes on with the run in a folder."""
+    return shlex.join(["nplm", "train", "--save", save, "--resume"])
 
 
 def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:

@@ -20,7 +20,7 @@ def command(model: str, as_json: bool) -> None:
     from nplm.cli._output import emit
 
     figures = describe(model_file(model))
-    if Path(model).is_dir():
+    if (Path(model) / "config.json").is_file():
         figures["run"] = _describe_run(Path(model))
     _report(figures, as_json)
     if as_json:

@@ -98,7 +98,7 @@ def evaluate(
     *,
     batch_size: int = 10,
     reset: bool = False,
-    shards: int = 2,
+    shards: int = 4,
     threads: int = 0,
 ) -> Evaluation:
     """Exact evaluation of `model` on a text of ids (n,) int32.

@@ -66,16 +66,13 @@ def command(
         emit(results[0] if len(results) == 1 else {"model": str(path), "files": results})
 
 
-SHARDS = 4  # fixed, and so the most threads that can help: the bits must not depend on the threads
-
-
 def _measure(model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int) -> dict[str, Any]:
     from nplm.corpus import unigram_perplexity
     from nplm.evaluate import evaluate
     from nplm.text import read_ids
 
     ids = read_ids(file, model.vocabulary)
-    got = evaluate(model, ids, batch_size=batch_size, reset=reset, shards=SHARDS, threads=threads)
+    got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)
     return got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
 
 

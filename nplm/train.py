@@ -158,7 +158,7 @@ def _end_epoch(
     valid = None
     if corpus.valid is not None:
         batch = config.eval_batch_size
-        valid = evaluate(model, corpus.valid, batch_size=batch, shards=config.shards, threads=config.threads)
+        valid = evaluate(model, corpus.valid, batch_size=batch, threads=config.threads)
     nats = valid.nats if valid is not None else -progress.epoch  # without a valid text the last is the best
     if nats < progress.best_nats or not math.isfinite(progress.best_nats):
         progress.best_nats, progress.best_epoch, progress.stalled = nats, progress.epoch, 0

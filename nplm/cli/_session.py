@@ -84,8 +84,7 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
 
 def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig) -> Figures:
     say(f"measuring the best model on the {split} text ...")
-    shards, threads = config.shards, config.threads
-    got = evaluate(model, ids, batch_size=config.eval_batch_size, shards=shards, threads=threads)
+    got = evaluate(model, ids, batch_size=config.eval_batch_size, threads=config.threads)
     figures = got.as_dict() | {
         f"{split}_perplexity": got.perplexity,
         "split": split,

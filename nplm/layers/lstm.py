@@ -131,4 +131,4 @@ def backward(
     dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
     h_before = h[:-1].reshape(-1, size)  # (T*B,H)
     dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
-    return LSTMGradients(dx.reshape(x.shape), dh, dc, dweight_ih, dweight_hh, by_position.sum(axis=0))
+    return LSTMGradients(dx.reshape(x.shape), dh, dc, dweight_ih, dweight_hh, by_row.sum(axis=0))

@@ -53,7 +53,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipes", nargs="+", choices=[DEMO, *sorted(path.stem for path in RECIPES.glob("*.toml"))])
+    parser.add_argument(
+        "recipes", nargs="+", choices=[DEMO, *sorted(path.stem for path in RECIPES.glob("*.toml"))]
+    )
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs", help="where the runs are kept")
     parser.add_argument("--quick", action="store_true", help="one epoch only, for tests; nothing is recorded")
     parser.add_argument(

@@ -1,0 +1,102 @@
+"""What a run has written down so far: the lines of its metrics.jsonl, and its settings.
+
+A run that is still going may be read: its last line, torn in the middle of being written, is passed over.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nplm.errors import InputError
+
+Record = dict[str, Any]
+KINDS = ("train", "valid")
+ALWAYS = ("epoch", "tokens_trained", "seconds")  # figures that every line has
+
+
+@dataclass(frozen=True)
+class History:
+    """The metrics of a run, in the order of training."""
+
+    train: list[Record]  # every few chunks: loss, gradient_norm, lr, tokens_per_second, ...
+    valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., where there is a valid text
+    config: Record = field(
+        default_factory=dict
+    )  # config.json: model, train, corpus, source; empty without it
+
+    @property
+    def tokens_per_epoch(self) -> float:
+        """Tokens of the training text, </s> counted; NaN before the first epoch's end."""
+        first = self.valid[0] if self.valid else {"tokens_trained": math.nan, "epoch": 1}
+        return float(first["tokens_trained"]) / max(first["epoch"], 1)
+
+
+def read_history(folder: Path) -> History:
+    """The history of the run in `folder`.
+
+    Raises InputError where there is no run, where it has written no line yet, and with the line's number where
+    one that is not the last is damaged.
+    """
+    path = Path(folder) / "metrics.jsonl"
+    lines = [(n, line) for n, line in enumerate(_read(path).split("\n"), start=1) if line.strip()]
+    records = []
+    for number, line in lines:
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif number != lines[-1][0]:
+            raise InputError(
+                f"{path}, line {number}: damaged, not a line of metrics; delete it, or copy the file again"
+            )
+    if not records:
+        raise InputError(f"{path}: no metrics in it yet; wait until the run has written a line")
+    train, valid = ([record for record in records if record["kind"] == kind] for kind in KINDS)
+    return History(train, valid, _config(Path(folder) / "config.json"))
+
+
+def series(records: list[Record], name: str) -> list[float]:
+    """One figure of the records; NaN where it is null or missing."""
+    values: list[Any] = [record.get(name) for record in records]
+    return [float(value) if _is_number(value) else math.nan for value in values]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        what = "no such file" if path.parent.is_dir() else "no such folder"
+        raise InputError(f"{path}: {what}; name the folder of a run (nplm train --save)") from None
+    except NotADirectoryError:
+        raise InputError(
+            f"{path.parent}: a file, not the folder of a run; name the folder it lies in"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _record(line: str) -> Record | None:
+    """The line's record, or None if it is damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    good = isinstance(record, dict) and isinstance(record.get("kind"), str)
+    return record if good and all(_is_number(record.get(name)) for name in ALWAYS) else None
+
+
+def _config(path: Path) -> Record:
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged, not the settings of a run ({error})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: damaged, not the settings of a run")
+    return config
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -9,10 +9,7 @@ A run's last.safetensors has in addition the tensors run.* and the metadata key 
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from nplm import files
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.model import LanguageModel, Params
@@ -73,34 +71,14 @@ def provenance(path: str | Path) -> dict[str, Any]:
 def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
     """Write a file so that `path` holds either its old content or all of the new one, whatever happens.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.  The bytes are our own business, not
-    safetensors' `save_file`: that one writes arrays that are not C-contiguous in the order of their memory, without
-    a word, and the metadata in an order that changes from call to call (decision 0007).
+    The bytes are our own business, not safetensors' `save_file`: that one writes arrays that are not C-contiguous
+    in the order of their memory, without a word, and the metadata in an order that changes from call to call
+    (decision 0007).
     """
-    path = Path(path)
     tensors = {name: _plain(value) for name, value in tensors.items()}
     metadata = metadata | {"format": FORMAT, "version": VERSION}
     metadata["sha256"] = _digest(tensors, metadata)
-    temporary = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            for block in _blocks(tensors, metadata):
-                file.write(block)
-            file.flush()
-            os.fsync(handle)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or error
-        what = f"{path}: not written ({reason}); what was there before is untouched"
-        raise InputError(f"{what}: make room there, or name another place") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # the new file is in place; not every file system can sync a folder
-        _fsync(path.parent)
+    files.write(path, blocks(tensors, metadata))
 
 
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
@@ -133,8 +111,9 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
     return tensors, metadata
 
 
-def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
-    tensors: Tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)}
+def torch_tensors(model: LanguageModel) -> Tensors:
+    """The parameters under PyTorch's names."""
+    tensors: Tensors = {}
     for name, value in model.params.items():
         if name.startswith("rnn.bias_l"):  # PyTorch has two biases a layer: ours, and zero
             layer = name.removeprefix("rnn.bias_")
@@ -142,6 +121,11 @@ def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors,
             tensors[f"rnn.bias_hh_{layer}"] = np.zeros_like(value)
         else:
             tensors[name] = value
+    return tensors
+
+
+def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
+    tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)} | torch_tensors(model)
     return tensors, {"config": _to_json(asdict(model.config)), "provenance": _to_json(provenance)}
 
 
@@ -161,7 +145,7 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
 
 
-def _blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:
+def blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:
     """The bytes of a file: length of the header, header (JSON), tensors; the wider types first, so all are aligned."""
     header: dict[str, Any] = {"__metadata__": metadata}
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
@@ -196,11 +180,3 @@ def _digest(tensors: Tensors, metadata: Metadata) -> str:
         digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
         digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

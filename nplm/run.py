@@ -12,14 +12,14 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import nplm
-from nplm import checkpoint
+from nplm import checkpoint, files
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus
 from nplm.errors import InputError
@@ -119,7 +119,7 @@ class Run:
         text = self.metrics.read_text(encoding="utf-8", errors="replace")
         lines = list(takewhile(_is_whole, text.splitlines(keepends=True)[:count]))
         if (kept := "".join(lines)) != text:
-            replace_text(self.metrics, kept)
+            files.write(self.metrics, [kept.encode()])
         return len(lines)
 
 
@@ -147,12 +147,11 @@ def open_run(
     else:
         _make_folder(folder)
     with _alone(folder):
-        if resume:
-            for partial in folder.glob(".*.partial"):  # a save that was killed
-                partial.unlink(missing_ok=True)
-        else:
+        for partial in folder.glob(".*.partial"):  # a save that was killed
+            partial.unlink(missing_ok=True)
+        if not resume:
             _check_empty(folder)
-        replace_text(run.config, json.dumps(record, indent=2) + "\n")
+        files.write(run.config, [json.dumps(record, indent=2).encode(), b"\n"])
         yield run
 
 
@@ -170,22 +169,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged, not the settings of a run ({error})") from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        what = f"{path}: not written ({error.strerror}); what was there before is untouched"
-        raise InputError(f"{what}: make room there, or name another place") from error
 
 
 def _make_folder(folder: Path) -> None:

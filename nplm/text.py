@@ -23,6 +23,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from nplm import files
 from nplm.errors import InputError
 from nplm.vocabulary import BOS, EOS, UNK, Vocabulary, check_ids
 
@@ -259,21 +260,14 @@ def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, fold
 
 def _write_ids(target: Path, blocks: Iterable[Ids]) -> None:
     """Write the number of ids (int64), then the ids (int32), both little-endian; all of it or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(bytes(8))
-            total = 0
-            for block in blocks:
-                file.write(block.astype("<i4", copy=False).tobytes())
-                total += len(block)
-            file.seek(0)
-            file.write(total.to_bytes(8, "little"))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with files.atomic(target) as file:
+        file.write(bytes(8))
+        total = 0
+        for block in blocks:
+            file.write(block.astype("<i4", copy=False).tobytes())
+            total += len(block)
+        file.seek(0)
+        file.write(total.to_bytes(8, "little"))
 
 
 def _map_ids(target: Path, vocabulary: Vocabulary) -> Ids | None:

@@ -130,7 +130,7 @@ def half_a_line(run, line):
     die()
 
 
-real_blocks = checkpoint._blocks
+real_blocks = checkpoint.blocks
 
 
 def half_written(number):
@@ -143,7 +143,7 @@ def half_written(number):
             calls.append(0)
             return (half_a_file if len(calls) == number else real_blocks)(tensors, metadata)
 
-        checkpoint._blocks = blocks
+        checkpoint.blocks = blocks
 
     return plant
 

@@ -1,0 +1,56 @@
+"""`nplm import`: a model out of PyTorch's word_language_model."""
+
+import click
+
+EPILOG = """\b
+Examples:
+  nplm import model.pt --vocab words.txt -o model.safetensors
+  nplm import model.pt --vocab words.txt --eos '<eos>' --add-unk -o model.safetensors
+  nplm import finetuned.safetensors -o model.safetensors
+"""
+
+
+@click.command("import", epilog=EPILOG, short_help="A PyTorch LSTM language model becomes one of nplm's.")
+@click.argument("state_dict", metavar="STATE_DICT")
+@click.option("-o", "--output", metavar="MODEL.safetensors", required=True, help="File to write.")
+@click.option(
+    "--vocab",
+    metavar="FILE",
+    help="The model's words in its order, one a line, each with a tab and its count if known.",
+)
+@click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
+@click.option("--unk", metavar="WORD", default="<unk>", show_default=True, help="The word for unknown words.")
+@click.option(
+    "--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict."
+)
+def command(
+    state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool
+) -> None:
+    """Make a model of STATE_DICT, the parameters of word_language_model's LSTM.
+
+    A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
+    'nplm-nce[torch]'. The words come from --vocab, or from the file if `nplm export --to torch` wrote it.
+    """
+    from nplm import __version__
+    from nplm.checkpoint import save_model
+    from nplm.cli._output import say
+    from nplm.errors import InputError
+    from nplm.export import from_torch, read_state_dict, read_tokens
+
+    words = read_tokens(vocab) if vocab else None
+    arrays, own_words = read_state_dict(state_dict)
+    words = words or own_words
+    if words is None:
+        raise InputError(f"{state_dict}: it has no words; give them with --vocab, one a line, in its order")
+    try:
+        model = from_torch(arrays, words.words, words.counts, eos=eos, unk=unk, add_unk=add_unk)
+    except InputError as error:
+        raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
+    save_model(model, output, {"nplm": __version__, "imported_from": state_dict})
+    if words.counts is None:
+        say("the words have no counts: each counts as seen once, for the noise law and the unigram model")
+    config = model.config
+    say(
+        f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"
+        f" {config.vocab_size:,} words, {model.dtype}"
+    )

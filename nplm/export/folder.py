@@ -1,0 +1,87 @@
+"""A folder that needs no nplm to be understood: model, vocabulary and tokenizer, each in a format others read.
+
+config.json         the model's configuration
+model.safetensors   the very file that model.save writes
+vocab.txt           one token a line, in id order
+tokenizer.json      for Hugging Face's tokenizers: a line of text -> the ids that nplm reads it as
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nplm import __version__, files
+from nplm.checkpoint import save_model
+from nplm.model import LanguageModel
+from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
+
+
+def to_folder(model: LanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write the folder, whole or not at all.  Raises InputError if there is something of that name already."""
+    vocabulary = model.vocabulary
+    with files.atomic_folder(path) as folder:
+        _write_json(folder / "config.json", _config(model))
+        save_model(model, folder / "model.safetensors", provenance)
+        files.write(folder / "vocab.txt", (f"{token}\n".encode() for token in vocabulary.tokens))
+        _write_json(folder / "tokenizer.json", tokenizer(vocabulary))
+
+
+def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The vocabulary as Hugging Face's tokenizers describe it.
+
+    White space is Python's: its split() takes U+001C to U+001F too, which Unicode does not call white space.
+    One <s> at a line's start and one </s> at its end are dropped, as nplm does; then </s> is added.  There are no
+    "added tokens": those would be found inside words.
+    """
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                _replace("[\x1c-\x1f]", " "),
+                _replace(rf"\A\s*{BOS}(?!\S)", ""),
+                _replace(rf"(?<!\S){EOS}\s*\z", ""),
+            ],
+        },
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [_part("Sequence", "A"), _part("SpecialToken", EOS)],
+            "pair": [
+                _part("Sequence", "A"),
+                _part("SpecialToken", EOS),
+                _part("Sequence", "B"),
+                _part("SpecialToken", EOS),
+            ],
+            "special_tokens": {EOS: {"id": EOS, "ids": [vocabulary.eos], "tokens": [EOS]}},
+        },
+        "decoder": None,
+        "model": {
+            "type": "WordLevel",
+            "vocab": {token: i for i, token in enumerate(vocabulary.tokens)},
+            "unk_token": UNK,
+        },
+    }
+
+
+def _replace(pattern: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+
+
+def _part(kind: str, name: str) -> dict[str, Any]:
+    return {kind: {"id": name, "type_id": 0}}
+
+
+def _config(model: LanguageModel) -> dict[str, Any]:
+    ids = {"unk_token_id": model.vocabulary.unk, "eos_token_id": model.vocabulary.eos}
+    about = {"model_type": "nplm", "nplm": __version__, "dtype": str(model.dtype)}
+    return about | asdict(model.config) | ids
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    files.write(path, [(json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()])

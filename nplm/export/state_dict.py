@@ -1,0 +1,286 @@
+"""From PyTorch: the state_dict of word_language_model's LSTM, with its list of words, becomes a model.
+
+encoder.weight (V,E) · rnn.weight_ih_lk, rnn.weight_hh_lk, rnn.bias_ih_lk, rnn.bias_hh_lk · decoder.weight (V,H) ·
+decoder.bias (V,)
+A layer's two biases are added; a bias that is not there is zero; a tied decoder gets a copy of its own.
+Rows are put in nplm's order of words: <unk>, </s>, then the others as they were.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from nplm import extras
+from nplm.config import ModelConfig
+from nplm.errors import InputError
+from nplm.model import LanguageModel, Params, param_shapes
+from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
+from nplm.workspace import Array
+
+StateDict = dict[str, Array]
+EOS_NAMES = (EOS, "<eos>")  # what the end of a sentence is called
+KINDS = {3: "a GRU", 1: "a plain RNN"}  # by the number of gates; an LSTM has 4
+NEVER = 100.0  # nats by which the best word beats a word that the model does not know
+
+
+class Tokens(NamedTuple):
+    """The words of a model, in its own order."""
+
+    words: list[str]
+    counts: list[int] | None  # None: unknown
+
+
+# ---- the model
+
+
+def from_torch(
+    state_dict: Mapping[str, Any],
+    tokens: Sequence[str],
+    counts: Sequence[int] | None = None,
+    *,
+    eos: str | None = None,
+    unk: str = UNK,
+    add_unk: bool = False,
+) -> LanguageModel:
+    """The model with the parameters of a state_dict; its probabilities are those of the PyTorch model.
+
+    state_dict  arrays, or what np.asarray makes one of; a prefix of all names, as "module.", is dropped
+    tokens      V words in the order of the rows; counts: how often each was seen (noise law, unigram model); else 1
+    eos, unk    what the end of a sentence (default: </s> or <eos>) and unknown words are called there
+    add_unk     where no word stands for unknown words, add one: read as the mean of all words, and never predicted
+    Raises InputError on what is no LSTM language model, on shapes that do not fit, and on words missing.
+    """
+    arrays = _checked(state_dict)
+    params = _params(arrays)
+    vocab_size, embed_dim = params["encoder.weight"].shape
+    if len(tokens) != vocab_size:
+        raise InputError(
+            f"{len(tokens)} words for the {vocab_size} rows of encoder.weight: give the list that the model was"
+            " trained with, in its order"
+        )
+    order, vocabulary = _order(
+        Tokens(list(tokens), None if counts is None else list(counts)), eos, unk, add_unk
+    )
+    if len(order) > vocab_size:
+        _add_unk(params)
+    for name in ("encoder.weight", "decoder.weight", "decoder.bias"):
+        params[name] = params[name][order]
+    layers = sum(name.startswith("rnn.bias_l") for name in params)
+    config = ModelConfig(len(order), embed_dim, params["decoder.weight"].shape[1], layers)
+    return LanguageModel(config, vocabulary, params)
+
+
+def _checked(state_dict: Mapping[str, Any]) -> StateDict:
+    """The arrays under their plain names, all of one type, all finite."""
+    heads = [name.removesuffix("encoder.weight") for name in state_dict if name.endswith("encoder.weight")]
+    head = heads[0] if len(heads) == 1 else ""
+    arrays = {name.removeprefix(head): np.asarray(value) for name, value in state_dict.items()}
+    for name in ("encoder.weight", "rnn.weight_ih_l0", "rnn.weight_hh_l0", "decoder.weight"):
+        if name not in arrays:
+            raise InputError(
+                f"no {name}: an LSTM of word_language_model has encoder.weight, rnn.weight_ih_l0 ... decoder.weight"
+            )
+    for name, value in arrays.items():
+        if value.dtype.kind != "f":
+            raise InputError(f"{name} is {value.dtype}, not floating point")
+        if not np.isfinite(value).all():
+            raise InputError(
+                f"{name} has numbers that are not finite: the model diverged; take an earlier one"
+            )
+    dtype = np.result_type(np.float32, *(value.dtype for value in arrays.values()))
+    return {name: value.astype(dtype) for name, value in arrays.items()}
+
+
+def _params(arrays: StateDict) -> Params:
+    """The parameters under our names, in PyTorch's order of words."""
+    vocab_size, embed_dim = _matrix(arrays, "encoder.weight")
+    _, hidden_dim = _matrix(arrays, "rnn.weight_hh_l0")
+    _check_kind(arrays, hidden_dim)
+    layers = 1
+    while f"rnn.weight_ih_l{layers}" in arrays:
+        layers += 1
+    shapes = param_shapes(ModelConfig(vocab_size, embed_dim, hidden_dim, layers))
+    dtype = arrays["encoder.weight"].dtype
+    params: Params = {}
+    for name, shape in shapes.items():
+        parts = [name]
+        if name.startswith("rnn.bias_l"):
+            parts = [name.replace("bias_l", "bias_ih_l"), name.replace("bias_l", "bias_hh_l")]
+        total = np.zeros(shape, dtype)
+        for part in parts:
+            total += _of_shape(arrays, part, shape)
+        params[name] = total
+    if arrays:
+        raise InputError(f"{next(iter(arrays))} has no place in an LSTM language model of nplm's")
+    return params
+
+
+def _of_shape(arrays: StateDict, name: str, shape: tuple[int, ...]) -> Array:
+    """Takes an array out; a bias that is not there is zero."""
+    if name not in arrays and "bias" in name:
+        return np.zeros(shape)
+    if name not in arrays:
+        raise InputError(f"no {name}: the state_dict is not whole")
+    value = arrays.pop(name)
+    if value.shape != shape:
+        raise InputError(f"{name} has shape {value.shape}, and not {shape} as the other arrays say")
+    return value
+
+
+def _matrix(arrays: StateDict, name: str) -> tuple[int, int]:
+    if arrays[name].ndim != 2 or 0 in arrays[name].shape:
+        raise InputError(f"{name} has shape {arrays[name].shape}; it should be a matrix")
+    rows, columns = arrays[name].shape
+    return rows, columns
+
+
+def _check_kind(arrays: StateDict, hidden_dim: int) -> None:
+    """An LSTM in one direction, without projection."""
+    rows = len(arrays["rnn.weight_hh_l0"])
+    if rows in (hidden_dim, 3 * hidden_dim):
+        raise InputError(
+            f"rnn.weight_hh_l0 has {rows} rows for {hidden_dim} units, so this is {KINDS[rows // hidden_dim]};"
+            " nplm has LSTMs only: train with --model LSTM"
+        )
+    for pattern, what in ((r"_reverse$", "reads in both directions"), (r"weight_hr", "projects its state")):
+        for name in arrays:
+            if re.search(pattern, name):
+                raise InputError(f"{name}: this LSTM {what}; nplm's cannot")
+
+
+# ---- its words
+
+
+def _order(tokens: Tokens, eos: str | None, unk: str, add_unk: bool) -> tuple[list[int], Vocabulary]:
+    """The rows (V,) in nplm's order, the row after the last for an <unk> to be added; and the vocabulary."""
+    words, counts = tokens.words, tokens.counts
+    if counts is not None and len(counts) != len(words):
+        raise InputError(f"{len(words)} words have {len(counts)} counts")
+    if BOS in words:
+        raise InputError(
+            f"{BOS} is among the words, but nplm keeps that name for no word; call it <bos> in the list"
+        )
+    known = [name for name in ([eos] if eos else EOS_NAMES) if name in words and name != unk]
+    if not known:
+        names = " or ".join([eos] if eos else EOS_NAMES)
+        raise InputError(f"no {names} among the words; name the word that ends a sentence with --eos")
+    if unk not in words and not add_unk:
+        raise InputError(
+            f"no {unk} among the words; name the word that stands for unknown ones with --unk, or add one that is"
+            " never predicted with --add-unk"
+        )
+    first = [words.index(unk) if unk in words else len(words), words.index(known[0])]
+    order = [*first, *(i for i in range(len(words)) if i not in first)]
+    seen = [*(counts or [1] * len(words)), 0]  # the last is that of an <unk> to be added
+    return order, Vocabulary([UNK, EOS, *(words[i] for i in order[2:])], [seen[i] for i in order])
+
+
+def _add_unk(params: Params) -> None:
+    """A last row for <unk>: read as the mean of all words; predicted with less than exp(-NEVER), whatever the state.
+
+    |h| < 1, so every score is within bias -/+ sum |weight|; the others' probabilities stay as they were.
+    """
+    weight, bias = params["decoder.weight"], params["decoder.bias"]
+    least = (bias - np.abs(weight).sum(axis=1)).max()  # the best word's score is at least that
+    mean = params["encoder.weight"].mean(axis=0, keepdims=True)
+    params["encoder.weight"] = np.concatenate([params["encoder.weight"], mean])
+    params["decoder.weight"] = np.concatenate([weight, np.zeros_like(weight[:1])])
+    params["decoder.bias"] = np.append(bias, np.asarray(least - NEVER, bias.dtype))
+
+
+# ---- files
+
+
+def read_tokens(path: str | Path) -> Tokens:
+    """The words in a file, one a line in id order, each with a tab and its count, or none of them with one.
+
+    Raises InputError with file and line.
+    """
+    try:
+        table = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; convert the file to UTF-8") from None
+    return _tokens(table, str(path))
+
+
+def _tokens(table: str, name: str) -> Tokens:
+    words: dict[str, int] = {}  # and their lines
+    counts: list[int] = []
+    for number, line in enumerate(table.removesuffix("\n").split("\n"), start=1):
+        where = f"{name}, line {number}"
+        word, tab, count = line.removesuffix("\r").partition("\t")
+        if word.split() != [word]:
+            raise InputError(f"{where}: {line!r} is not a word; give one word a line, or word, tab, count")
+        if word in words:
+            raise InputError(f"{where}: the word {word!r} stands in line {words[word]} already")
+        if tab and not (count.isascii() and count.isdigit() and len(count) <= 18):
+            raise InputError(f"{where}: the count {count!r} is not a whole number")
+        if bool(tab) != (len(counts) == len(words)):
+            raise InputError(f"{where}: some lines have a count and some have none; give all of them one")
+        words[word] = number
+        counts += [int(count)] if tab else []
+    return Tokens(list(words), counts or None)
+
+
+def read_state_dict(path: str | Path) -> tuple[StateDict, Tokens | None]:
+    """The arrays of a .safetensors file, or of what torch.save wrote; and the words, where the file has them.
+
+    Raises InputError if it cannot be read, or holds something else.  A file of torch.save's needs PyTorch, and is
+    read without running what may be in it.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if start[8:] == b"{":  # safetensors: eight bytes of length, then JSON
+        return _read_safetensors(path)
+    return _read_torch(path), None
+
+
+def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise InputError(
+            f"{path}: damaged, or in a type of number that NumPy has not ({error}); save it in float32"
+        ) from error
+    if metadata.get("format") == "nplm":
+        raise InputError(f"{path}: this is a model of nplm's already; use it as it is")
+    for name, kept in metadata.items():  # safetensors.torch.save_model keeps one of two tied weights
+        if kept in arrays and name not in arrays:
+            arrays[name] = arrays[kept]
+    table = metadata.get("vocabulary")
+    return arrays, None if table is None else _tokens(table, f"{path}: vocabulary")
+
+
+def _read_torch(path: Path) -> StateDict:
+    torch = extras.load("torch", "torch", f"{path}: reading what torch.save wrote")
+    try:
+        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: a whole model, or damaged, not a state_dict; in the program that made it:"
+            " torch.save(model.state_dict(), FILE)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a file of torch.save's, or damaged; copy it again") from error
+    if not isinstance(state_dict, Mapping) or not all(map(torch.is_tensor, state_dict.values())):
+        raise InputError(f"{path}: not a state_dict alone; save model.state_dict() by itself")
+    return {name: _array(torch, value) for name, value in state_dict.items()}
+
+
+def _array(torch: Any, value: Any) -> Array:
+    narrow = value.dtype in (torch.float16, torch.bfloat16)
+    array: Array = (value.float() if narrow else value).numpy()
+    return array

@@ -1,0 +1,17 @@
+"""Packages that nplm does without, and names when they are missing."""
+
+from importlib import import_module
+from types import ModuleType
+
+from nplm.errors import InputError
+
+
+def load(package: str, extra: str, purpose: str) -> ModuleType:
+    """The package, imported.  Raises InputError, with the command that installs it, where it is missing."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"{purpose} needs the package {package.split('.')[0]}, which cannot be imported ({error}):"
+            f" pip install 'nplm-nce[{extra}]'"
+        ) from error

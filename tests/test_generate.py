@@ -1,58 +1,229 @@
-"""Sampling.  Oracle: the probabilities of LanguageModel.log_probs."""
+"""Sampling and the likeliest next words.  Oracles: the reference model, one line at a time, and the laws enumerated."""
+
+import math
 
 import numpy as np
 import pytest
 from conftest import make_model
 
 import nplm
-from nplm import InputError
+from nplm import InputError, generate
+from nplm.generate import Law, Reader, draw, draw_lines, next_after, next_words
+from nplm.reference import model as reference
+
+LAWS = [
+    {},
+    {"temperature": 0.6},
+    {"temperature": 1.7, "allow_unk": True},
+    {"top_k": 3},
+    {"top_k": 100},
+    {"top_p": 0.8},
+    {"top_p": 1e-9},
+    {"top_k": 5, "top_p": 0.6, "temperature": 1.3},
+    {"temperature": 0.0},
+    {"temperature": 1e-300},
+]
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_first_words_follow_the_model(temperature):
-    """log_probs after </s>, sharpened by the temperature, without <unk>: 4,000 draws, five standard errors."""
-    model, lines = make_model(scale=0.7), 4000
-    logp, _ = model.log_probs(np.array([[model.vocabulary.eos]]), model.zero_state(1))
-    scores = logp[0, 0] / temperature
-    scores[model.vocabulary.unk] = -np.inf
-    expected = np.exp(scores - np.logaddexp.reduce(scores))
-    drawn = nplm.sample(model, np.random.default_rng(3), lines=lines, max_words=1, temperature=temperature)
-    for k, token in enumerate(model.vocabulary.tokens):
-        share = sum(line == ("" if k == model.vocabulary.eos else token) for line in drawn) / lines
-        assert abs(share - expected[k]) <= 5 * np.sqrt(expected[k] * (1 - expected[k]) / lines) + 1e-12
+@pytest.fixture(scope="module")
+def model():
+    """V = 11, float64: rounding does not move a draw."""
+    return make_model(scale=0.7)
 
 
-def test_second_words_follow_the_first():
-    """log_probs after </s> and the first word, the state carried: one word's successors, five standard errors."""
-    model, lines = make_model(scale=0.7), 8000
-    drawn = nplm.sample(model, np.random.default_rng(4), lines=lines, max_words=2, allow_unk=True)
-    most = (
-        int(model.log_probs(np.array([[1]]), model.zero_state(1))[0][0, 0, 2:].argmax()) + 2
-    )  # a frequent word
-    first = model.vocabulary.tokens[most]
-    seconds = [[*line.split(), ""][1] for line in drawn if line.split()[:1] == [first]]
-    inputs = np.array([[model.vocabulary.eos], [most]])
-    logp, _ = model.log_probs(inputs, model.zero_state(1))
-    expected = np.exp(logp[1, 0])
-    assert len(seconds) > 100
-    for k, token in enumerate(model.vocabulary.tokens):
-        share = seconds.count("" if k == model.vocabulary.eos else token) / len(seconds)
-        assert abs(share - expected[k]) <= 5 * np.sqrt(expected[k] * (1 - expected[k]) / len(seconds)) + 1e-12
+def probabilities(logp, law):
+    """The law (V,) of [D1] to [D4], word by word from the likeliest on; logp (V,), <unk> is word 0."""
+    weights = {w: float(logp[w]) for w in range(len(logp)) if w or law.allow_unk}
+    order = sorted(weights, key=lambda w: (-weights[w], w))
+    if law.temperature == 0:
+        return np.eye(len(logp))[order[0]]
+    mass = {w: math.exp((weights[w] - weights[order[0]]) / law.temperature) for w in order}
+    order = order[: law.top_k or None]
+    total, kept, reached = sum(mass[w] for w in order), [], 0.0
+    for w in order:
+        if reached >= law.top_p * total and kept:
+            break
+        kept.append(w)
+        reached += mass[w]
+    return np.array([mass[w] / reached if w in kept else 0.0 for w in range(len(logp))])
 
 
-def test_lines():
-    """The definition: as many lines as asked for, none too long, no <unk>; the same seed, the same lines."""
-    model = make_model(scale=0.7)
-    drawn = nplm.sample(model, np.random.default_rng(5), lines=7, max_words=6)
-    assert len(drawn) == 7 and max(len(line.split()) for line in drawn) <= 6
-    assert not any("<unk>" in line or "</s>" in line for line in drawn)
-    assert drawn == nplm.sample(model, np.random.default_rng(5), lines=7, max_words=6)
+def after(model, ids):
+    """Log-probabilities (V,) of the next word, by the reference, the whole text read anew."""
+    state = np.zeros((2, model.config.num_layers, 1, model.config.hidden_dim))
+    return reference.log_probs(model.params, np.array([1, *ids])[:, None], *state)[-1, 0]
+
+
+def by_hand(model, law, uniform, prompt):
+    """A line for each row of uniform: a word at a time, from the running sum of its law."""
+    lines = []
+    for row in uniform:
+        ids = list(prompt)
+        for u in row:
+            upto = probabilities(after(model, ids), law).cumsum()
+            word = int(np.searchsorted(upto, u * upto[-1], side="right"))
+            if word == model.vocabulary.eos:
+                break
+            ids.append(word)
+        lines.append(" ".join(model.vocabulary.tokens[w] for w in ids))
+    return lines
+
+
+@pytest.mark.parametrize("settings", LAWS, ids=str)
+def test_lines_are_those_drawn_one_by_one(model, settings, monkeypatch):
+    """The reference, a line and a word at a time, with the same uniform numbers; three in lock-step, with a prompt."""
+    monkeypatch.setattr(generate, "LOCK_STEP", 3)
+    uniform = np.random.default_rng(5).random((8, 6))
+    for prompt in ("", "w5 w2 w5"):
+        rng = np.random.default_rng(5)
+        got = nplm.sample(model, rng, lines=8, max_words=6, prompt=prompt, **settings)
+        expected = by_hand(model, Law(**settings), uniform, model.vocabulary.encode(prompt.split()))
+        assert got == expected
+        assert all(line.startswith(prompt) for line in got)
+
+
+@pytest.mark.parametrize("settings", LAWS, ids=str)
+def test_a_draw_is_exact(settings):
+    """The law enumerated: of N evenly spread uniform numbers, each word gets its share N p, to one or two."""
+    rng, law, n = np.random.default_rng(6), Law(**settings), 4000
+    logp = rng.normal(0, 2, 700).astype(np.float32)  # 700 words: two whole blocks of SUMS and a part of one
+    logp[[30, 600]] = logp.max()  # equal ones
+    if not law.allow_unk:
+        logp[0] = -np.inf
+    expected = probabilities(logp.astype(np.float64), law)
+    uniform = rng.permutation((np.arange(n) + 0.5) / n)
+    words = np.concatenate([draw(np.tile(logp, (100, 1)), law, part) for part in uniform.reshape(-1, 100)])
+    counts = np.bincount(words, minlength=700)
+    assert words.dtype == np.int32 and np.abs(counts - n * expected).max() <= 1.01
+    assert not counts[expected == 0].any()
+
+
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_unit_interval(u):
+    """Words without mass at both ends, in every block: they are never drawn."""
+    scores = np.full((1, 700), -np.inf)
+    scores[0, [257, 300, 511]] = [-1.0, 0.0, -20.0]
+    ends = (257, 511) if u == 0 else (511, 257)
+    for law in (Law(), Law(top_k=600), Law(top_k=3), Law(top_p=1 - 1e-17)):
+        assert draw(scores.copy(), law, np.array([u])) == ends[0], law
+
+
+def test_the_first_two_words_pass_a_chi_square_test(model):
+    """Pearson's statistic of 20,000 pairs against the exact law; one of another temperature does not."""
+
+    def z_score(temperature):
+        """The statistic as a normal variable (Wilson and Hilferty)."""
+        first = probabilities(after(model, []), Law(temperature=temperature))
+        cells = {("", ""): first[1]}
+        for w in range(2, 11):
+            second = probabilities(after(model, [w]), Law(temperature=temperature))
+            cells |= {(tokens[w], "" if v == 1 else tokens[v]): first[w] * second[v] for v in range(1, 11)}
+        assert sum(cells.values()) == pytest.approx(1)
+        expected = np.array([lines * p for p in cells.values()])
+        observed = np.array([drawn.count(pair) for pair in cells])
+        many = expected >= 5
+        expected, observed = (np.append(x[many], x[~many].sum()) for x in (expected, observed))
+        x, df = float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1
+        return ((x / df) ** (1 / 3) - 1 + 2 / (9 * df)) / math.sqrt(2 / (9 * df))
+
+    lines, tokens = 20_000, model.vocabulary.tokens
+    rng = np.random.default_rng(8)
+    texts = nplm.sample(model, rng, lines=lines, max_words=2, temperature=0.9)
+    drawn = [tuple([*text.split(), "", ""][:2]) for text in texts]
+    assert abs(z_score(0.9)) < 4
+    assert z_score(1.0) > 8
+
+
+def test_fewer_lines_are_the_first_of_more(model, monkeypatch):
+    """The same seed: whatever the number of lines in lock-step; another seed gives others."""
+    draws = lambda lines, seed=9: nplm.sample(model, np.random.default_rng(seed), lines=lines)  # noqa: E731
+    many = draws(70)
+    assert many == draws(70) and many[:7] == draws(7) and many[0:1] == draws(1) and many != draws(70, 10)
+    monkeypatch.setattr(generate, "SCORES", 5 * 11)
+    assert many == draws(70)
+
+
+def test_what_a_line_says(model):
+    """The definition: no marks, no <unk> unless allowed, no more words than asked for, and whether it ended."""
+    lines = list(draw_lines(model, np.random.default_rng(5), Law(), 40, 6, "w3 nowhere"))
+    assert len(lines) == 40 and all(line.words[:2] == ["w3", "nowhere"] for line in lines)
+    assert not {"<unk>", "</s>"} & {word for line in lines for word in line.words}
+    assert all(
+        len(line.words) <= 8 and line.ended == (len(line.words) < 8) for line in lines if not line.ended
+    )
+    assert {line.ended for line in lines} == {True, False}
+    unk = nplm.sample(model, np.random.default_rng(5), lines=40, prompt="w3 nowhere", max_words=6)
+    assert unk == nplm.sample(
+        model, np.random.default_rng(5), lines=40, prompt=["w3", "nowhere"], max_words=6
+    )
+    heard = nplm.sample(model, np.random.default_rng(5), lines=40, prompt="w3 <unk>", max_words=6)
+    assert [line.replace("<unk>", "nowhere") for line in heard] == unk
+
+
+def test_lines_come_as_they_are_made(model):
+    """A million lines of which two are looked at: the others are never drawn."""
+    made = draw_lines(model, np.random.default_rng(5), Law(), 10**9, 6)
+    assert [next(made), next(made)] == list(draw_lines(model, np.random.default_rng(5), Law(), 2, 6))
+
+
+@pytest.mark.parametrize("context", ["", "w5 w2 nowhere w7"])
+def test_next_words(model, context):
+    """The reference's log-probabilities, sorted; k = V are all words, and k beyond V no more."""
+    logp = after(model, model.vocabulary.encode(context.split()))
+    order = sorted(range(11), key=lambda w: -logp[w])
+    for k in (1, 4, 11, 99):
+        got = next_words(model, context, k)
+        assert [word for word, _ in got] == [model.vocabulary.tokens[w] for w in order[:k]]
+        np.testing.assert_allclose([p for _, p in got], np.exp(logp[order[:k]]), rtol=1e-12)
+    assert sum(p for _, p in got) == pytest.approx(1, abs=1e-12)
+    assert got == next_words(model, context.split(), 99)
+
+
+def test_a_long_context_is_read_in_parts(model, monkeypatch):
+    """The reference, which reads it whole."""
+    monkeypatch.setattr(generate, "READ", 4)
+    words = [f"w{k}" for k in np.random.default_rng(1).integers(2, 11, 21)]
+    ((_, got),) = next_after(Reader(model), words, 1)
+    assert got == pytest.approx(np.exp(after(model, model.vocabulary.encode(words)).max()), rel=1e-12)
+
+
+def test_equal_words_come_in_the_order_of_their_ids():
+    """An untrained model of equal counts: every word is as likely as any other."""
+    vocabulary = nplm.Vocabulary.from_counts({"</s>": 3, "<unk>": 3, "a": 3, "b": 3, "c": 3})
+    model = nplm.LanguageModel.init(nplm.ModelConfig(5, 4, 6, 1), vocabulary, np.random.default_rng(1))
+    assert next_words(model, "b", 4) == [(w, pytest.approx(0.2)) for w in vocabulary.tokens[:4]]
+    drawn = nplm.sample(model, np.random.default_rng(1), lines=200, max_words=1, top_k=3)
+    assert set(drawn) == {"", "a", "b"}
 
 
 @pytest.mark.parametrize(
-    "bad", [{"temperature": 0.0}, {"temperature": np.nan}, {"lines": 0}, {"max_words": 0}]
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.01),
+        ("top_p", math.nan),
+        ("lines", 0),
+        ("max_words", 0),
+    ],
 )
-def test_bad_settings(bad):
-    """The message names the setting."""
-    with pytest.raises(InputError, match=next(iter(bad))):
-        nplm.sample(make_model(), np.random.default_rng(1), **bad)
+def test_bad_settings(model, name, value):
+    """The message names the setting and its value."""
+    with pytest.raises(InputError, match=f"{name} = {value}"):
+        nplm.sample(model, np.random.default_rng(1), **{name: value})
+
+
+def test_bad_contexts_and_a_diverged_model(model):
+    """Planted: marks among the words, k = 0, a parameter that is not a number."""
+    for mark in ("<s>", "</s>"):
+        with pytest.raises(InputError, match=mark):
+            nplm.sample(model, np.random.default_rng(1), prompt=f"w3 {mark} w4")
+    with pytest.raises(InputError, match="k = 0"):
+        next_words(model, "w3", 0)
+    broken = model.copy()
+    broken.params["rnn.weight_hh_l0"][0, 0] = math.nan
+    with pytest.raises(InputError, match="not finite"):
+        nplm.sample(broken, np.random.default_rng(1), prompt="w3")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from nplm import files
 from nplm.config import ModelConfig
 from nplm.errors import InputError
+from nplm.kenlm import Scorer
 from nplm.model import LanguageModel, Params
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
@@ -35,8 +36,11 @@ def save_model(model: LanguageModel, path: str | Path, provenance: Mapping[str, 
     write(path, *_pack(model, provenance or {}))
 
 
-def load_model(path: str | Path) -> LanguageModel:
-    """Read a model.  Raises InputError if the file is missing, damaged, of another version, or no model."""
+def load_model(path: str | Path) -> Scorer:
+    """Read a model, with its mean log Z if the file has one.
+
+    Raises InputError if the file is missing, damaged, of another version, or no model.
+    """
     return _unpack(path, *read(path))
 
 
@@ -129,7 +133,7 @@ def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors,
     return tensors, {"config": _to_json(asdict(model.config)), "provenance": _to_json(provenance)}
 
 
-def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageModel:
+def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
     try:
         config = ModelConfig(**json.loads(metadata["config"]))
         vocabulary = Vocabulary.from_bytes(tensors["vocabulary"].tobytes())
@@ -140,7 +144,8 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
                 params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
             elif name != "vocabulary" and not name.startswith(("run.", "rnn.bias_hh_")):
                 params[name] = value
-        return LanguageModel(config, vocabulary, params)
+        valid = json.loads(metadata["provenance"]).get("valid") or {}
+        return Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
 

@@ -1,8 +1,10 @@
 """Scores of words and of sentences, in bounded memory: what evaluation sums up, word by word.
 
-[V5] log p(w | history) = s(w) - log Z      exact: log Z over the whole vocabulary, O(V H) a word
-[V6] log p(w | history) ~ s(w) - mean log Z    unnormalised: O(H) a word whatever V is; the mean was measured when the
-                                               model was last validated, and NCE teaches that log Z hardly differs
+[V5] log p(w | history) = s(w) - log Z             exact: log Z sums over the whole vocabulary, O(V H) a word
+[V6] log p(w | history) ~ s(w) - mean log Z        unnormalised: O(H) a word, whatever V is, after the recurrence
+
+The mean of [V6] was measured on the valid text when the model was last validated, and lies in its file; NCE teaches
+the model that log Z hardly differs from word to word.
 
 A sentence is its words, then </s>.  It is read from the zero state, </s> first (bos=True), as `evaluate` does with
 reset=True; with bos=False nothing is read before its first word, which is then predicted from the zero state: by
@@ -20,9 +22,10 @@ from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.model import LanguageModel, Packed, State
 from nplm.shards import workers
-from nplm.vocabulary import check_ids
+from nplm.vocabulary import EOS, Vocabulary, check_ids
 from nplm.workspace import Array
 
+SENTENCES = 4096  # sentences sorted by length at a time
 COLUMNS = 64  # sentences in lock-step
 POSITIONS = 512  # positions scored at a time, at the most
 LN10 = math.log(10.0)
@@ -45,8 +48,8 @@ def stream_scores(
     packed, state, eos = model.pack_all(), model.zero_state(1), model.vocabulary.eos
     before = eos
     for piece in texts:
-        ids = np.asarray(piece)
-        check_ids(ids, model.config.vocab_size, "text")
+        check_ids(piece, model.config.vocab_size, "text")
+        ids = np.asarray(piece, np.int32)
         if ids.ndim != 1:
             raise InputError(f"a text to score is a row of ids (n,), not {ids.shape}")
         scores, log_z = np.zeros(ids.size), np.zeros(ids.size)
@@ -76,16 +79,20 @@ def score_batch(
     bos: read </s> before the first word; eos: predict </s> after the last. normalize=False: [V6], with the mean log Z
     that the model's file holds, 0 where it holds none. threads: 0 for as many as there are cores.
     """
-    vocabulary = model.vocabulary
-    words = [
-        [*sentence.split(), vocabulary.tokens[vocabulary.eos]][: None if eos else -1]
-        for sentence in sentences
-    ]
-    lengths = np.array([len(sentence) for sentence in words], np.int64)
-    ids = vocabulary.encode(chain.from_iterable(words))
-    scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
-    which = np.repeat(np.arange(len(words)), lengths)
-    return np.asarray(np.bincount(which, scores - log_z, minlength=len(words)) / LN10)
+    totals = [np.zeros(0)]
+    for start in range(0, len(sentences), SENTENCES):
+        ids, lengths = encode(model.vocabulary, sentences[start : start + SENTENCES], eos)
+        scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
+        which = np.repeat(np.arange(lengths.size), lengths)
+        totals.append(np.bincount(which, scores - log_z, lengths.size) / LN10)
+    return np.concatenate(totals)
+
+
+def encode(vocabulary: Vocabulary, sentences: Sequence[str], eos: bool = True) -> tuple[Array, Array]:
+    """Ids (n,) of the sentences one after the other, </s> after each if eos, and their lengths (m,)."""
+    ends = [EOS] if eos else []
+    words = [sentence.split() + ends for sentence in sentences]
+    return vocabulary.encode(chain.from_iterable(words)), np.array([len(w) for w in words], np.int64)
 
 
 def sentence_scores(

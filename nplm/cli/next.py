@@ -1,0 +1,80 @@
+"""`nplm next`: the likeliest next words after a context."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nplm.generate import Reader
+
+EPILOG = """\b
+Examples:
+  nplm next run the meaning of
+  nplm next run -k 3 --json "the meaning of"
+  head -5 test.txt | nplm next run -
+"""
+
+
+@click.command("next", epilog=EPILOG, short_help="The likeliest next words, with their probabilities.")
+@click.argument("model")
+@click.argument("words", nargs=-1)
+@click.option(
+    "-k",
+    type=click.IntRange(1),
+    metavar="K",
+    default=10,
+    show_default=True,
+    help="Words to show.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Each context's words as a JSON object.")
+def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
+    """The K likeliest words of MODEL after WORDS, the beginning of a sentence; </s> ends it there.
+
+    Without WORDS, the likeliest first words. With - for WORDS, contexts come from standard input, one a line.
+    """
+    from nplm.checkpoint import load_model
+    from nplm.cli._output import emit
+    from nplm.cli._progress import announce_kernels
+    from nplm.cli.info import model_file
+    from nplm.generate import Reader
+    from nplm.text import open_text
+
+    path = model_file(model)
+    reader = Reader(load_model(path))
+    announce_kernels("lstm")
+    for context in open_text("-") if words == ("-",) else [" ".join(words).split()]:
+        figures = {"model": str(path)} | _likeliest(reader, context, k)
+        if as_json:
+            emit(figures)
+        else:
+            click.echo("\n".join(_table(figures)))
+
+
+def _likeliest(reader: "Reader", context: list[str], k: int) -> dict[str, Any]:
+    from nplm.generate import next_after
+
+    words, cumulative = [], 0.0
+    for word, probability in next_after(reader, context, k):
+        cumulative += probability
+        log10_prob = math.log10(probability) if probability else -math.inf
+        words.append(
+            {"word": word, "probability": probability, "log10_prob": log10_prob, "cumulative": cumulative}
+        )
+    known = reader.model.vocabulary
+    unknown = [word for word in dict.fromkeys(context) if word not in known]
+    return {"context": " ".join(context), "unknown": unknown, "words": words}
+
+
+def _table(figures: dict[str, Any]) -> list[str]:
+    title = f"after {figures['context']!r}" if figures["context"] else "at the beginning of a sentence"
+    if figures["unknown"]:
+        title += f"   (read as <unk>: {' '.join(figures['unknown'])})"
+    width = max(len("word"), *(len(row["word"]) for row in figures["words"]))
+    lines = [title, f"  {'word':<{width}}  probability    log10  cumulative"]
+    for row in figures["words"]:
+        lines.append(
+            f"  {row['word']:<{width}}  {row['probability']:11.6f} {row['log10_prob']:8.4f}"
+            f"  {row['cumulative']:10.6f}"
+        )
+    return lines

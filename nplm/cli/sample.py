@@ -1,0 +1,104 @@
+"""`nplm sample`: text drawn from a model."""
+
+import click
+
+EPILOG = """\b
+Examples:
+  nplm sample run
+  nplm sample run --lines 20 --temperature 0.8 --top-p 0.95 --seed 1
+  nplm sample run --prompt "the meaning of" --top-k 40 --max-words 20
+"""
+
+
+@click.command("sample", epilog=EPILOG, short_help="Text drawn from a model.")
+@click.argument("model")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Lines to draw, each from the zero state.",
+)
+@click.option(
+    "--max-words",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    default=40,
+    show_default=True,
+    help="Words drawn for a line at the most; a line ends sooner with </s>.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    metavar="X",
+    default=1.0,
+    show_default=True,
+    help="Below 1 prefers likely words, above 1 evens them out; 0: always the likeliest.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(0),
+    metavar="K",
+    default=0,
+    show_default=True,
+    help="Draw among the K likeliest words; 0: among all.",
+)
+@click.option(
+    "--top-p",
+    type=float,
+    metavar="P",
+    default=1.0,
+    show_default=True,
+    help="Draw among the fewest likeliest words (of the K) whose probabilities add up to P; 1: among all.",
+)
+@click.option("--prompt", metavar="WORDS", default="", help="How every line begins.")
+@click.option("--allow-unk", is_flag=True, help="Let <unk> be drawn too.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
+    help="The same seed gives the same lines; without one, one is chosen and told.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Each line as a JSON object.")
+def command(
+    model: str,
+    lines: int,
+    max_words: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    prompt: str,
+    allow_unk: bool,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Draw lines of text from MODEL, a model file or the folder of a run; one line of text each, as they are made."""
+    import secrets
+
+    import numpy as np
+
+    from nplm.checkpoint import load_model
+    from nplm.cli._output import emit, say
+    from nplm.cli._progress import announce_kernels
+    from nplm.cli.info import model_file
+    from nplm.generate import Law, draw_lines
+
+    loaded = load_model(model_file(model))
+    words = prompt.split()
+    for word in dict.fromkeys(word for word in words if word not in loaded.vocabulary):
+        say(f"{word!r} is not in the model's vocabulary: it is read as <unk>")
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+        say(f"--seed {seed}")
+    announce_kernels("lstm")
+    law = Law(temperature, top_k, top_p, allow_unk)
+    drawn = draw_lines(loaded, np.random.default_rng(seed), law, lines, max_words, words)
+    for number, line in enumerate(drawn, start=1):
+        text = " ".join(line.words)
+        if as_json:
+            drawn_words = len(line.words) - len(words)
+            emit({"line": number, "text": text, "words": drawn_words, "ended": line.ended, "seed": seed})
+        else:
+            click.echo(text)

@@ -1,0 +1,349 @@
+"""The page of a report: one HTML file, with its style, its script and its charts inside.
+
+Nothing in it is fetched, and its Content-Security-Policy lets nothing be: style and script are admitted by their
+hashes.  Without the script the page is whole but for walking through the words by keyboard.  All that comes from
+files is escaped, and put into the text of elements or into quoted attributes only.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+from nplm.history import History, series
+from nplm.report.charts import bar_chart, line_chart, share_bar
+from nplm.report.measure import Measurement
+from nplm.vocabulary import EOS
+
+LEVELS = (1, 2, 4, 6, 8, 11, 14)  # bits: from each on, the next darker shade
+NEWLINE = "\u21b5"  # how </s> is shown
+SURPRISING = 12  # rows of the table of the most surprising words
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#1f5d8c"/>'
+    '<path d="M3 12V9h2v3zm4 0V4h2v8zm4 0V7h2v5z" fill="#fff"/></svg>'
+)
+
+Rows = Iterable[tuple[str, str]]
+
+
+def render(
+    found: Measurement,
+    words: Sequence[str],
+    *,
+    text: str,
+    model: str,
+    summary: str,
+    settings: Mapping[str, Rows],
+    best_epoch: int | None = None,
+    history: History | None = None,
+) -> str:
+    """The page as HTML.  The same arguments give the same bytes.
+
+    words: the text's first tokens, as many as `found` has surprisals.  text, model: names of the files.
+    summary: a line about the model.  settings: tables of names and values, by caption.
+    """
+    sections = {
+        "frequency": ("Perplexity by word frequency", _frequency(found)),
+        "normalisation": ("Normalisation", _normalisation(found)),
+        "training": ("Training", _training(history, best_epoch)),
+        "configuration": ("Configuration", _configuration(settings)),
+        "text": ("The text, word by word", _text(found, words)),
+    }
+    style, script = (
+        files("nplm.report").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+    links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, (title, _) in sections.items())
+    body = "".join(
+        f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{title}</h2>\n{content}</section>\n'
+        for key, (title, content) in sections.items()
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>{escape(text)}, read by {escape(model)}</title>
+<link rel="icon" href="data:image/svg+xml;base64,{base64.b64encode(ICON.encode()).decode()}">
+<style>{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="eyebrow">Language model report</p>
+<h1>{escape(text)}</h1>
+<p class="lede">Read by <code>{escape(model)}</code>: {escape(summary)}.</p>
+{_figures(found)}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+{body}<footer>
+<p class="note">Made by <code>nplm report</code>. Everything on this page is in this one file.</p>
+</footer>
+</main>
+<div id="tip" role="status"></div>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+# ---- figures, configuration, training
+
+
+def _figures(found: Measurement) -> str:
+    """The figures that sum the text up."""
+    e = found.evaluation
+    state = "zero at every sentence" if e.state == "reset" else "carried through the text"
+    ratio = found.unigram_perplexity / e.perplexity if e.perplexity > 0 else math.nan
+    rows = [
+        ("Perplexity", number(e.perplexity), f"exact, over {e.tokens:,} tokens; state {state}"),
+        ("Surprisal", f"{number(e.nats / math.log(2))} bits", "per token, on average"),
+        ("Unigram perplexity", number(found.unigram_perplexity), f"{number(ratio, 1)} times the model's"),
+        ("Unknown words", f"{e.oovs:,}", f"{e.oovs / e.tokens:.1%} of the tokens; counted as <unk>"),
+        ("Sentences", f"{e.sentences:,}", "each end is predicted and counted"),
+        ("log Z", number(e.mean_log_z, 3), f"mean, in nats; sd {number(e.std_log_z, 3)}; 0 is normalised"),
+    ]
+    cells = "".join(
+        f'<div><dt>{name}</dt><dd class="value">{value}</dd><dd class="more">{escape(more)}</dd></div>'
+        for name, value, more in rows
+    )
+    return f'<dl class="figures">{cells}</dl>'
+
+
+def _configuration(settings: Mapping[str, Rows]) -> str:
+    tables = []
+    for caption, rows in settings.items():
+        cells = "".join(
+            f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows
+        )
+        tables.append(f"<table><caption>{escape(caption)}</caption><tbody>{cells}</tbody></table>")
+    return f'<div class="settings">{"".join(tables)}</div>'
+
+
+def _training(history: History | None, best_epoch: int | None) -> str:
+    if history is None:
+        return '<p class="note">No metrics lie beside the model: give the folder of its run to see its curves.</p>'
+    per_epoch = history.tokens_per_epoch
+    known = math.isfinite(per_epoch) and per_epoch > 0
+    x_label, unit = ("epochs", per_epoch) if known else ("tokens", 1.0)
+    train, valid = (
+        [tokens / unit for tokens in series(lines, "tokens_trained")]
+        for lines in (history.train, history.valid)
+    )
+    loss, speed = series(history.train, "loss"), series(history.train, "tokens_per_second")
+    perplexity, log_z = series(history.valid, "perplexity"), series(history.valid, "mean_log_z")
+    spread = series(history.valid, "std_log_z")
+    charts: list[tuple[str, str, list[float], list[float], dict[str, Any]]] = [
+        ("Training loss", "NCE, nats per position", train, loss, {}),
+        ("Valid perplexity", "exact, at every epoch's end", valid, perplexity, {"dots": True}),
+        (
+            "log Z of the valid text",
+            "nats, mean and one standard deviation",
+            valid,
+            log_z,
+            {"dots": True, "spread": spread, "include": (0.0,)},
+        ),
+        ("Speed", "tokens a second, mean since the start", train, speed, {"include": (0.0,)}),
+    ]
+    x_max = max(train + valid)
+    shown = []
+    for title, what, xs, ys, options in charts:
+        points = list(zip(xs, ys, strict=True))
+        last = next((y for x, y in reversed(points) if math.isfinite(x) and math.isfinite(y)), None)
+        if last is None:
+            continue
+        what = f"{what}; {number(last, 0 if title == 'Speed' else 3)} at the end"
+        chart = line_chart(f"{title}, {what}", x_label, points, x_max=x_max, **options)
+        shown.append(
+            f"<figure><figcaption><strong>{title}</strong>{escape(what)}</figcaption>{chart}</figure>"
+        )
+    best = f'<p class="note">The model is that of epoch {best_epoch}.</p>' if best_epoch else ""
+    return f'{best}<div class="charts">{"".join(shown)}</div>{_epochs(history)}'
+
+
+def _epochs(history: History) -> str:
+    """The figures behind the curves, epoch by epoch."""
+    if not history.valid:
+        return ""
+    columns = [
+        ("Perplexity", series(history.valid, "perplexity"), 2),
+        ("log Z", series(history.valid, "mean_log_z"), 3),
+        ("sd", series(history.valid, "std_log_z"), 3),
+        ("Tokens/s", series(history.valid, "tokens_per_second"), 0),
+    ]
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Epoch", *(c[0] for c in columns)))
+    rows = "".join(
+        f'<tr><th scope="row">{line["epoch"]}</th>'
+        + "".join(f"<td>{number(values[k], digits)}</td>" for _, values, digits in columns)
+        + "</tr>"
+        for k, line in enumerate(history.valid)
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<details class="wide"><summary>Figures by epoch</summary>{table}</details>'
+
+
+# ---- log Z, frequency
+
+
+def _normalisation(found: Measurement) -> str:
+    e, counts, edges = found.evaluation, found.log_z_counts.tolist(), found.log_z_edges.tolist()
+    outside = e.tokens - sum(counts)
+    label = f"Histogram of log Z: mean {number(e.mean_log_z, 3)}, sd {number(e.std_log_z, 3)} nats"
+    chart = bar_chart(label, "log Z, nats", counts, edges, e.mean_log_z)
+    quantiles = [(f"{share} of positions below", value) for share, value in e.log_z_quantiles.items()]
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td>{number(value, 3)}</td></tr>'
+        for name, value in [("mean", e.mean_log_z), ("standard deviation", e.std_log_z), *quantiles]
+    )
+    note = f'<p class="note">Positions beyond the figure: {outside:,}.</p>' if outside else ""
+    return (
+        "<p>The model’s scores are log-probabilities up to log Z, which noise-contrastive estimation teaches to be"
+        " zero. Perplexities and surprisals on this page are exact: log Z is taken off.</p>"
+        f'<div class="charts"><figure><figcaption><strong>log Z over the text</strong>positions for every'
+        f" {number(edges[1] - edges[0], 4)} nats; solid line: the mean, dashed line: zero</figcaption>{chart}</figure>"
+        f"<div><table><caption>log Z, nats</caption><tbody>{rows}</tbody></table>{note}</div></div>"
+    )
+
+
+def _frequency(found: Measurement) -> str:
+    total = found.evaluation.nats * found.evaluation.tokens
+    heads = ("Seen in training", "Tokens", "Perplexity", "Unigram", "Share of nats")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    rows = []
+    for band in found.bands:
+        share = band.nats / total if total > 0 else 0.0
+        rows.append(
+            f'<tr><th scope="row">{escape(band.name)}</th><td>{band.tokens:,}</td><td>{number(band.perplexity)}</td>'
+            f"<td>{number(band.unigram_perplexity)}</td><td>{share:.1%}{share_bar(share)}</td></tr>"
+        )
+    e = found.evaluation
+    foot = (
+        f'<tr><th scope="row">All</th><td>{e.tokens:,}</td><td>{number(e.perplexity)}</td>'
+        f"<td>{number(found.unigram_perplexity)}</td><td>100.0%</td></tr>"
+    )
+    return (
+        "<p>A row holds the tokens of the text whose word was seen that often in training. Its perplexity is"
+        " exp(their nats / their number), with the words in between read, but not counted; the rows’ nats add up"
+        f" to the text’s. Unigram: the same for the training counts alone.</p>"
+        f'<table class="wide"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody><tfoot>{foot}</tfoot></table>'
+    )
+
+
+# ---- the text
+
+
+def level(bits: float) -> int:
+    """The shade of a surprisal, 0 to 7."""
+    return sum(bits >= limit for limit in LEVELS)
+
+
+def _text(found: Measurement, words: Sequence[str]) -> str:
+    e, shown = found.evaluation, len(words)
+    what = f"All {e.tokens:,} tokens are shown."
+    if shown < e.tokens:
+        what = (
+            f"Shown are the first {shown:,} of {e.tokens:,} tokens; every figure above is of the whole text."
+        )
+    return (
+        "<p>The stronger a word’s shade, the less the model expected it. Its surprisal is −log₂ of the probability"
+        " that the model gave it, in bits: 1 bit is the toss of a coin, 10 bits are one chance in a thousand."
+        f' {what} <span class="withjs">Point at a word, tap it, or walk with Tab and the arrow keys to read its'
+        f' value.</span><span class="nojs">Point at a word to read its value.</span></p>{_legend()}'
+        f'<div class="text" id="words" lang="" translate="no" role="group" aria-label="The text">{_lines(found, words)}'
+        f"</div>{_surprising(found, words)}"
+    )
+
+
+def _legend() -> str:
+    names = [
+        f"<{LEVELS[0]}",
+        *(f"{a}–{b}" for a, b in pairwise(LEVELS)),
+        f"{LEVELS[-1]}+",
+    ]
+    scale = "".join(f'<li class="s{k}">{escape(name)}</li>' for k, name in enumerate(names))
+    return (
+        f'<div class="legend"><span id="scale">Surprisal, bits</span><ol class="scale" aria-labelledby="scale">{scale}'
+        '</ol><span><span class="u">word</span> not in the vocabulary</span>'
+        f'<span><span class="e">{NEWLINE}</span> end of sentence</span></div>'
+    )
+
+
+def _lines(found: Measurement, words: Sequence[str]) -> str:
+    """A paragraph for every sentence, an element for every word."""
+    lines: list[list[str]] = [[]]
+    for k, (word, bits) in enumerate(zip(words, found.surprisals.tolist(), strict=True)):
+        end, unknown = word == EOS, found.ids[k] == 0
+        kind = " e" if end else " u" if unknown else ""
+        shown = f"{number(bits)} bits&#10;{chance(bits)} · {_seen(int(found.counts[k]), end, unknown)}"
+        stop = ' tabindex="0"' if k == 0 else ""
+        text = NEWLINE if end else escape(word)
+        lines[-1].append(f'<span class="w s{level(bits)}{kind}" data-t="{shown}"{stop}>{text}</span>')
+        if end:
+            lines.append([])
+    return "\n".join(f'<p dir="auto">{" ".join(line)}</p>' for line in lines if line)
+
+
+def _seen(count: int, end: bool, unknown: bool) -> str:
+    if unknown:
+        return "not in the vocabulary: scored as &lt;unk&gt;"
+    times = "once" if count == 1 else f"{count:,} times"
+    return f"{'ends' if end else 'seen'} {times} in training"
+
+
+def _surprising(found: Measurement, words: Sequence[str]) -> str:
+    """The words of the shown part that were least expected, with what stands before them."""
+    bits = found.surprisals.tolist()
+    order = sorted(range(len(words)), key=lambda k: -bits[k] if not math.isnan(bits[k]) else 0.0)[:SURPRISING]
+    rows = "".join(
+        f"<tr><td>{escape(_before(words, k))} <b>{NEWLINE if words[k] == EOS else escape(words[k])}</b></td>"
+        f"<td>{number(bits[k])}</td><td>{chance(bits[k])}</td></tr>"
+        for k in order
+    )
+    head = '<th scope="col">Word, after what</th><th scope="col">Bits</th><th scope="col">Probability</th>'
+    return (
+        f'<details><summary>The {len(order)} most surprising words</summary><table class="wide surprising"><thead><tr>'
+        f'{head}</tr></thead><tbody lang="" translate="no">{rows}</tbody></table></details>'
+    )
+
+
+def _before(words: Sequence[str], k: int) -> str:
+    """Up to four words before word k in its sentence."""
+    start = k
+    while start > 0 and k - start < 4 and words[start - 1] != EOS:
+        start -= 1
+    return " ".join(words[start:k])
+
+
+# ---- numbers
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for people, with a real minus sign."""
+    if not math.isfinite(value):
+        return "not defined" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if abs(value) >= 1e9:
+        return f"{value:.3g}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def chance(bits: float) -> str:
+    """The probability behind a surprisal: a share where it is large, else one in so many."""
+    if not math.isfinite(bits):
+        return "probability not defined" if math.isnan(bits) else "probability 0"
+    if bits < math.log2(10):
+        return f"probability {2.0**-bits:.0%}"
+    return f"1 in {2.0**bits:,.0f}" if bits < 40 else f"1 in 2^{bits:.0f}"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -222,7 +222,7 @@ def _tokens(table: str, name: str) -> Tokens:
             raise InputError(f"{where}: the word {word!r} stands in line {words[word]} already")
         if tab and not (count.isascii() and count.isdigit() and len(count) <= 18):
             raise InputError(f"{where}: the count {count!r} is not a whole number")
-        if bool(tab) != (len(counts) == len(words)):
+        if words and bool(tab) != bool(counts):
             raise InputError(f"{where}: some lines have a count and some have none; give all of them one")
         words[word] = number
         counts += [int(count)] if tab else []
@@ -273,7 +273,7 @@ def _read_torch(path: Path) -> StateDict:
             f"{path}: a whole model, or damaged, not a state_dict; in the program that made it:"
             " torch.save(model.state_dict(), FILE)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what is no such file makes the unpickler raise anything
         raise InputError(f"{path}: not a file of torch.save's, or damaged; copy it again") from error
     if not isinstance(state_dict, Mapping) or not all(map(torch.is_tensor, state_dict.values())):
         raise InputError(f"{path}: not a state_dict alone; save model.state_dict() by itself")

@@ -11,12 +11,20 @@ from pathlib import Path
 
 from nplm import files
 from nplm.checkpoint import blocks, torch_tensors
+from nplm.errors import InputError
 from nplm.model import LanguageModel
+
+MAX_METADATA = 99_000_000  # bytes: no reader of safetensors takes a header of more than 100 MB
 
 
 def to_torch(model: LanguageModel, path: str | Path) -> None:
     """Write the model as a state_dict.  Raises InputError where the file cannot be written."""
-    files.write(path, blocks(torch_tensors(model), metadata(model)))
+    about = metadata(model)
+    if (size := len(json.dumps(about))) > MAX_METADATA:
+        raise InputError(
+            f"{path}: the words take {size / 1e6:.0f} MB, a header holds 99; export it to folder"
+        )
+    files.write(path, blocks(torch_tensors(model), about))
 
 
 def metadata(model: LanguageModel) -> dict[str, str]:

@@ -23,7 +23,6 @@ from nplm.noise import FreshNoise
 from nplm.vocabulary import EOS, UNK, Vocabulary
 
 EXPONENT, SHIFT = 1.0835, 1.3617
-SHARDS = 2  # for any number of threads: the cut belongs to the recipe
 LR, CLIP = 1.0, 0.25
 CHUNKS = 50  # of a stream, before it starts again
 TOKENS = 1e9  # counted in the vocabulary: enough for every word to be seen
@@ -109,13 +108,19 @@ def make_model(shape: Shape, probs: np.ndarray | None = None, seed: int = 2) -> 
 
 
 class Trainer:
-    """Our side: the step of nplm/train.py on a stream of words, with fresh noise for every chunk."""
+    """Our side: the step of nplm/train.py on a stream of words, with fresh noise for every chunk.
 
-    def __init__(self, model: LanguageModel, shape: Shape, ids: np.ndarray, threads: int) -> None:
+    num_shards: as many as threads unless told otherwise.  A word that two shards share is computed in both, so who has
+    one core cuts the chunk into one.
+    """
+
+    def __init__(
+        self, model: LanguageModel, shape: Shape, ids: np.ndarray, threads: int, num_shards: int | None = None
+    ) -> None:
         self.model, self.ids, self.threads = model, ids, threads
         self.noise = FreshNoise(model.noise, shape.K, seed=3)
         self.optimizer = optim.Optimizer(model.params, "sgd", CLIP)
-        self.num_shards = min(SHARDS, shape.B)
+        self.num_shards = min(num_shards or threads, shape.B)
         self.state = model.zero_state(shape.B)
         self.steps, self.chunk_number = shape.T, 0
 

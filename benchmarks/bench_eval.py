@@ -17,7 +17,7 @@ from typing import Any
 
 import _timing
 import numpy as np
-from _workload import SHARDS, Shape, make_model, text
+from _workload import Shape, make_model, text
 
 from nplm import shards
 from nplm.evaluate import evaluate
@@ -48,7 +48,7 @@ def unnormalised(model: LanguageModel, ids: np.ndarray, threads: int) -> float:
             total += float(softmax.target_scores(flat, part[1:].ravel(), weight, bias).sum())
         return total
 
-    cuts = shards.bounds(ids.shape[1], SHARDS)
+    cuts = shards.bounds(ids.shape[1], threads)
     with shards.workers(threads, len(cuts)) as run:
         return sum(run([partial(task, *cut) for cut in cuts])) / ids[1:].size
 
@@ -89,7 +89,7 @@ def measure(vocab_size: int, tokens: int, arguments: argparse.Namespace) -> list
     ids = text(vocab_size, shape)[: shape.T + 1]  # (steps+1,B)
     stream = ids[1:].T.ravel()  # the columns one after the other, as nplm.evaluate cuts them again
     for threads in arguments.threads:
-        exact = partial(evaluate, model, stream, batch_size=shape.B, shards=SHARDS, threads=threads)
+        exact = partial(evaluate, model, stream, batch_size=shape.B, shards=threads, threads=threads)
         ours: dict[str, Callable[[], Any]] = {
             "exact": exact,
             "unnormalised": partial(unnormalised, model, ids, threads),

@@ -6,6 +6,9 @@ sgemm peak, measured in the same turns on as many threads, that the operations a
 (LSTM: 6 for every weight and token; NCE: 6 H (K+1) a token; repeated words that we compute once count in full, so the
 share may pass 1); and where the time goes, on one thread.
 
+A chunk is cut into as many shards as there are threads: a word that two shards share is computed in both, so who has
+one core cuts into one.  "Over one thread" is the ratio to the same shards, and so the same bits, run by one thread.
+
     python benchmarks/bench_train.py --against torch
     python benchmarks/bench_train.py --against torch --shapes h512 h650 --threads 2
 """
@@ -40,6 +43,9 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
     for threads in arguments.threads:
         trainer = Trainer(make_model(shape), shape, ids, threads)
         sides[f"ours {threads}"] = _timing.Side(trainer.step, trainer.running)
+        if threads > 1:
+            cut = Trainer(make_model(shape), shape, ids, 1, threads)
+            sides[f"cut {threads}"] = _timing.Side(cut.step, cut.running)
         if arguments.against == "torch":
             from _peer import PeerTrainer
 
@@ -71,8 +77,8 @@ def _row(
         peer = times[f"peer {threads}"]
         row["peer_tokens_per_second"] = _timing.rates(shape.tokens, peer)[0]
         row["ratio"], row["ratio_low"], row["ratio_high"] = _timing.ratio(peer, ours)
-    if threads > 1 and "ours 1" in times:
-        row["over_one_thread"] = _timing.ratio(times["ours 1"], ours)[0]
+    if threads > 1:
+        row["over_one_thread"] = _timing.ratio(times[f"cut {threads}"], ours)[0]
     row |= {"peak_share": shape.flops() * speed / peak, "sgemm_peak_gflops": peak / 1e9}
     return row
 

@@ -52,12 +52,14 @@ def workers(threads: int, shards: int) -> Iterator[Run]:
     def run_on_pool(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         results: list[Any] = [None] * len(tasks)
 
-        def work(thread: int) -> None:
-            for k in range(thread, len(tasks), threads):
+        queue = iter(range(len(tasks)))  # whoever is free takes the next; which thread it is changes no bit
+
+        def work() -> None:
+            for k in queue:
                 results[k] = tasks[k]()
 
-        others = [pool.submit(work, thread) for thread in range(1, min(threads, len(tasks)))]
-        work(0)  # this thread works too
+        others = [pool.submit(work) for _ in range(1, min(threads, len(tasks)))]
+        work()  # this thread works too
         for other in others:
             other.result()
         return results

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nplm.kernels import gemm
-from nplm.layers.products import add_product, pack_right, pack_transposed, transposed_product
+from nplm.layers.products import pack_right, pack_transposed, product, transposed_product
 from nplm.workspace import Workspace
 
 DTYPES = [np.float32, np.float64]
@@ -24,9 +24,16 @@ def operands(rows, depth, columns, dtype, seed=0):
     return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
 
-def product(left, right, before):
-    """before + left @ right out of panels."""
-    return add_product(left, pack_right(right, Workspace(), "right"), before.copy())
+def add_product(left, right, before, places=None, backwards=False):
+    """Rows `places` of before (all of them) + left @ right, out of panels."""
+    panels, rows, columns = pack_right(right, Workspace(), "right"), len(left), right.shape[1]
+    out, in_order = np.full((rows, columns), np.nan, left.dtype), np.arange(rows)
+    aside = np.full(rows * panels.shape[2], np.nan, left.dtype)
+    gemm.multiply_flat(
+        left.ravel(), 0, panels, before.ravel(), in_order if places is None else places, out.ravel(), 0,
+        rows, columns, aside, in_order, backwards,
+    )  # fmt: skip
+    return out
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -42,18 +49,28 @@ def test_product(dtype, rows, columns, depth):
     left, right, before = operands(rows, depth, n, dtype)
     wide = before.astype(np.longdouble) + left.astype(np.longdouble) @ right.astype(np.longdouble)
     bound = 4 * (depth + 1) * float(np.finfo(dtype).eps) * np.sqrt(depth)
-    assert float(np.abs(product(left, right, before) - wide).max()) <= bound
+    assert float(np.abs(add_product(left, right, before) - wide).max()) <= bound
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_that_pass_in_parts(dtype, monkeypatch):
     """NumPy: more rows than stay in the L2 cache, so `multiply` takes them in parts."""
     left, right, before = operands(gemm.LEFT_BYTES // (600 * 4) + 30, 600, 5, dtype)
-    np.testing.assert_allclose(
-        product(left, right, before),
-        before + left @ right,
-        rtol=0,
-        atol=3e-2 if dtype == np.float32 else 1e-11,
+    panels, atol = pack_right(right, Workspace(), "right"), 3e-2 if dtype == np.float32 else 1e-11
+    got = product(left, panels, np.full_like(before, np.nan), before[0])
+    np.testing.assert_allclose(got, before[0] + left @ right, rtol=0, atol=atol)
+    got = product(left, panels, np.full_like(before, np.nan))
+    np.testing.assert_allclose(got, left @ right, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("depth", [7, gemm.DEPTH + 3])
+def test_where_sums_begin(dtype, depth):
+    """NumPy's rows, taken beforehand: sums begin at any rows, in any order, some of them twice."""
+    left, right, before = operands(13, depth, 5 * STEP[dtype] + 3, dtype)
+    places = np.array([4, 4, 0, 12, 3, 2, 1, 0, 11, 4, 7, 7, 5])
+    np.testing.assert_array_equal(
+        add_product(left, right, before, places), add_product(left, right, before[places])
     )
 
 
@@ -63,9 +80,11 @@ def test_rows_that_pass_in_parts(dtype, monkeypatch):
 def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rows):
     """Each row multiplied alone: the same bits, so that cutting a chunk's columns changes none."""
     left, right, before = operands(rows, 70, 5 * STEP[dtype] + 3, dtype)
-    together = product(left, right, before)
+    together = add_product(left, right, before)
     for m in range(rows):
-        np.testing.assert_array_equal(together[m : m + 1], product(left[m : m + 1], right, before[m : m + 1]))
+        np.testing.assert_array_equal(
+            together[m : m + 1], add_product(left[m : m + 1], right, before[m : m + 1])
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -74,13 +93,8 @@ def test_to_and_fro(dtype, rows):
     """The other direction: the panels from last to first give the same bits."""
     columns = 9 * STEP[dtype] + 1
     left, right, before = operands(rows, 40, columns, dtype)
-    panels = pack_right(right, Workspace(), "right")
-    results = []
-    for backwards in (False, True):
-        out, aside = before.copy(), np.zeros(rows * STEP[dtype], dtype)
-        gemm.multiply_flat(left.ravel(), 0, panels, out.ravel(), 0, rows, columns, aside, backwards)
-        results.append(out)
-    np.testing.assert_array_equal(*results)
+    forwards, backwards = (add_product(left, right, before, None, way) for way in (False, True))
+    np.testing.assert_array_equal(forwards, backwards)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -105,10 +119,10 @@ def test_what_is_not_finite_shows(value):
     """The definition: one entry that is not finite spoils its row, or its column, and no other."""
     left, right, before = operands(4, 6, 40, np.float32)
     left[2, 3] = value
-    got = product(left, right, before)
+    got = add_product(left, right, before)
     assert not np.isfinite(got[2]).any() and np.isfinite(np.delete(got, 2, axis=0)).all()
     left[2, 3], right[1, 39] = 1.0, value
-    got = product(left, right, before)
+    got = add_product(left, right, before)
     assert not np.isfinite(got[:, 39]).any() and np.isfinite(got[:, :39]).all()
 
 
@@ -130,11 +144,11 @@ def test_other_processors(name, features, vector_bytes, tmp_path):
     script = """
 import numpy as np
 from nplm.kernels import gemm
-from nplm.layers.products import add_product, pack_right
+from nplm.layers.products import pack_right, product
 from nplm.workspace import Workspace
 left, right = np.random.default_rng(0).normal(size=(13, 300)), np.random.default_rng(1).normal(size=(300, 45))
 for rows in (1, 13):
-    got = add_product(left[:rows].copy(), pack_right(right, Workspace(), "right"), np.zeros((rows, 45)))
+    got = product(left[:rows].copy(), pack_right(right, Workspace(), "right"), np.empty((rows, 45)))
     np.testing.assert_allclose(got, left[:rows] @ right, rtol=0, atol=1e-11)
 print(gemm.VECTOR_BYTES)
 """

@@ -5,10 +5,12 @@ BLAS is built for large matrices.  The product of one time step, (B,H) times (H,
 OpenBLAS has 151 on the same core (AVX-512, H = 200, B = 10, float32).
 
     panels[p, k, j] = right[k, p * WIDTH + j]       WIDTH: two vectors of the host; zero beyond the last column
-    out[m, p * WIDTH + j] += sum_k left[m, k] * panels[p, k, j]
+    out[m, p * WIDTH + j] = begin[places[m], p * WIDTH + j] + sum_k left[m, k] * panels[p, k, j]
 
 The vectors are the host's: 16 float32 with AVX-512, 8 with AVX2, 4 with NEON; half as many float64.  A tile is
 R rows by two vectors, 2 R accumulators, so that every vector read from a panel serves R rows.
+A sum begins at any row of `begin`: the bias, zero, the input part of a gate, or `out` itself; to fill `out` with it
+beforehand was a pass over memory of its own.
 Every entry of `out` is summed over k in order: it does not depend on the rows beside it.
 Without the JIT the same panels are multiplied by NumPy.
 """
@@ -62,17 +64,26 @@ def _tile(
     panel_start,
     panel_size,
     depth,
+    begin,
+    begin_start,
+    begin_stride,
+    places,
+    places_start,
     out,
     out_start,
     out_stride,
 ):
-    """out[r, j] += sum_k left[r, k] panel[k, j] for r < rows, one of TILES, and j in the first `vectors` vectors.
+    """out[r, j] = begin[places[r], j] + sum_k left[r, k] panel[k, j] for r < rows, one of TILES, and j in the first
+    `vectors` vectors.
 
-    left, panels and out are flat arrays, each with the place where its part starts; panel_size is the distance
-    from one panel to the next, for tiles wider than one.
+    left, panels, begin, places and out are flat arrays, each with the place where its part starts; panel_size is the
+    distance from one panel to the next, for tiles wider than one.
     """
     real, place = left.dtype, types.intp
-    signature = types.void(place, place, left, place, place, panels, *[place] * 3, out, place, place)
+    signature = types.void(
+        place, place, left, place, place, panels, place, place, place, begin, place, place, places, place,
+        out, place, place,
+    )  # fmt: skip
     shapes = [(rows, vectors) for vectors in (1, 2) for rows in TILES]
     shapes += [(rows, 2 * PANELS_AT_ONCE) for rows in TILES if rows <= FEW_ROWS]
 
@@ -81,7 +92,7 @@ def _tile(
             data = context.make_array(signature.args[which])(context, builder, arguments[which]).data
             return builder.gep(data, [arguments[which + 1]])
 
-        operands = (start_of(2), start_of(5), start_of(9), *(arguments[k] for k in (4, 7, 8, 11)))
+        operands = (*(start_of(k) for k in (2, 5, 9, 12, 14)), *(arguments[k] for k in (4, 7, 8, 11, 16)))
         done = builder.append_basic_block("done")
         case = builder.add(builder.mul(arguments[0], arguments[0].type(16)), arguments[1])
         choice = builder.switch(case, done)
@@ -98,7 +109,20 @@ def _tile(
 
 
 def _emit_tile(
-    builder, rows, vectors, bits, left, panel, out, left_stride, panel_size, depth, out_stride
+    builder,
+    rows,
+    vectors,
+    bits,
+    left,
+    panel,
+    begin,
+    places,
+    out,
+    left_stride,
+    panel_size,
+    depth,
+    begin_stride,
+    out_stride,
 ) -> None:
     """The loop over the depth for one shape of tile, with the sums in registers; leaves the builder after it."""
     lanes, align = VECTOR_BYTES * 8 // bits, bits // 8
@@ -119,12 +143,11 @@ def _emit_tile(
         builder.gep(panel, [builder.add(builder.mul(panel_size, index(v // 2)), index(v % 2 * lanes))])
         for v in range(vectors)
     ]
-    out_vectors = [
-        vector_at(out, builder.add(builder.mul(out_stride, index(r)), index(v * lanes)))
-        for r in range(rows)
-        for v in range(vectors)
-    ]
-    first = [builder.load(place, align=align) for place in out_vectors]
+    first = []
+    for r in range(rows):
+        row = builder.mul(builder.load(builder.gep(places, [index(r)])), begin_stride)
+        vectors_of_row = [vector_at(begin, builder.add(row, index(v * lanes))) for v in range(vectors)]
+        first += [builder.load(place, align=align) for place in vectors_of_row]
     before, body = builder.block, builder.append_basic_block("depth")
     builder.branch(body)
     builder.position_at_end(body)
@@ -149,8 +172,10 @@ def _emit_tile(
     after = builder.append_basic_block("store")
     builder.cbranch(builder.icmp_signed("<", next_k, depth), body, after)
     builder.position_at_end(after)
-    for place, value in zip(out_vectors, following, strict=True):
-        builder.store(value, place, align=align)
+    for r in range(rows):
+        for v in range(vectors):
+            place = vector_at(out, builder.add(builder.mul(out_stride, index(r)), index(v * lanes)))
+            builder.store(following[vectors * r + v], place, align=align)
 
 
 def width(dtype: Any) -> int:
@@ -206,7 +231,10 @@ def _largest_tile(rows: int) -> int:
 
 
 @njit()
-def _multiply_panel(left, left_start, panels, p, vectors, out, out_start, out_stride, rows):
+def _multiply_panel(
+    left, left_start, panels, p, vectors, begin, begin_start, begin_stride, places,
+    out, out_start, out_stride, rows, in_order,
+):  # fmt: skip
     depth, step = panels.shape[1], panels.shape[2]
     flat = panels.ravel()
     for start in range(0, depth, DEPTH):
@@ -216,9 +244,12 @@ def _multiply_panel(left, left_start, panels, p, vectors, out, out_start, out_st
             _tile(
                 tile, vectors, left, left_start + m * depth + start, depth,
                 flat, (p * depth + start) * step, depth * step, min(DEPTH, depth - start),
+                begin, begin_start, begin_stride, places, m,
                 out, out_start + m * out_stride, out_stride,
             )  # fmt: skip
             m += tile
+        # the next stretch goes on where this one has stopped
+        begin, begin_start, begin_stride, places = out, out_start, out_stride, in_order
 
 
 @njit()
@@ -226,16 +257,21 @@ def multiply_flat(
     left: np.ndarray,
     left_start: int,
     panels: np.ndarray,
+    begin: np.ndarray,
+    places: np.ndarray,
     out: np.ndarray,
     out_start: int,
     rows: int,
     columns: int,
     aside: np.ndarray,
+    in_order: np.ndarray,
     backwards: bool,
 ) -> None:
-    """out (M,N) += left (M,K) times panels; left and out are flat arrays, each with the place where it starts.
+    """out (M,N) = rows `places` (M,) of begin (R,N), plus left (M,K) times panels.
 
+    left, begin and out are flat arrays; left and out with the place where they start.
     aside: room for M WIDTH numbers, for the last panel where it is wider than what is left of the columns.
+    in_order: 0, 1, ... M - 1 at least.
     backwards: from the last panel to the first.  A sweep goes to and fro: where the panels outgrow the L2 cache,
     each step then begins with those that the step before has left there.
     """
@@ -245,39 +281,57 @@ def multiply_flat(
     groups = whole // at_once
     for g in range(groups):
         p = at_once * (groups - 1 - g if backwards else g)
-        _multiply_panel(left, left_start, panels, p, 2 * at_once, out, out_start + p * step, columns, rows)
+        _multiply_panel(
+            left, left_start, panels, p, 2 * at_once, begin, p * step, columns, places,
+            out, out_start + p * step, columns, rows, in_order,
+        )  # fmt: skip
     for p in range(groups * at_once, whole):
-        _multiply_panel(left, left_start, panels, p, 2, out, out_start + p * step, columns, rows)
+        _multiply_panel(
+            left, left_start, panels, p, 2, begin, p * step, columns, places,
+            out, out_start + p * step, columns, rows, in_order,
+        )  # fmt: skip
     rest = columns - whole * step
     if rest > 0:
         vectors = 1 if 2 * rest <= step else 2
-        aside[: rows * step] = 0
-        _multiply_panel(left, left_start, panels, whole, vectors, aside, 0, step, rows)
         for m in range(rows):
             for j in range(rest):
-                out[out_start + m * columns + whole * step + j] += aside[m * step + j]
+                aside[m * step + j] = begin[places[m] * columns + whole * step + j]
+            for j in range(rest, step):
+                aside[m * step + j] = 0
+        _multiply_panel(
+            left, left_start, panels, whole, vectors, aside, 0, step, in_order,
+            aside, 0, step, rows, in_order,
+        )  # fmt: skip
+        for m in range(rows):
+            for j in range(rest):
+                out[out_start + m * columns + whole * step + j] = aside[m * step + j]
 
 
 @njit()
-def multiply(left: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
-    """out (M,N) += left (M,K) @ right, all C-contiguous, right in panels."""
+def multiply(left: np.ndarray, panels: np.ndarray, begin: np.ndarray, out: np.ndarray) -> None:
+    """out (M,N) = begin (N,) + left (M,K) @ right, all C-contiguous, right in panels."""
     rows, columns = out.shape
     depth, step = panels.shape[1], panels.shape[2]
     most = max(TILES[0], LEFT_BYTES // max(1, depth * left.itemsize) // TILES[0] * TILES[0])
     aside = np.empty(min(rows, most) * step, out.dtype)
+    in_order, places = np.arange(min(rows, most)), np.zeros(min(rows, most), np.intp)
     flat_left, flat_out = left.ravel(), out.ravel()
     for first in range(0, rows, most):
         part = min(most, rows - first)
         multiply_flat(
-            flat_left, first * depth, panels, flat_out, first * columns, part, columns, aside, False
-        )
+            flat_left, first * depth, panels, begin, places, flat_out, first * columns, part, columns,
+            aside, in_order, False,
+        )  # fmt: skip
 
 
 if getattr(numba.config, "DISABLE_JIT", False):
 
-    def multiply_flat(left, left_start, panels, out, out_start, rows, columns, aside, backwards):
+    def multiply_flat(
+        left, left_start, panels, begin, places, out, out_start, rows, columns, aside, in_order, backwards
+    ):
         """The same product by NumPy."""
         depth = panels.shape[1]
         right = panels.transpose(1, 0, 2).reshape(depth, len(panels) * panels.shape[2])[:, :columns]  # (K,N)
         matrix = left[left_start : left_start + rows * depth].reshape(rows, depth)
-        out[out_start : out_start + rows * columns] += (matrix @ right).ravel()
+        sums = begin[places[:rows, None] * columns + np.arange(columns)] + matrix @ right
+        out[out_start : out_start + rows * columns] = sums.ravel()

@@ -10,15 +10,21 @@ STRETCH = 4096  # numbers, 16 KiB of float32: read once, used while they are in 
 
 
 @njit()
-def add_at(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-    """out[places[n]] += values[n], in the order of n: duplicates are summed, always in the same order.
+def sum_at(values: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+    """out[r] = sum of values[n] over the n with places[n] == r, in the order of n: always in the same order.
 
-    values (N,D), places (N,), out (R,D).
+    values (N,D), places (N,) in which every row of out (R,D) occurs.
     """
+    seen = np.zeros(out.shape[0], np.bool_)
     for n in range(places.size):
         row, value = out[places[n]], values[n]
-        for j in range(value.size):
-            row[j] += value[j]
+        if seen[places[n]]:
+            for j in range(value.size):
+                row[j] += value[j]
+        else:  # the first one is copied: no pass over `out` to fill it with zeros
+            seen[places[n]] = True
+            for j in range(value.size):
+                row[j] = value[j]
 
 
 @njit()

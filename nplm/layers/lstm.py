@@ -21,9 +21,11 @@ word is multiplied once in [L1] however often it occurs, and da_t is summed over
 
 from typing import NamedTuple
 
+import numpy as np
+
 from nplm.kernels import lstm as kernels
 from nplm.kernels import rows as row_kernels
-from nplm.layers.products import add_product, pack_right, pack_transposed, transposed_product
+from nplm.layers.products import pack_right, pack_transposed, product, transposed_product
 from nplm.workspace import Array, Workspace
 
 
@@ -32,7 +34,7 @@ class LSTMCache(NamedTuple):
 
     x: Array  # (T,B,D), or the distinct rows (R,D)
     places: Array | None  # (T,B) with rows: the row of each position
-    gates: Array  # (T,B,4H), i f g o after their non-linearities
+    gates: Array  # (T,B,4H), i f g o after their non-linearities; the backward leaves da in it
     h: Array  # (T+1,B,H), h[0] is the state carried in
     c: Array  # (T+1,B,H), c[0] is the state carried in
     tanh_c: Array  # (T,B,H)
@@ -86,18 +88,15 @@ def forward(
     size = h0.shape[1]
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
     gates = room.empty("gates", (steps, batch, 4 * size), x.dtype)
-    by_row = gates.reshape(-1, 4 * size)
+    inputs, row_of = gates.reshape(-1, 4 * size), np.arange(steps * batch)  # every position has its row
     if places is not None:
-        by_row = room.empty("by_row", (len(rows), 4 * size), x.dtype)
-    by_row[...] = bias
-    add_product(rows, packed_ih.forward, by_row)  # input part of [L1]
-    if places is not None:
-        by_row.take(places.ravel(), axis=0, out=gates.reshape(-1, 4 * size), mode="clip")
+        inputs, row_of = room.empty("by_row", (len(rows), 4 * size), x.dtype), places.ravel()
+    product(rows, packed_ih.forward, inputs, bias)  # input part of [L1]
     h = room.empty("h", (steps + 1, batch, size), x.dtype)
     c = room.empty("c", (steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
     tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
-    kernels.sweep_forward(gates, packed_hh.forward, h, c, tanh_c)  # [L1] to [L5]
+    kernels.sweep_forward(inputs, row_of, packed_hh.forward, h, c, gates, tanh_c)  # [L1] to [L5]
     return h[1:], LSTMCache(x, places, gates, h, c, tanh_c)
 
 
@@ -110,7 +109,10 @@ def backward(
     packed_hh: Packed | None = None,
     room: Workspace | None = None,
 ) -> LSTMGradients:
-    """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT)."""
+    """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT).
+
+    The cache is used up: its gates are overwritten with their gradients.
+    """
     room = room or Workspace()
     packed_ih, packed_hh = (
         packed_ih or pack(weight_ih, Workspace()),
@@ -118,16 +120,15 @@ def backward(
     )
     x, places, gates, h, c, tanh_c = cache
     size, dtype = h.shape[2], x.dtype
-    da = room.empty("da", gates.shape, dtype)  # (T,B,4H)
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)
-    kernels.sweep_backward(gates, packed_hh.backward, c, tanh_c, dhidden, dh, dc, da)  # [dL5] to [dL1]
-    by_position = da.reshape(-1, 4 * size)  # (T*B,4H)
+    kernels.sweep_backward(gates, packed_hh.backward, c, tanh_c, dhidden, dh, dc)  # [dL5] to [dL1]
+    by_position = gates.reshape(-1, 4 * size)  # da (T*B,4H)
     rows = x.reshape(-1, x.shape[-1])
     by_row = by_position
     if places is not None:
-        by_row = room.zeros("da_by_row", (len(rows), 4 * size), dtype)
-        row_kernels.add_at(by_position, places.ravel(), by_row)
-    dx = add_product(by_row, packed_ih.backward, room.zeros("dx", rows.shape, dtype))  # the rest of [dL1]
+        by_row = room.empty("by_row", (len(rows), 4 * size), dtype)  # the forward is done with it
+        row_kernels.sum_at(by_position, places.ravel(), by_row)
+    dx = product(by_row, packed_ih.backward, room.empty("dx", rows.shape, dtype))  # the rest of [dL1]
     dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
     h_before = h[:-1].reshape(-1, size)  # (T*B,H)
     dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.kernels import nce as kernels
-from nplm.layers.products import add_product, pack_right, pack_transposed, transposed_product
+from nplm.layers.products import pack_right, pack_transposed, product, transposed_product
 from nplm.layers.rows import RowGradient
 from nplm.workspace import Array, Workspace
 
@@ -57,8 +57,8 @@ def forward(
     noise_weight = room.empty("noise_weight", (words.size, weight.shape[1]), dtype)
     weight.take(words, axis=0, out=noise_weight, mode="clip")
     noise_delta = room.empty("noise_delta", (targets.size, words.size), dtype)
-    noise_delta[...] = bias[words] - log_q[words] - log_k
-    add_product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta)
+    offsets = bias[words] - log_q[words] - log_k
+    product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta, offsets)  # [N1], [N2]
     loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(dtype), scale)
     # float: without the JIT it is a NumPy number, which JSON does not take
     return float(loss), NCECache(hidden, targets, words, noise_weight, target_delta, noise_delta)
@@ -72,8 +72,8 @@ def backward(
     room, dtype = room or Workspace(), hidden.dtype
     rows = np.unique(np.concatenate([words, targets]))  # (R,)
     noise_places, target_places = np.searchsorted(rows, words), np.searchsorted(rows, targets)
-    dhidden = room.zeros("dhidden", hidden.shape, dtype)
-    add_product(dnoise, pack_right(noise_weight, room, "noise_back_panels"), dhidden)
+    dhidden = room.empty("dhidden", hidden.shape, dtype)
+    product(dnoise, pack_right(noise_weight, room, "noise_back_panels"), dhidden)
     dnoise_weight = transposed_product(dnoise, hidden, room.empty("dnoise_weight", noise_weight.shape, dtype))
     dweight = room.zeros("dweight", (rows.size, hidden.shape[1]), dtype)
     dbias = room.zeros("dbias", rows.shape, dtype)

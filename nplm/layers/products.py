@@ -25,9 +25,9 @@ def pack_transposed(right: Array, room: Workspace, name: str) -> Array:
     return panels
 
 
-def add_product(left: Array, panels: Array, out: Array) -> Array:
-    """out (M,N) += left (M,K) @ right, right (K,N) in panels; returns out."""
-    gemm.multiply(left, panels, out)
+def product(left: Array, panels: Array, out: Array, bias: Array | None = None) -> Array:
+    """out (M,N) = left (M,K) @ right, plus bias (N,), for right (K,N) in panels; returns out."""
+    gemm.multiply(left, panels, np.zeros(out.shape[1], out.dtype) if bias is None else bias, out)
     return out
 
 

@@ -49,7 +49,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     if target.exists() and path.exists() and target.samefile(path):
         raise InputError(f"{output}: this is the model itself; name another file with -o")
     _writer(path, form, layer)(load_model(path), target)
-    say(f"{output}: {_size(target) / 1e6:.1f} MB")
+    say(f"{output}: {_size(target):,} bytes")
 
 
 def _writer(source: Path, form: str, layer: str | None) -> "Callable[[LanguageModel, Path], None]":

@@ -46,7 +46,7 @@ def command(
         model = from_torch(arrays, words.words, words.counts, eos=eos, unk=unk, add_unk=add_unk)
     except InputError as error:
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
-    save_model(model, output, {"nplm": __version__, "imported_from": state_dict})
+    save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
         say("the words have no counts: each counts as seen once, for the noise law and the unigram model")
     config = model.config

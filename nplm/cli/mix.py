@@ -1,0 +1,104 @@
+"""`nplm mix`: the best weights for interpolating language models, from their -debug 2 outputs."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nplm.mix import Mixture
+
+EPILOG = """\b
+Examples:
+  nplm eval run valid.txt -v word > lstm.ppl
+  ngram -lm lm.arpa -ppl valid.txt -debug 2 > ngram.ppl
+  nplm mix lstm.ppl ngram.ppl
+  nplm mix lstm-test.ppl ngram-test.ppl --lambda "0.7 0.3" --fixed
+"""
+
+
+@click.command("mix", epilog=EPILOG, short_help="Best interpolation weights of -debug 2 outputs, by EM.")
+@click.argument("files", metavar="A B...", nargs=-1, required=True)
+@click.option(
+    "--lambda",
+    "start",
+    metavar='"L1 L2 ..."',
+    help="First weights; those left out share the rest.  [default: all equal]",
+)
+@click.option("--fixed", is_flag=True, help="Keep the weights of --lambda and only measure them.")
+@click.option(
+    "--precision",
+    type=float,
+    metavar="P",
+    default=1e-6,
+    show_default=True,
+    help="Stop when no weight changes by more; SRILM's script has 0.001.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
+def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: float, as_json: bool) -> None:
+    """Find the weights with which models A, B, ... interpolate best, as SRILM's compute-best-mix does.
+
+    Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
+    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is unpacked.
+    """
+    from nplm.cli._output import emit
+    from nplm.errors import InputError
+    from nplm.mix import best_mix, read_scores
+
+    if len(files) < 2:
+        raise InputError(f"{files[0]}: the only output; a mixture needs two or more, of the same text")
+    if files.count("-") > 1:
+        raise InputError("standard input is given twice; it can be read only once")
+    if fixed and start is None:
+        raise InputError("--fixed needs the weights to measure: give them with --lambda")
+    weights = None if start is None else _weights(start)
+    got = best_mix(*read_scores(files), start=weights, precision=precision, fixed=fixed)
+    _report(files, got, as_json)
+    if as_json:
+        emit(figures(files, got))
+
+
+def figures(files: tuple[str, ...], got: "Mixture") -> dict[str, Any]:
+    """What was found, as plain values."""
+    models = [
+        {"file": file, "weight": weight, "perplexity": perplexity, "zeros": zeros}
+        for file, weight, perplexity, zeros in zip(
+            files, got.weights.tolist(), got.perplexities.tolist(), got.model_zeros.tolist(), strict=True
+        )
+    ]
+    return {
+        "models": models,
+        "weights": got.weights.tolist(),
+        "perplexity": got.perplexity,
+        "words": got.words,
+        "zeros": got.zeros,
+        "iterations": got.iterations,
+        "gain_nats": got.gain,
+    }
+
+
+def _weights(text: str) -> list[float]:
+    from nplm.errors import InputError
+
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(f'--lambda {text!r}: not numbers; write weights as in --lambda "0.7 0.3"') from None
+
+
+def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
+    from nplm.cli._output import Rows, perplexity_text, show
+
+    rows: Rows = []
+    for file, weight, perplexity, zeros in zip(
+        files, got.weights, got.perplexities, got.model_zeros, strict=True
+    ):
+        out = f"   ({zeros:,.10g} without a probability left out)" if zeros else ""
+        rows.append((file, f"weight {weight:.6f}   perplexity {perplexity_text(perplexity)}{out}"))
+    out = f"   ({got.zeros:,.10g} left out)" if got.zeros else ""
+    rows.append(("mixture", f"{'':15}   perplexity {perplexity_text(got.perplexity)}{out}"))
+    rows.append(("left to gain", f"{'':15}   at most {got.gain:.2g} nats a word"))
+    show(f"{got.words:,.10g} words, {got.iterations} iterations", rows, as_json)
+    best = " ".join(f"{weight:.6g}" for weight in got.weights)
+    show(
+        f"{got.words:.10g} non-oov words, best lambda ({best})", [], as_json
+    )  # SRILM's line, for its users' scripts

@@ -1,0 +1,164 @@
+"""`nplm rescore`: n-best lists ranked anew with a model's scores."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nplm.rescore import NBest
+
+EPILOG = """\b
+Examples:
+  nplm rescore run lists/*.gz --lm-scale 10 --word-penalty 0.5 > hypotheses.txt
+  nplm rescore run utterance.nbest --nbest
+  nplm rescore run --format kaldi words_text --acoustic acwt --lm-scale 12 > text
+"""
+
+
+@click.command("rescore", epilog=EPILOG, short_help="Rank n-best lists of SRILM's or Kaldi's anew.")
+@click.argument("model")
+@click.argument("files", metavar="[NBEST...]", nargs=-1)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["srilm", "kaldi"]),
+    default="srilm",
+    show_default=True,
+    help="srilm: a list a file, `ascore lscore nwords words`; kaldi: `utt-N words`.",
+)
+@click.option(
+    "--lm-scale", type=float, metavar="S", default=8.0, show_default=True, help="Weight of the model's score."
+)
+@click.option(
+    "--word-penalty",
+    type=float,
+    metavar="P",
+    default=0.0,
+    show_default=True,
+    help="Taken off the total for every word; in log10, for kaldi in nats.",
+)
+@click.option(
+    "--acoustic", metavar="FILE", help="kaldi: acoustic costs, `utt-N cost`, in the order of the lists."
+)
+@click.option(
+    "--mix-old",
+    type=float,
+    metavar="W",
+    default=0.0,
+    show_default=True,
+    help="srilm: share of the old lscore; the score is (1 - W) new + W old.",
+)
+@click.option(
+    "--skip", metavar="WORD", multiple=True, help="Do not score WORD (a pause, a noise); may be repeated."
+)
+@click.option(
+    "--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis."
+)
+@click.option(
+    "--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too."
+)
+@click.option(
+    "--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact."
+)
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
+def command(
+    model: str,
+    files: tuple[str, ...],
+    form: str,
+    lm_scale: float,
+    word_penalty: float,
+    acoustic: str | None,
+    mix_old: float,
+    skip: tuple[str, ...],
+    nbest: bool,
+    output: str | None,
+    unnormalised: bool,
+    as_json: bool,
+) -> None:
+    """Rank the hypotheses of each NBEST list with MODEL's score; without NBEST, or for -, standard input is read.
+
+    total = acoustic score + S * LM score - P * words.  Prints a line for each list: its name, and the words of the
+    hypothesis with the highest total; of equals, the first.
+    """
+    from contextlib import nullcontext
+    from functools import partial
+
+    from nplm import files as writer
+    from nplm.checkpoint import load_model
+    from nplm.cli._output import emit, say
+    from nplm.cli._progress import announce_kernels
+    from nplm.cli.info import model_file
+    from nplm.rescore import LN10, one_best, rescore, whole_list
+    from nplm.score import mean_log_z, score_batch
+
+    files = files or ("-",)
+    _check(files, form, acoustic, mix_old, nbest, output)
+    loaded = load_model(model_file(model))
+    announce_kernels("lstm")
+    if unnormalised:
+        say(f"unnormalised scores: log Z is taken as {mean_log_z(loaded):+.4f} nats everywhere")
+    ranked = rescore(
+        _lists(files, form, acoustic, mix_old),
+        partial(score_batch, loaded, normalize=not unnormalised),
+        lm_scale=lm_scale,
+        word_penalty=word_penalty / LN10 if form == "kaldi" else word_penalty,
+        mix_old=mix_old,
+        skip=frozenset(skip),
+    )
+    lists = hypotheses = changed = 0
+    with nullcontext() if output is None else writer.atomic_folder(output) as folder:
+        for result in ranked:
+            lines = whole_list(result)
+            if folder is not None:
+                writer.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
+            click.echo("\n".join(lines) if nbest else one_best(result))
+            lists += 1
+            hypotheses += len(lines)
+            changed += int(result.order[0]) != 0
+    say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
+    if as_json:
+        settings = {"format": form, "lm_scale": lm_scale, "word_penalty": word_penalty, "mix_old": mix_old}
+        counts = {"lists": lists, "hypotheses": hypotheses, "changed": changed}
+        emit({"model": str(model_file(model))} | settings | {"unnormalised": unnormalised} | counts)
+
+
+def _check(
+    files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float, nbest: bool, output: str | None
+) -> None:
+    """Refuse what does not go together, before anything is read."""
+    from nplm.errors import InputError
+    from nplm.rescore import list_name
+
+    if [*files, acoustic].count("-") > 1:
+        raise InputError("standard input is given twice; it can be read only once")
+    if form == "kaldi" and (mix_old or output is not None):
+        option = "--output" if output is not None else "--mix-old"
+        raise InputError(
+            f"{option} is for lists of SRILM's, where each is a file with a score of its own; leave it out"
+        )
+    if form == "srilm" and acoustic is not None:
+        raise InputError("--acoustic is for --format kaldi; lists of SRILM's have the acoustic score in them")
+    if form == "srilm" and nbest and len(files) > 1:
+        raise InputError(
+            f"--nbest would print {len(files)} lists as one; name a folder for them with --output"
+        )
+    if output is None:
+        return
+    names = [list_name(file) for file in files]
+    if "-" in names:
+        raise InputError(
+            "--output needs lists in files, to name its own after them; use --nbest for standard input"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(
+            f"two lists are called {twice[0]!r}, and --output would keep one; give them in two commands"
+        )
+
+
+def _lists(files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float) -> Iterator["NBest"]:
+    from nplm.rescore import read_kaldi, read_srilm
+
+    if form == "kaldi":
+        return read_kaldi(files, acoustic)
+    return (read_srilm(file, finite_old=mix_old > 0) for file in files)

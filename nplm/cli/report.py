@@ -23,7 +23,14 @@ Examples:
 )
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
-@click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True, help="The page; - is standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="report.html",
+    show_default=True,
+    help="The page; - is standard output.",
+)
 @click.option(
     "--tokens",
     type=click.IntRange(1, 10**6),
@@ -48,7 +55,7 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     from nplm.cli.info import model_file
     from nplm.files import write
     from nplm.report import measure, render
-    from nplm.report.measure import read_text
+    from nplm.report.measurement import read_text
     from nplm.text import text_name
 
     _check_place(output, as_json)

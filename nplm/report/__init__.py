@@ -4,7 +4,7 @@ text, model --measure--> figures, log Z, frequency bands, surprisals --page--> o
                                         history --charts (SVG)--------^
 """
 
-from nplm.report.measure import Band, Measurement, measure
+from nplm.report.measurement import Band, Measurement, measure
 from nplm.report.page import render
 
 __all__ = ["Band", "Measurement", "measure", "render"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from nplm.history import History, series
 from nplm.report.charts import bar_chart, line_chart, share_bar
-from nplm.report.measure import Measurement
+from nplm.report.measurement import Measurement
 from nplm.vocabulary import EOS
 
 LEVELS = (1, 2, 4, 6, 8, 11, 14)  # bits: from each on, the next darker shade
@@ -305,14 +305,14 @@ def _surprising(found: Measurement, words: Sequence[str]) -> str:
     bits = found.surprisals.tolist()
     order = sorted(range(len(words)), key=lambda k: -bits[k] if not math.isnan(bits[k]) else 0.0)[:SURPRISING]
     rows = "".join(
-        f"<tr><td>{escape(_before(words, k))} <b>{NEWLINE if words[k] == EOS else escape(words[k])}</b></td>"
+        f'<tr><td dir="auto">{escape(_before(words, k))} <b>{NEWLINE if words[k] == EOS else escape(words[k])}</b></td>'
         f"<td>{number(bits[k])}</td><td>{chance(bits[k])}</td></tr>"
         for k in order
     )
     head = '<th scope="col">Word, after what</th><th scope="col">Bits</th><th scope="col">Probability</th>'
     return (
-        f'<details><summary>The {len(order)} most surprising words</summary><table class="wide surprising"><thead><tr>'
-        f'{head}</tr></thead><tbody lang="" translate="no">{rows}</tbody></table></details>'
+        f'<table class="wide surprising"><caption>The most surprising words</caption><thead><tr>{head}</tr></thead>'
+        f'<tbody lang="" translate="no">{rows}</tbody></table>'
     )
 
 

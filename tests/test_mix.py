@@ -149,9 +149,12 @@ def test_the_start_makes_no_difference_and_every_step_is_an_ascent():
     ]
     np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=1e-5)
     weights, before = [0.9, 0.05, 0.05], -math.inf
+    probs = 10.0 ** log10_probs[np.isfinite(log10_probs).any(axis=1)]
     for _ in range(5):
+        shares = probs * weights / (probs @ weights)[:, None]  # [X2], word by word
         got = best_mix(log10_probs, start=weights, precision=2)  # one step
         assert got.iterations == 1 and nats(log10_probs, got.weights) > before
+        np.testing.assert_allclose(got.weights, shares.mean(axis=0))
         weights, before = list(got.weights), nats(log10_probs, got.weights)
 
 
@@ -168,6 +171,7 @@ def test_the_gain_bounds_what_is_left():
 def test_counts_are_repetitions():
     """Every line as often as it counts."""
     log10_probs = scores(n=40)
+    log10_probs[2] = -np.inf  # left out, three times
     counts = np.arange(40) % 4 + 1
     one, other = best_mix(log10_probs, counts), best_mix(np.repeat(log10_probs, counts, axis=0))
     np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9)

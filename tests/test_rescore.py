@@ -324,6 +324,18 @@ def test_the_command_reads_kaldi_from_a_pipe(call, model, model_path, tmp_path, 
     assert got.code == 0 and got.out.splitlines() == [best["a-b"], best["c"]]
 
 
+def test_the_word_penalty_of_kaldi_is_in_nats(call, model, model_path, tmp_path):
+    """Penalties on both sides of the one that makes two costs equal, in nats and from exact()."""
+    path = place(tmp_path, "nbest", "u-1 w5 w6 w7\nu-2\n")
+    acoustic = place(tmp_path, "acwt", "u-1 50\nu-2 90\n")
+    longer, empty = 50 - exact(model, "w5 w6 w7") * LN10, 90 - exact(model, "") * LN10
+    even = (empty - longer) / 3
+    assert even > 1
+    for share, best in ((0.9, "u w5 w6 w7"), (1.1, "u")):
+        options = ["--acoustic", acoustic, "--lm-scale", "1", "--word-penalty", share * even]
+        assert call(model_path, path, "--format", "kaldi", *options).out == best + "\n"
+
+
 def test_unnormalised_scores_are_those_of_score_batch(call, model, model_path, tmp_path):
     """score_batch(normalize=False), which differs from the exact scores of this model; and stderr says so."""
     path = place(tmp_path, "u", "-1 -1 2 w5 w6\n")

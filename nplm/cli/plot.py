@@ -1,0 +1,41 @@
+"""`nplm plot`: the curves of runs as a picture, or for TensorBoard."""
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  nplm plot run -o run.png
+  nplm plot run run2 -o both.svg --x seconds
+  nplm plot run run2 --tensorboard logs
+"""
+
+
+@click.command("plot", epilog=EPILOG, short_help="Curves of one or several runs, PNG or SVG; TensorBoard.")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE", help="The picture: FILE.png or FILE.svg.")
+@click.option(
+    "--x",
+    type=click.Choice(["epochs", "seconds", "tokens"]),
+    help="Against what; seconds are those of training.  [default: epochs, or tokens before the first is finished]",
+)
+@click.option(
+    "--tensorboard", metavar="FOLDER", help="Write events for TensorBoard; steps are tokens trained on."
+)
+def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
+    """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be going on."""
+    from nplm.cli._output import say
+    from nplm.plot import check_suffix, plot, read_runs, write_events
+
+    if output is None and tensorboard is None:
+        raise click.UsageError("give -o FILE.png or FILE.svg, or --tensorboard FOLDER")
+    if output is not None:
+        check_suffix(Path(output))
+    histories = read_runs(runs)
+    if output is not None:
+        plot(histories, output, x)
+        say(f"wrote {output}")
+    if tensorboard is not None:
+        for path in write_events(histories, tensorboard):
+            say(f"wrote {path}")

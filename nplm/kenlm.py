@@ -126,7 +126,7 @@ class Scorer(LanguageModel):
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
     ) -> Iterator[tuple[float, int, bool]]:
         """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
-        ids, lengths = scores.encode(self.vocabulary, [_text(sentence)], eos)
+        ids, lengths = scores.encode(self.vocabulary, [_text(sentence).split()], eos)
         score, log_z = scores.sentence_scores(self, ids, lengths, bos=bos, normalize=normalize)
         log_prob, oov = (score - log_z) / scores.LN10, ids == self.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())

@@ -28,7 +28,8 @@ from nplm.workspace import Array
 SENTENCES = 4096  # sentences sorted by length at a time
 COLUMNS = 64  # sentences in lock-step
 POSITIONS = 512  # positions scored at a time, at the most
-LN10 = math.log(10.0)
+CHECKED = 64  # positions whose probabilities are summed at a time
+LN10 = math.log(10.0)  # nats of a factor of ten
 WordScores = tuple[Array, Array]  # (n,) float64 each, nats: s(n, target_n), and log Z
 
 
@@ -79,20 +80,43 @@ def score_batch(
     bos: read </s> before the first word; eos: predict </s> after the last. normalize=False: [V6], with the mean log Z
     that the model's file holds, 0 where it holds none. threads: 0 for as many as there are cores.
     """
-    totals = [np.zeros(0)]
+    parts = [np.zeros(0)]
     for start in range(0, len(sentences), SENTENCES):
-        ids, lengths = encode(model.vocabulary, sentences[start : start + SENTENCES], eos)
+        words = [sentence.split() for sentence in sentences[start : start + SENTENCES]]
+        ids, lengths = encode(model.vocabulary, words, eos)
         scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
-        which = np.repeat(np.arange(lengths.size), lengths)
-        totals.append(np.bincount(which, scores - log_z, lengths.size) / LN10)
-    return np.concatenate(totals)
+        parts.append(totals(scores - log_z, lengths) / LN10)
+    return np.concatenate(parts)
 
 
-def encode(vocabulary: Vocabulary, sentences: Sequence[str], eos: bool = True) -> tuple[Array, Array]:
-    """Ids (n,) of the sentences one after the other, </s> after each if eos, and their lengths (m,)."""
-    ends = [EOS] if eos else []
-    words = [sentence.split() + ends for sentence in sentences]
-    return vocabulary.encode(chain.from_iterable(words)), np.array([len(w) for w in words], np.int64)
+def in_pieces(
+    sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCES
+) -> Iterator[list[list[str]]]:
+    """Sentences, as lists of words, in pieces of at most `lines` and, but for the last of them, `tokens` words."""
+    piece, size = [], 0
+    for sentence in sentences:
+        piece.append(sentence)
+        size += len(sentence) + 1
+        if size >= tokens or len(piece) >= lines:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def encode(
+    vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], eos: bool = True
+) -> tuple[Array, Array]:
+    """Ids (n,) of sentences of words one after the other, </s> after each if eos, and their lengths (m,)."""
+    end = (EOS,) if eos else ()
+    words = chain.from_iterable(chain(sentence, end) for sentence in sentences)
+    lengths = np.array([len(sentence) + len(end) for sentence in sentences], np.int64)
+    return vocabulary.encode(words), lengths
+
+
+def totals(values: Array, lengths: Array) -> Array:
+    """Sums (m,) of values (n,) over sentences of `lengths` (m,)."""
+    return np.bincount(np.repeat(np.arange(lengths.size), lengths), values, lengths.size)
 
 
 def sentence_scores(
@@ -135,6 +159,26 @@ def sentence_lengths(ids: Array, eos: int) -> Array:
     if ids.size and (ends.size == 0 or ends[-1] != ids.size):
         ends = np.append(ends, ids.size)
     return np.diff(ends, prepend=0)
+
+
+def norm_deviation(model: LanguageModel, ids: Array) -> float:
+    """Largest |sum_w p(w) - 1| over the positions of a text of ids (n,), read as one stream.
+
+    p is exp(s - log Z) with the log Z that scores are normalised with; scores and sum are made anew, in float64.
+    """
+    state, packed, eos = model.zero_state(1), model.pack_all(), model.vocabulary.eos
+    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    inputs, largest = np.concatenate([[eos], ids[:-1]]), 0.0
+    for start in range(0, ids.size, CHECKED):
+        hidden, state = model.hidden(inputs[start : start + CHECKED, None], state, packed)
+        flat = np.ascontiguousarray(hidden[:, 0])  # (n,H)
+        log_z, sums = softmax.normaliser(flat, weight, bias), np.zeros(len(flat))
+        for first in range(0, len(weight), softmax.BLOCK):
+            words = slice(first, first + softmax.BLOCK)
+            scores = flat.astype(np.float64) @ weight[words].T.astype(np.float64) + bias[words]  # (n,BLOCK)
+            sums += np.exp(scores - log_z[:, None]).sum(axis=1)
+        largest = float(np.maximum(largest, np.abs(sums - 1).max()))  # a NaN stays one
+    return largest
 
 
 def _score_group(

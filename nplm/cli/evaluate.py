@@ -6,15 +6,19 @@ import click
 
 from nplm.cli._options import defaults
 from nplm.config import TrainConfig
+from nplm.errors import InputError
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
+    from nplm.srilm import TextStats
 
 STREAMS = defaults(TrainConfig)["eval_batch_size"]
+NORM_POSITIONS, NORM_TOLERANCE = 2000, 1e-4  # of --check-norm; the tolerance is SRILM's
 EPILOG = """\b
 Examples:
   nplm eval run/best.safetensors test.txt
   nplm eval run/best.safetensors a.txt b.txt.gz --reset --json
+  nplm eval run test.txt -v word > test.ppl
   zcat big.gz | nplm eval run/best.safetensors -
 """
 
@@ -34,6 +38,20 @@ Examples:
     help="Streams in lock-step, each from the zero state; 1: one unbroken text.",
 )
 @click.option(
+    "-v",
+    "--verbose",
+    type=click.Choice(["sentence", "word"]),
+    help="Every sentence, or every word, as SRILM's -debug 1 or 2; the text is read as one stream.",
+)
+@click.option(
+    "--skip-oov", is_flag=True, help="Leave <unk> out of SRILM's figures, as ngram does without -unk."
+)
+@click.option(
+    "--check-norm",
+    is_flag=True,
+    help=f"Verify that probabilities sum to 1 at the first {NORM_POSITIONS} words; if not, exit with 1.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(0, 1024),
     metavar="N",
@@ -41,10 +59,18 @@ Examples:
     show_default=True,
     help="Threads; 0: as many as there are cores, up to two.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
 def command(
-    model: str, files: tuple[str, ...], reset: bool, batch_size: int, threads: int, as_json: bool
-) -> None:
+    model: str,
+    files: tuple[str, ...],
+    reset: bool,
+    batch_size: int,
+    verbose: str | None,
+    skip_oov: bool,
+    check_norm: bool,
+    threads: int,
+    as_json: bool,
+) -> int:
     """Exact perplexity of MODEL on each FILE; - is standard input, .gz is unpacked.
 
     Every token and every </s> is predicted and counted; words that the model does not know count as <unk>.
@@ -54,26 +80,80 @@ def command(
     from nplm.cli._progress import announce_kernels
     from nplm.cli.info import model_file
 
+    if verbose and check_norm:
+        raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
     path = model_file(model)
     loaded = load_model(path)
     announce_kernels("lstm")
     results = []
     for file in files:
-        figures = {"model": str(path), "file": file} | _measure(loaded, file, reset, batch_size, threads)
-        _report(figures, as_json)
+        figures: dict[str, Any] = {"model": str(path), "file": file}
+        if verbose:
+            figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
+        else:
+            got = _measure(loaded, file, reset, batch_size, threads, check_norm)
+            stats = _text_stats(got, skip_oov)
+            click.echo(f"file {file}: {stats}", err=as_json, nl=False)
+            figures |= got | {"srilm": stats.as_dict()}
+            _report(figures, as_json)
         results.append(figures)
     if as_json:
         emit(results[0] if len(results) == 1 else {"model": str(path), "files": results})
+    return int(not all(figures.get("norm_deviation", 0) <= NORM_TOLERANCE for figures in results))
 
 
-def _measure(model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int) -> dict[str, Any]:
+def _measure(
+    model: "LanguageModel",
+    file: str,
+    reset: bool,
+    batch_size: int,
+    threads: int,
+    check_norm: bool,
+) -> dict[str, Any]:
     from nplm.corpus import unigram_perplexity
     from nplm.evaluate import evaluate
+    from nplm.score import norm_deviation
     from nplm.text import read_ids
 
     ids = read_ids(file, model.vocabulary)
     got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)
-    return got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
+    figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
+    if check_norm:
+        sample = ids[:NORM_POSITIONS]
+        figures |= {"norm_positions": sample.size, "norm_deviation": norm_deviation(model, sample)}
+    return figures
+
+
+def _text_stats(figures: dict[str, Any], skip_oov: bool) -> "TextStats":
+    """The figures of an evaluation in SRILM's arithmetic."""
+    from nplm.score import LN10
+    from nplm.srilm import TextStats
+
+    tokens, sentences, oovs = figures["tokens"], figures["sentences"], figures["oovs"]
+    nats = figures["nats"] * tokens
+    if not (skip_oov and oovs):
+        return TextStats(sentences, tokens - sentences, 0, 0, -nats / LN10)
+    known = tokens - oovs
+    nats = figures["nats_without_oov"] * known if known else 0.0
+    return TextStats(sentences, tokens - sentences, oovs, 0, -nats / LN10)
+
+
+def _describe(
+    model: "LanguageModel", file: str, reset: bool, words: bool, skip_oov: bool, as_json: bool
+) -> dict[str, Any]:
+    """Writes every sentence while the text is read, then SRILM's two lines."""
+    from nplm import srilm
+    from nplm.text import open_text, text_name
+
+    stats = srilm.TextStats()
+    for text, sentence in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
+        click.echo(text, err=as_json, nl=False)
+        stats.add(sentence)
+    if not stats.words:
+        what = "empty, there is no word in it; give a text with one sentence per line"
+        raise InputError(f"{text_name(file)}: {what}")
+    click.echo(f"file {file}: {stats}", err=as_json, nl=False)
+    return {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:
@@ -97,4 +177,8 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ),
         ("state", state),
     ]
+    if "norm_deviation" in figures:
+        off = f"{figures['norm_deviation']:.1e} from 1 at most"
+        bad = "" if figures["norm_deviation"] <= NORM_TOLERANCE else f": MORE THAN {NORM_TOLERANCE:.0e}"
+        rows.append(("sum of p", f"{off}, at {figures['norm_positions']:,} positions{bad}"))
     show(figures["file"], rows, as_json)

@@ -1,0 +1,165 @@
+"""`nplm score`: the log-probability of every line of a text."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nplm.errors import InputError
+
+if TYPE_CHECKING:
+    from nplm.kenlm import Scorer
+
+TOKENS = 2**16  # tokens after which scores are written, however few lines they are
+EPILOG = """\b
+Examples:
+  nplm score run sentences.txt > scores.txt
+  zcat big.gz | nplm score run --unnormalised | head
+  nplm score run --format kaldi words_text > lm_costs
+"""
+
+
+@click.command("score", epilog=EPILOG, short_help="The log-probability of every line of a text.")
+@click.argument("model")
+@click.argument("files", metavar="[FILE...]", nargs=-1)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["plain", "kaldi"]),
+    default="plain",
+    show_default=True,
+    help="plain: a log10 a line; kaldi: lines `utt-id words`, out come `utt-id cost`, cost = -ln p.",
+)
+@click.option(
+    "--unnormalised",
+    is_flag=True,
+    help="Take the mean log Z of the last validation for log Z: fast for large vocabularies, not exact.",
+)
+@click.option(
+    "--no-bos", is_flag=True, help="Do not read the sentence's beginning: begin with the zero state."
+)
+@click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
+@click.option(
+    "--lines",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    default=4096,
+    show_default=True,
+    help="Lines read before their scores are written; 1 answers line by line.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1024),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Threads; 0: as many as there are cores.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
+def command(
+    model: str,
+    files: tuple[str, ...],
+    form: str,
+    unnormalised: bool,
+    no_bos: bool,
+    no_eos: bool,
+    lines: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """The log10 probability of every line of FILE..., a line each, in their order.
+
+    Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
+    .gz is unpacked.  The totals go to stderr.
+    """
+    from nplm.checkpoint import load_model
+    from nplm.cli._output import emit, say
+    from nplm.cli._progress import announce_kernels
+    from nplm.cli.info import model_file
+    from nplm.score import LN10, encode, in_pieces, sentence_scores, totals
+
+    path = model_file(model)
+    scorer = load_model(path)
+    announce_kernels("lstm")
+    if unnormalised:
+        say(_what_stands_for_log_z(scorer))
+    total, kaldi = Totals(), form == "kaldi"
+    for piece in in_pieces(_lines(files or ("-",), kaldi), TOKENS, lines):
+        names = [words.pop(0) if kaldi else "" for words in piece]
+        ids, lengths = encode(scorer.vocabulary, piece, not no_eos)
+        scores, log_z = sentence_scores(
+            scorer, ids, lengths, bos=not no_bos, normalize=not unnormalised, threads=threads
+        )
+        log10 = (scores - log_z) / LN10  # (n,)
+        total.add(log10, ids == scorer.vocabulary.unk, lengths.size)
+        by_line = totals(log10, lengths).tolist()
+        if kaldi:
+            by_line = [-value * LN10 for value in by_line]
+        results = zip(names, by_line, strict=True)
+        click.echo("\n".join(f"{name} {value + 0.0:.6f}".lstrip() for name, value in results))
+    say(total.line(exact=not unnormalised))
+    if as_json:
+        emit({"model": str(path), "unnormalised": unnormalised} | total.as_dict())
+
+
+@dataclass
+class Totals:
+    """Sums over all lines."""
+
+    sentences: int = 0
+    tokens: int = 0  # predicted: words, and </s> unless it is left out
+    oovs: int = 0  # <unk> among them
+    log10: float = 0.0
+    log10_oov: float = 0.0  # of the <unk> among them
+
+    def add(self, log10: Any, oov: Any, sentences: int) -> None:
+        self.sentences += sentences
+        self.tokens += log10.size
+        self.oovs += int(oov.sum())
+        self.log10 += float(log10.sum())
+        self.log10_oov += float(log10[oov].sum())
+
+    def perplexity(self, oov: bool) -> float | None:
+        """With or without <unk>; None where there is no token."""
+        log10, tokens = self.log10, self.tokens
+        if not oov:
+            log10, tokens = log10 - self.log10_oov, tokens - self.oovs
+        if not tokens:
+            return None
+        return 10.0 ** (-log10 / tokens) if -log10 / tokens < 308 else float("inf")
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self) | {
+            "perplexity": self.perplexity(oov=True),
+            "perplexity_without_oov": self.perplexity(oov=False),
+        }
+
+    def line(self, exact: bool) -> str:
+        from nplm.cli._output import perplexity_text
+
+        counts = f"{self.sentences:,} sentences, {self.tokens:,} tokens, {self.oovs:,} <unk>"
+        both = " / ".join(perplexity_text(self.perplexity(oov)) for oov in (True, False))
+        name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"
+        return f"{counts}: log10 {self.log10:,.4f}, {name} {both}"
+
+
+def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
+    """The words of every line of the files, one file after the other; for kaldi the first is the utterance."""
+    from nplm.text import open_text, text_name
+
+    for file in files:
+        for number, words in enumerate(open_text(file), start=1):
+            if kaldi and not words:
+                where = f"{text_name(file)}, line {number}"
+                raise InputError(f"{where}: empty; a line of Kaldi's text is `utt-id words`")
+            yield words
+
+
+def _what_stands_for_log_z(scorer: "Scorer") -> str:
+    if scorer.mean_log_z is None:
+        return "unnormalised: the model's file holds no mean log Z, 0 is taken; not probabilities"
+    return (
+        f"unnormalised: for log Z stands its mean at the last validation, {scorer.mean_log_z:+.4f} nats;"
+        " not probabilities"
+    )

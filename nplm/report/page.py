@@ -11,17 +11,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any
 
 from nplm.history import History, series
 from nplm.report.charts import bar_chart, line_chart, share_bar
 from nplm.report.measurement import Measurement
-from nplm.vocabulary import EOS
+from nplm.report.numbers import number, short
+from nplm.report.words import words_section
 
-LEVELS = (1, 2, 4, 6, 8, 11, 14)  # bits: from each on, the next darker shade
-NEWLINE = "\u21b5"  # how </s> is shown
-SURPRISING = 12  # rows of the table of the most surprising words
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#1f5d8c"/>'
     '<path d="M3 12V9h2v3zm4 0V4h2v8zm4 0V7h2v5z" fill="#fff"/></svg>'
@@ -51,7 +48,7 @@ def render(
         "normalisation": ("Normalisation", _normalisation(found)),
         "training": ("Training", _training(history, best_epoch)),
         "configuration": ("Configuration", _configuration(settings)),
-        "text": ("The text, word by word", _text(found, words)),
+        "text": ("The text, word by word", words_section(found, words)),
     }
     style, script = (
         files("nplm.report").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
@@ -189,7 +186,7 @@ def _epochs(history: History) -> str:
         for k, line in enumerate(history.valid)
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<details class="wide"><summary>Figures by epoch</summary>{table}</details>'
+    return f'<details class="wide scroll"><summary>Figures by epoch</summary>{table}</details>'
 
 
 # ---- log Z, frequency
@@ -223,126 +220,21 @@ def _frequency(found: Measurement) -> str:
     for band in found.bands:
         share = band.nats / total if total > 0 else 0.0
         rows.append(
-            f'<tr><th scope="row">{escape(band.name)}</th><td>{band.tokens:,}</td><td>{number(band.perplexity)}</td>'
-            f"<td>{number(band.unigram_perplexity)}</td><td>{share:.1%}{share_bar(share)}</td></tr>"
+            f'<tr><th scope="row">{escape(band.name)}</th><td>{band.tokens:,}</td><td>{short(band.perplexity)}</td>'
+            f"<td>{short(band.unigram_perplexity)}</td><td>{share:.1%}{share_bar(share)}</td></tr>"
         )
     e = found.evaluation
     foot = (
-        f'<tr><th scope="row">All</th><td>{e.tokens:,}</td><td>{number(e.perplexity)}</td>'
-        f"<td>{number(found.unigram_perplexity)}</td><td>100.0%</td></tr>"
+        f'<tr><th scope="row">All</th><td>{e.tokens:,}</td><td>{short(e.perplexity)}</td>'
+        f"<td>{short(found.unigram_perplexity)}</td><td>100.0%</td></tr>"
     )
     return (
         "<p>A row holds the tokens of the text whose word was seen that often in training. Its perplexity is"
         " exp(their nats / their number), with the words in between read, but not counted; the rows’ nats add up"
         f" to the text’s. Unigram: the same for the training counts alone.</p>"
-        f'<table class="wide"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody><tfoot>{foot}</tfoot></table>'
+        f'<div class="wide scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+        f"<tfoot>{foot}</tfoot></table></div>"
     )
-
-
-# ---- the text
-
-
-def level(bits: float) -> int:
-    """The shade of a surprisal, 0 to 7."""
-    return sum(bits >= limit for limit in LEVELS)
-
-
-def _text(found: Measurement, words: Sequence[str]) -> str:
-    e, shown = found.evaluation, len(words)
-    what = f"All {e.tokens:,} tokens are shown."
-    if shown < e.tokens:
-        what = (
-            f"Shown are the first {shown:,} of {e.tokens:,} tokens; every figure above is of the whole text."
-        )
-    return (
-        "<p>The stronger a word’s shade, the less the model expected it. Its surprisal is −log₂ of the probability"
-        " that the model gave it, in bits: 1 bit is the toss of a coin, 10 bits are one chance in a thousand."
-        f' {what} <span class="withjs">Point at a word, tap it, or walk with Tab and the arrow keys to read its'
-        f' value.</span><span class="nojs">Point at a word to read its value.</span></p>{_legend()}'
-        f'<div class="text" id="words" lang="" translate="no" role="group" aria-label="The text">{_lines(found, words)}'
-        f"</div>{_surprising(found, words)}"
-    )
-
-
-def _legend() -> str:
-    names = [
-        f"<{LEVELS[0]}",
-        *(f"{a}–{b}" for a, b in pairwise(LEVELS)),
-        f"{LEVELS[-1]}+",
-    ]
-    scale = "".join(f'<li class="s{k}">{escape(name)}</li>' for k, name in enumerate(names))
-    return (
-        f'<div class="legend"><span id="scale">Surprisal, bits</span><ol class="scale" aria-labelledby="scale">{scale}'
-        '</ol><span><span class="u">word</span> not in the vocabulary</span>'
-        f'<span><span class="e">{NEWLINE}</span> end of sentence</span></div>'
-    )
-
-
-def _lines(found: Measurement, words: Sequence[str]) -> str:
-    """A paragraph for every sentence, an element for every word."""
-    lines: list[list[str]] = [[]]
-    for k, (word, bits) in enumerate(zip(words, found.surprisals.tolist(), strict=True)):
-        end, unknown = word == EOS, found.ids[k] == 0
-        kind = " e" if end else " u" if unknown else ""
-        shown = f"{number(bits)} bits&#10;{chance(bits)} · {_seen(int(found.counts[k]), end, unknown)}"
-        stop = ' tabindex="0"' if k == 0 else ""
-        text = NEWLINE if end else escape(word)
-        lines[-1].append(f'<span class="w s{level(bits)}{kind}" data-t="{shown}"{stop}>{text}</span>')
-        if end:
-            lines.append([])
-    return "\n".join(f'<p dir="auto">{" ".join(line)}</p>' for line in lines if line)
-
-
-def _seen(count: int, end: bool, unknown: bool) -> str:
-    if unknown:
-        return "not in the vocabulary: scored as &lt;unk&gt;"
-    times = "once" if count == 1 else f"{count:,} times"
-    return f"{'ends' if end else 'seen'} {times} in training"
-
-
-def _surprising(found: Measurement, words: Sequence[str]) -> str:
-    """The words of the shown part that were least expected, with what stands before them."""
-    bits = found.surprisals.tolist()
-    order = sorted(range(len(words)), key=lambda k: -bits[k] if not math.isnan(bits[k]) else 0.0)[:SURPRISING]
-    rows = "".join(
-        f'<tr><td dir="auto">{escape(_before(words, k))} <b>{NEWLINE if words[k] == EOS else escape(words[k])}</b></td>'
-        f"<td>{number(bits[k])}</td><td>{chance(bits[k])}</td></tr>"
-        for k in order
-    )
-    head = '<th scope="col">Word, after what</th><th scope="col">Bits</th><th scope="col">Probability</th>'
-    return (
-        f'<table class="wide surprising"><caption>The most surprising words</caption><thead><tr>{head}</tr></thead>'
-        f'<tbody lang="" translate="no">{rows}</tbody></table>'
-    )
-
-
-def _before(words: Sequence[str], k: int) -> str:
-    """Up to four words before word k in its sentence."""
-    start = k
-    while start > 0 and k - start < 4 and words[start - 1] != EOS:
-        start -= 1
-    return " ".join(words[start:k])
-
-
-# ---- numbers
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A number for people, with a real minus sign."""
-    if not math.isfinite(value):
-        return "not defined" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if abs(value) >= 1e9:
-        return f"{value:.3g}".replace("-", "−")
-    return f"{value:,.{digits}f}".replace("-", "−")
-
-
-def chance(bits: float) -> str:
-    """The probability behind a surprisal: a share where it is large, else one in so many."""
-    if not math.isfinite(bits):
-        return "probability not defined" if math.isnan(bits) else "probability 0"
-    if bits < math.log2(10):
-        return f"probability {2.0**-bits:.0%}"
-    return f"1 in {2.0**bits:,.0f}" if bits < 40 else f"1 in 2^{bits:.0f}"
 
 
 def _hash(text: str) -> str:

@@ -33,7 +33,7 @@ class History:
         return float(first["tokens_trained"]) / max(first["epoch"], 1)
 
 
-def read_history(folder: Path) -> History:
+def read_history(folder: str | Path) -> History:
     """The history of the run in `folder`.
 
     Raises InputError where there is no run, where it has written no line yet, and with the line's number where

@@ -18,6 +18,7 @@ LAWS = [
     {"top_k": 3},
     {"top_k": 100},
     {"top_p": 0.8},
+    {"top_p": 0.995},
     {"top_p": 1e-9},
     {"top_k": 5, "top_p": 0.6, "temperature": 1.3},
     {"temperature": 0.0},
@@ -98,14 +99,21 @@ def test_a_draw_is_exact(settings):
     assert not counts[expected == 0].any()
 
 
-@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
-def test_the_ends_of_the_unit_interval(u):
-    """Words without mass at both ends, in every block: they are never drawn."""
+@pytest.mark.parametrize("last", [511, 650, 699])
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53, 1.0])
+def test_the_ends_of_the_unit_interval(u, last):
+    """Words without mass at both ends, in every block: they are never drawn; rounding may make u a 1."""
     scores = np.full((1, 700), -np.inf)
-    scores[0, [257, 300, 511]] = [-1.0, 0.0, -20.0]
-    ends = (257, 511) if u == 0 else (511, 257)
+    scores[0, [257, 300, last]] = [-1.0, 0.0, -20.0]
+    ends = (257, last) if u == 0 else (last, 257)
     for law in (Law(), Law(top_k=600), Law(top_k=3), Law(top_p=1 - 1e-17)):
         assert draw(scores.copy(), law, np.array([u])) == ends[0], law
+
+
+def test_what_rounding_leaves_over_is_not_negative():
+    """Binary fractions: 0.1 + 0.2 - 0.2 is more than 0.1, and a target below 0 finds a word without mass."""
+    place, rest = generate._find(np.array([[0.1, 0.2, 0.3]]), np.array([0.1]))
+    assert (place[0], rest[0]) == (1, 0.0) and 0.1 - (0.1 + 0.2 - 0.2) < 0
 
 
 def test_the_first_two_words_pass_a_chi_square_test(model):
@@ -189,11 +197,13 @@ def test_a_long_context_is_read_in_parts(model, monkeypatch):
 
 def test_equal_words_come_in_the_order_of_their_ids():
     """An untrained model of equal counts: every word is as likely as any other."""
-    vocabulary = nplm.Vocabulary.from_counts({"</s>": 3, "<unk>": 3, "a": 3, "b": 3, "c": 3})
-    model = nplm.LanguageModel.init(nplm.ModelConfig(5, 4, 6, 1), vocabulary, np.random.default_rng(1))
-    assert next_words(model, "b", 4) == [(w, pytest.approx(0.2)) for w in vocabulary.tokens[:4]]
+    counts = {"</s>": 3, "<unk>": 3} | {f"a{k:02}": 3 for k in range(48)}
+    vocabulary = nplm.Vocabulary.from_counts(counts)
+    model = nplm.LanguageModel.init(nplm.ModelConfig(50, 4, 6, 1), vocabulary, np.random.default_rng(1))
+    expected = [(word, pytest.approx(0.02)) for word in vocabulary.tokens]
+    assert next_words(model, "a03", 40) == expected[:40]
     drawn = nplm.sample(model, np.random.default_rng(1), lines=200, max_words=1, top_k=3)
-    assert set(drawn) == {"", "a", "b"}
+    assert set(drawn) == {"", "a00", "a01"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 
+import numba
 import numpy as np
 import pytest
 from conftest import assert_close, make_model
@@ -194,6 +195,7 @@ def test_probabilities_sum_to_one_and_a_wrong_normaliser_is_seen(model, sentence
     assert math.isnan(norm_deviation(model, ids))
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes minutes in plain Python")
 def test_memory_does_not_grow_with_the_number_of_words():
     """A tenth of what all scores at once would take: 20,000 positions x 3,000 words x 4 bytes = 240 MB."""
     model = make_model(np.float32, vocab=3000)

@@ -13,14 +13,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from nplm.builtin import load as load_builtin
+    from nplm.checkpoint import load_model as Model  # kenlm.Model's place
     from nplm.checkpoint import load_model as load
     from nplm.config import ModelConfig, TrainConfig
     from nplm.corpus import Corpus, load_corpus
     from nplm.errors import DivergedError, InputError
     from nplm.evaluate import Evaluation, evaluate
-    from nplm.generate import sample
-    from nplm.model import LanguageModel, State
+    from nplm.generate import next_words, sample
+    from nplm.kenlm import Scorer, State
+    from nplm.model import LanguageModel
     from nplm.noise import FreshNoise, NoiseDistribution, NoisePool
+    from nplm.score import score_batch
     from nplm.train import Observer, TrainResult, train
     from nplm.vocabulary import Vocabulary
 
@@ -35,14 +38,18 @@ _HOMES = {
     "ModelConfig": "nplm.config:ModelConfig",
     "TrainConfig": "nplm.config:TrainConfig",
     "LanguageModel": "nplm.model:LanguageModel",
-    "State": "nplm.model:State",
     "train": "nplm.train:train",
     "Observer": "nplm.train:Observer",
     "TrainResult": "nplm.train:TrainResult",
     "evaluate": "nplm.evaluate:evaluate",
     "Evaluation": "nplm.evaluate:Evaluation",
     "sample": "nplm.generate:sample",
+    "next_words": "nplm.generate:next_words",
     "load": "nplm.checkpoint:load_model",
+    "Model": "nplm.checkpoint:load_model",
+    "Scorer": "nplm.kenlm:Scorer",
+    "State": "nplm.kenlm:State",
+    "score_batch": "nplm.score:score_batch",
     "InputError": "nplm.errors:InputError",
     "DivergedError": "nplm.errors:DivergedError",
 }

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.errors import InputError
-from nplm.rescore import open_lines
-from nplm.text import TextPath, text_name
+from nplm.text import TextPath, open_lines, text_name
 from nplm.vocabulary import UNK
 from nplm.workspace import Array
 

@@ -9,9 +9,7 @@ SRILM   a file is the list of one utterance, a line a hypothesis: `ascore lscore
 Kaldi   a line a hypothesis: `utt-N w1 w2 ...`; those of an utterance stand together
 """
 
-import gzip
 import math
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -20,16 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.errors import InputError
-from nplm.text import (
-    MAX_LINE,
-    TextPath,
-    _check_start,
-    _explain,
-    _one_line,
-    _open_bytes,
-    _rest_of_line,
-    text_name,
-)
+from nplm.text import TextPath, open_lines, text_name
 from nplm.vocabulary import BOS, EOS
 from nplm.workspace import Array
 
@@ -259,40 +248,6 @@ def _cost(costs: Iterator[tuple[str, str, float]], key: str, where: str) -> floa
             " bring both files into the same order"
         )
     return found[2]
-
-
-# ---- lines
-
-
-def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of every line; what is read and refused is as in `text.open_text`.
-
-    <s> and </s> are words like others.
-    """
-    name = text_name(path)
-    number = 0
-    try:
-        with _open_bytes(path) as file:
-            while raw := file.readline(MAX_LINE + 1):
-                number += 1
-                where = f"{name}, line {number}"
-                if number == 1:
-                    _check_start(raw, name)
-                if b"\0" in raw:
-                    raise InputError(f"{where}: a NUL byte; this looks like a binary file, not UTF-8 text")
-                if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-                    length = len(raw) + _rest_of_line(file)
-                    raise InputError(f"{where}: {length} bytes long, more than {MAX_LINE}; break the line")
-                line = raw.decode()
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{error.object[error.start]:02x} at offset {error.start} of the line"
-        raise InputError(f"{name}, line {number}: {byte} is not UTF-8; convert the file to UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        what = f"damaged gzip, found when {number} lines were read ({_one_line(error)})"
-        raise InputError(f"{name}: {what}; compress or copy the file again") from None
-    except OSError as error:
-        raise InputError(f"{name}: {_explain(error)}") from None
 
 
 def _without_marks(words: list[str], where: str) -> list[str]:

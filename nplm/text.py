@@ -44,13 +44,20 @@ def open_text(path: TextPath) -> Iterator[list[str]]:
     Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line, damaged gzip, <s> or
     </s> inside a line.
     """
+    for number, line in open_lines(path):
+        words = line.split()
+        yield _without_marks(words, f"{text_name(path)}, line {number}") if "s>" in line else words
+
+
+def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
     name = text_name(path)
     number = 0
     try:
         with _open_bytes(path) as file:
             while raw := file.readline(MAX_LINE + 1):
                 number += 1
-                yield _words(raw, file, name, number)
+                yield number, _line(raw, file, name, number)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         what = f"damaged gzip, found when {number} lines were read ({_one_line(error)})"
         raise InputError(f"{name}: {what}; compress or copy the file again") from None
@@ -128,7 +135,7 @@ def _open_bytes(path: TextPath) -> AbstractContextManager[BinaryIO]:
     return Path(path).open("rb")
 
 
-def _words(raw: bytes, file: BinaryIO, name: str, number: int) -> list[str]:
+def _line(raw: bytes, file: BinaryIO, name: str, number: int) -> str:
     where = f"{name}, line {number}"
     if number == 1:
         _check_start(raw, name)
@@ -142,8 +149,7 @@ def _words(raw: bytes, file: BinaryIO, name: str, number: int) -> list[str]:
     except UnicodeDecodeError as error:
         byte = f"byte 0x{raw[error.start]:02x} at offset {error.start} of the line"
         raise InputError(f"{where}: {byte} is not UTF-8; convert the file to UTF-8") from None
-    words = (line.removeprefix("\ufeff") if number == 1 else line).split()
-    return _without_marks(words, where) if "s>" in line else words
+    return line.removeprefix("\ufeff") if number == 1 else line
 
 
 def _check_start(raw: bytes, name: str) -> None:

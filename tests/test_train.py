@@ -31,6 +31,7 @@ from nplm import (
 )
 from nplm.corpus import Streams
 from nplm.noise import FreshNoise
+from nplm.model import State
 from nplm.optim import Optimizer, global_norm
 from nplm.reference import model as reference_model
 from nplm.shards import Shards
@@ -406,7 +407,7 @@ def plant(monkeypatch, bad, name="decoder.weight", value=math.nan):
             else:
                 np.ravel(getattr(chunk.grads[name], "values", chunk.grads[name]))[-1] = value
                 chunk = chunk._replace(norm=global_norm(chunk.grads))
-            after = nplm.State(chunk.state.h * np.nan, chunk.state.c * np.nan)
+            after = State(chunk.state.h * np.nan, chunk.state.c * np.nan)
             chunk = chunk._replace(state=after)
         calls["all"] += 1
         return chunk
@@ -489,7 +490,7 @@ def test_a_real_divergence(n, save_interval, tmp_path):
     streams = Streams(corpus.train, 5)
     span = streams.spans(10, 4)[progress["chunk"]]
     inputs, targets = streams.window(span.start, span.stop)
-    carried = nplm.State(state["h"], state["c"]).columns(0, inputs.shape[1])
+    carried = State(state["h"], state["c"]).columns(0, inputs.shape[1])
     noise_ids = FreshNoise(model.noise, 6, 1).group(progress["epoch"], span.sequence, span.chunk)
     # in two shards, as in training: so near to overflow, rounding matters
     chunk = Shards(model, 2).gradient(inputs, targets, noise_ids, carried)

@@ -25,6 +25,15 @@ COMMANDS = {
     "demo": "demo",
     "train": "train",
     "eval": "evaluate",
+    "score": "score",
+    "rescore": "rescore",
+    "mix": "mix",
+    "sample": "sample",
+    "next": "next",
+    "plot": "plot",
+    "report": "report",
+    "export": "export",
+    "import": "import_",
     "info": "info",
     "gradcheck": "gradcheck",
     "doctor": "doctor",
@@ -34,7 +43,9 @@ EPILOG = """\b
 Examples:
   nplm demo                                          a model of Python's help texts, in about two minutes
   nplm train --train a.txt --valid b.txt --save run  a model of your own text
-  nplm eval run/best.safetensors c.txt               its exact perplexity on another text
+  nplm eval run c.txt                                its exact perplexity on another text
+  nplm score run < c.txt                             log10 probability of every line
+  nplm sample run --prompt "once upon a"             what it would write
 """
 
 

@@ -30,8 +30,8 @@ from nplm import (
     synthetic,
 )
 from nplm.corpus import Streams
-from nplm.noise import FreshNoise
 from nplm.model import State
+from nplm.noise import FreshNoise
 from nplm.optim import Optimizer, global_norm
 from nplm.reference import model as reference_model
 from nplm.shards import Shards

@@ -5,8 +5,12 @@ import pytest
 from conftest import RTOL, assert_close
 
 from nplm.gradcheck import complex_step
+from nplm.kernels import softmax as kernels
 from nplm.layers import softmax
 from nplm.reference import softmax as reference
+from nplm.workspace import Workspace
+
+PENALTIES = pytest.mark.parametrize("penalty", [0.0, 0.3])
 
 
 def case(dtype=np.float64, vocab=11):
@@ -21,10 +25,10 @@ def case(dtype=np.float64, vocab=11):
     )
 
 
-def fast(hidden, targets, weight, bias, scale):
-    """Loss and the gradients (dhidden, dweight, dbias)."""
-    loss, cache = softmax.forward(hidden, targets, weight, bias, scale)
-    return loss, softmax.backward(cache, weight)
+def fast(hidden, targets, weight, bias, scale, penalty=0.0, room=None):
+    """Objective and the gradients (dhidden, dweight, dbias)."""
+    loss, cache = softmax.forward(hidden, targets, weight, bias, scale, penalty, room)
+    return loss, softmax.backward(cache, weight, room)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -39,31 +43,98 @@ def test_log_probs(dtype):
     np.testing.assert_allclose(np.exp(got.astype(np.float64)).sum(axis=1), 1, rtol=10 * RTOL[dtype])
 
 
+@PENALTIES
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_and_backward(dtype):
+def test_loss_and_backward(dtype, penalty):
     """reference.softmax.forward and backward."""
     hidden, targets, weight, bias = case(dtype)
     wide = hidden.astype(np.float64), targets, weight.astype(np.float64), bias.astype(np.float64)
-    loss, grads = fast(hidden, targets, weight, bias, 1 / 15)
-    assert loss == pytest.approx(reference.forward(*wide), rel=RTOL[dtype])
-    for got, expected in zip(grads, reference.backward(*wide), strict=True):
+    loss, grads = fast(hidden, targets, weight, bias, 1 / 15, penalty)
+    assert loss == pytest.approx(reference.forward(*wide, penalty), rel=RTOL[dtype])
+    for got, expected in zip(grads, reference.backward(*wide, penalty), strict=True):
         assert got.dtype == dtype
         assert_close(got, expected, RTOL[dtype])
 
 
-def test_backward_is_the_complex_step():
+@PENALTIES
+def test_backward_is_the_complex_step(penalty):
     """The complex step of reference.softmax.forward: the fast backward and the one by hand, to 1e-12."""
-    hidden, targets, weight, bias = case()
+    hidden, targets, weight, bias = arguments = case()
     exact = complex_step(
-        lambda point: reference.forward(point["hidden"], targets, point["weight"], point["bias"]),
+        lambda point: reference.forward(point["hidden"], targets, point["weight"], point["bias"], penalty),
         {"hidden": hidden, "weight": weight, "bias": bias},
     )
-    _, grads = fast(hidden, targets, weight, bias, 1 / 15)
-    for got, by_hand, name in zip(
-        grads, reference.backward(hidden, targets, weight, bias), exact, strict=True
-    ):
+    _, grads = fast(*arguments, 1 / 15, penalty)
+    for got, by_hand, name in zip(grads, reference.backward(*arguments, penalty), exact, strict=True):
         assert_close(got, exact[name], 1e-12)
         assert_close(by_hand, exact[name], 1e-12)
+
+
+def test_the_penalty_is_what_it_adds():
+    """The mean of log^2 Z by longdouble np.logaddexp; a constant added to all scores is felt through it alone."""
+    hidden, targets, weight, bias = case()
+    scores = hidden.astype(np.longdouble) @ weight.T + bias
+    log_z = np.logaddexp.reduce(scores, axis=1)
+    without, grads = fast(hidden, targets, weight, bias, 1 / 15)
+    loss, penalised = fast(hidden, targets, weight, bias, 1 / 15, 0.5)
+    assert loss - without == pytest.approx(float(0.5 * (log_z**2).mean()), rel=1e-12)
+    assert abs(grads[2].sum()) < 1e-15
+    assert penalised[2].sum() == pytest.approx(float(log_z.mean()), rel=1e-12)  # 2 * 0.5 * log Z
+
+
+@PENALTIES
+@pytest.mark.parametrize("shift", [-3000.0, 500.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_training_far_from_zero(dtype, shift, penalty):
+    """log Z(s + shift) = log Z(s) + shift: the loss stays, the penalty is known, and so is its gradient."""
+    hidden, targets, weight, bias = case(dtype)
+    log_z = softmax.normaliser(hidden, weight, bias) + shift
+    before, grads = fast(hidden, targets, weight, bias, 1 / 15)
+    loss, shifted = fast(hidden, targets, weight, bias + dtype(shift), 1 / 15, penalty)
+    rounding = 4 * abs(shift) * float(np.finfo(dtype).eps)
+    penalised = before + penalty * float((log_z**2).mean())
+    assert loss == pytest.approx(penalised, rel=rounding, abs=rounding)
+    p = np.exp(softmax.log_probs(hidden, weight, bias))
+    dbias = grads[2] + 2 * penalty * (log_z @ p) / 15
+    np.testing.assert_allclose(shifted[2], dbias, rtol=2 * rounding, atol=2 * rounding)
+
+
+def test_training_with_what_is_not_finite():
+    """The definition: a loss over a score that is not finite is none."""
+    for word, value in ((0, np.nan), (10, np.nan), (4, np.inf)):
+        hidden, targets, weight, bias = case()
+        bias[word] = value
+        with np.errstate(invalid="ignore"):  # inf - inf, without the JIT
+            assert not np.isfinite(fast(hidden, targets, weight, bias, 1 / 15)[0])
+
+
+@PENALTIES
+def test_room_is_used_again(penalty):
+    """Without room: a room that has held other numbers, and more of them, gives the same bits."""
+    room = Workspace()
+    fast(*case(vocab=37), 1 / 15, penalty, room)
+    expected_loss, expected = fast(*case(), 1 / 15, penalty)
+    loss, grads = fast(*case(), 1 / 15, penalty, room)
+    assert loss == expected_loss
+    for got, value in zip(grads, expected, strict=True):
+        np.testing.assert_array_equal(got, value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 64, 131])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_row_maximum(dtype, size):
+    """np.max, in vectors and beside them: any place, negative numbers, infinities; NaN wherever it stands."""
+    rng = np.random.default_rng(6)
+    for place in range(size):
+        row = -1 - rng.random(size).astype(dtype)
+        row[place] = -0.5
+        assert kernels._row_maximum(row) == -0.5
+        row[place] = np.inf
+        assert kernels._row_maximum(row) == np.inf
+        row[place] = np.nan
+        assert np.isnan(kernels._row_maximum(row))
+        row[place] = -np.inf
+        assert kernels._row_maximum(row) == row.max()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -34,6 +34,33 @@ class NCECache(NamedTuple):
     dnoise: Array  # (N,U), gradient of the noise words' scores
 
 
+def deltas(
+    hidden: Array,
+    targets: Array,
+    noise_ids: Array,
+    weight: Array,
+    bias: Array,
+    log_q: Array,
+    room: Workspace | None = None,
+) -> tuple[NCECache, Array]:
+    """[N2] of the targets and of the distinct noise words, and how often each of these was drawn (U,).
+
+    Deltas stand where the cache wants their gradients: a loss's kernel turns the ones into the others.
+    """
+    room, dtype = room or Workspace(), hidden.dtype
+    words, counts = np.unique(noise_ids, return_counts=True)  # (U,)
+    log_k = np.log(len(noise_ids)).astype(dtype)
+    target_delta = room.empty("target_delta", targets.shape, dtype)
+    kernels.target_scores(hidden, targets, weight, target_delta)
+    target_delta += bias[targets] - log_q[targets] - log_k  # [N1], [N2]
+    noise_weight = room.empty("noise_weight", (words.size, weight.shape[1]), dtype)
+    weight.take(words, axis=0, out=noise_weight, mode="clip")
+    noise_delta = room.empty("noise_delta", (targets.size, words.size), dtype)
+    offsets = bias[words] - log_q[words] - log_k
+    product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta, offsets)  # [N1], [N2]
+    return NCECache(hidden, targets, words, noise_weight, target_delta, noise_delta), counts.astype(dtype)
+
+
 def forward(
     hidden: Array,
     targets: Array,
@@ -48,20 +75,9 @@ def forward(
 
     hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
     """
-    room, dtype = room or Workspace(), hidden.dtype
-    words, counts = np.unique(noise_ids, return_counts=True)  # (U,)
-    log_k = np.log(len(noise_ids)).astype(dtype)
-    target_delta = room.empty("target_delta", targets.shape, dtype)
-    kernels.target_scores(hidden, targets, weight, target_delta)
-    target_delta += bias[targets] - log_q[targets] - log_k  # [N1], [N2]
-    noise_weight = room.empty("noise_weight", (words.size, weight.shape[1]), dtype)
-    weight.take(words, axis=0, out=noise_weight, mode="clip")
-    noise_delta = room.empty("noise_delta", (targets.size, words.size), dtype)
-    offsets = bias[words] - log_q[words] - log_k
-    product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta, offsets)  # [N1], [N2]
-    loss = kernels.loss_and_dscores(target_delta, noise_delta, counts.astype(dtype), scale)
+    cache, counts = deltas(hidden, targets, noise_ids, weight, bias, log_q, room)
     # float: without the JIT it is a NumPy number, which JSON does not take
-    return float(loss), NCECache(hidden, targets, words, noise_weight, target_delta, noise_delta)
+    return float(kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)), cache
 
 
 def backward(

@@ -4,26 +4,33 @@
 [S2] log Z_n = log sum_w exp(s(n, w))
 [S3] log p(w | n) = s(n, w) - log Z_n
 [S4] loss = -1/N sum_n log p(target_n | n)                                            nats
+[S5] objective = loss + penalty/N sum_n (log Z_n)^2
 """
 
 import numpy as np
 
 
+def log_z(hidden, weight, bias):
+    """log Z (N,) for hidden (N,H), weight (V,H), bias (V,)."""
+    score = hidden @ weight.T + bias  # [S1]
+    return np.log(np.exp(score).sum(axis=1))  # [S2]
+
+
 def log_probs(hidden, weight, bias):
     """log p (N,V) for hidden (N,H), weight (V,H), bias (V,)."""
-    score = hidden @ weight.T + bias  # [S1]
-    log_z = np.log(np.exp(score).sum(axis=1))  # [S2]
-    return score - log_z[:, None]  # [S3]
+    return hidden @ weight.T + bias - log_z(hidden, weight, bias)[:, None]  # [S3]
 
 
-def forward(hidden, targets, weight, bias):
-    """Loss in nats for targets (N,)."""
-    return -log_probs(hidden, weight, bias)[np.arange(len(targets)), targets].mean()  # [S4]
+def forward(hidden, targets, weight, bias, penalty=0.0):
+    """Objective in nats for targets (N,); without a penalty it is the loss."""
+    loss = -log_probs(hidden, weight, bias)[np.arange(len(targets)), targets].mean()  # [S4]
+    return loss + penalty * (log_z(hidden, weight, bias) ** 2).mean()  # [S5]
 
 
-def backward(hidden, targets, weight, bias):
+def backward(hidden, targets, weight, bias, penalty=0.0):
     """dhidden (N,H), dweight (V,H), dbias (V,)."""
-    ds = np.exp(log_probs(hidden, weight, bias))
-    ds[np.arange(len(targets)), targets] -= 1  # [dS4] to [dS2]
-    ds /= len(targets)
+    p = np.exp(log_probs(hidden, weight, bias))
+    dlog_z = 2 * penalty * log_z(hidden, weight, bias) / len(targets)  # [dS5]
+    ds = p / len(targets) + p * dlog_z[:, None]  # [dS4] to [dS2]
+    ds[np.arange(len(targets)), targets] -= 1 / len(targets)
     return ds @ weight, ds.T @ hidden, ds.sum(axis=0)  # [dS1]

@@ -221,7 +221,7 @@ BUGS = [
     ),
     Bug(
         "Adagrad squares the gradient before it is clipped",
-        "kernels/rows.py",
+        "kernels/optim.py",
         "s[j] += g * g",
         "s[j] += d[j] * d[j]",
         "test_optim::test_two_steps",

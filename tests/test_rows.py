@@ -101,30 +101,3 @@ def test_sum_of_squares_shows_what_is_not_finite(bad):
         values = np.ones(5000, np.float32)
         values[place] = bad
         assert not np.isfinite(kernels.sum_of_squares(values))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sgd(dtype):
-    """param[rows] -= step * grad in NumPy; the other rows keep their bits."""
-    rng = np.random.default_rng(11)
-    param, grad = rng.normal(size=(7, 4)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
-    expected = param.copy()
-    expected[[0, 2, 5]] -= dtype(0.3) * grad
-    kernels.sgd(param, np.array([0, 2, 5], np.int32), grad, 0.3)
-    assert_close(param, expected, 2 * np.finfo(dtype).eps)
-    np.testing.assert_array_equal(param[[1, 3, 4, 6]], expected[[1, 3, 4, 6]])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_adagrad(dtype):
-    """[O2] in NumPy, on the rows given; the scaled gradient is what is squared."""
-    rng = np.random.default_rng(12)
-    param, grad = rng.normal(size=(7, 4)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
-    squares = rng.uniform(0, 2, (7, 4)).astype(dtype)
-    expected, expected_squares = param.astype(np.float64), squares.astype(np.float64)
-    places = [0, 2, 5]
-    expected_squares[places] += (0.25 * grad) ** 2
-    expected[places] -= 0.3 * 0.25 * grad / (np.sqrt(expected_squares[places]) + 1e-8)
-    kernels.adagrad(param, np.array(places, np.int32), grad, squares, 0.25, 0.3, 1e-8)
-    assert_close(squares, expected_squares, 10 * np.finfo(dtype).eps)
-    assert_close(param, expected, 10 * np.finfo(dtype).eps)

@@ -1,4 +1,4 @@
-"""Rows of big matrices, touched few at a time: sums, updates and norms whose cost does not depend on V."""
+"""Rows of big matrices, touched few at a time: sums and norms whose cost does not depend on V."""
 
 from typing import Any
 
@@ -66,33 +66,3 @@ def add_and_square(values: np.ndarray, out: np.ndarray) -> float:
             part[j] += added[j]
         total += _sum_of_squares(part)
     return total
-
-
-@njit()
-def sgd(param: np.ndarray, rows: np.ndarray, grad: np.ndarray, step: float) -> None:
-    """param[rows[r]] -= step * grad[r], for param (V,D), rows (R,) without duplicates, grad (R,D)."""
-    factor = param.dtype.type(step)
-    for r in range(rows.size):
-        p, d = param[rows[r]], grad[r]
-        for j in range(d.size):
-            p[j] -= factor * d[j]
-
-
-@njit()
-def adagrad(
-    param: np.ndarray,
-    rows: np.ndarray,
-    grad: np.ndarray,
-    squares: np.ndarray,
-    scale: float,
-    lr: float,
-    epsilon: float,
-) -> None:
-    """[O2] on the given rows: squares += (scale grad)^2; param -= lr scale grad / (sqrt(squares) + epsilon)."""
-    factor, rate, eps = param.dtype.type(scale), param.dtype.type(lr), param.dtype.type(epsilon)
-    for r in range(rows.size):
-        p, s, d = param[rows[r]], squares[rows[r]], grad[r]
-        for j in range(d.size):
-            g = factor * d[j]
-            s[j] += g * g
-            p[j] -= rate * g / (np.sqrt(s[j]) + eps)

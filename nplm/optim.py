@@ -69,14 +69,13 @@ class Optimizer:
         self.kind, self.clip, self.decay = kind, clip, decay
         self.lazy = kind == "adam" or decay > 0  # rows without a gradient change, so they may lag behind
         self.clock = np.array([0, 0, -1])  # steps done; step of the last settle; T of [O8], or -1
-        self.history = np.zeros(
-            (4, HISTORY + 1 if self.lazy else 0)
-        )  # a, e, c, sum of exp(c) since the last settle
+        self.history = np.zeros((4, HISTORY + 1))  # a, e, c and the sum of exp(c), since the last settle
         self.squares = _like(params) if kind in ("adagrad", "adam") else {}  # s of [O2], v of [O4]
         self.means = _like(params) if kind == "adam" else {}  # m of [O4]
         self.lags = _like(params) if kind == "asgd" else {}  # of [O8]
         self.dates = {name: np.zeros(len(value), np.int64) for name, value in params.items() if self.lazy}
-        self.memory: dict[str, Array] = {"clock": self.clock, "history": self.history}
+        timed = self.lazy or kind == "asgd"  # SGD and Adagrad by themselves do not know what step it is
+        self.memory: dict[str, Array] = {"clock": self.clock, "history": self.history} if timed else {}
         for what in ("squares", "means", "lags", "dates"):
             self.memory |= {f"{what}.{name}": value for name, value in getattr(self, what).items()}
 
@@ -91,7 +90,9 @@ class Optimizer:
             self._catch_up(name, param, np.unique(rows), int(self.clock[0]))
 
     def begin(self, params: Params, lr: float) -> None:
-        """Begin a step; to be called once, before `update_one`, with the same rate."""
+        """Begin a step; to be called once, before `update_one`, with the same rate.  ValueError: it is too big."""
+        if lr * self.decay >= 1:
+            raise ValueError(f"lr * decay = {lr:g} * {self.decay:g} must be less than 1")
         if self.lazy and self._history_is_full():
             self.settle(params)
         self.clock[0] += 1
@@ -153,8 +154,6 @@ class Optimizer:
 
     def _record(self, lr: float) -> None:
         """Write step t into the history: a_t and e_t of [O4], c_t, and the sum of exp(c) up to t."""
-        if lr * self.decay >= 1:
-            raise ValueError(f"lr * decay = {lr:g} * {self.decay:g} must be less than 1")
         t, place = int(self.clock[0]), self.clock[0] - self.clock[1]
         root = math.sqrt(1 - BETA2**t)
         log = self.history[2, place - 1] + math.log1p(-lr * self.decay)
@@ -205,6 +204,6 @@ def _all_rows(param: Array) -> Array:
 def _as_rows(param: Array, grad: Gradient) -> tuple[Array, Array, Array]:
     """A parameter as a matrix, the rows to change, and their gradients: a dense array is one long row."""
     if isinstance(grad, RowGradient):
-        width = grad.values.size // max(grad.rows.size, 1)
-        return param.reshape(-1, width), grad.rows, grad.values.reshape(-1, width)
+        matrix = param.reshape(len(param), -1)
+        return matrix, grad.rows, grad.values.reshape(grad.rows.size, matrix.shape[1])
     return param.reshape(1, -1), np.zeros(1, np.int32), grad.reshape(1, -1)

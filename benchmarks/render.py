@@ -161,6 +161,27 @@ EVALUATION = Section(
         "samples": "samples",
     },
 )
+SCORING = Section(
+    "Scoring sentences",
+    "Microseconds a word, `</s>` counted. `batch`: one sentence after the other (slow) and 1,000 in lock-step (fast);"
+    " `unnormalised`: with log Z (slow) and with its stored mean (fast), and by how much a word's log10 is off."
+    " 2 layers. Run with `python benchmarks/bench_score.py`.",
+    "bench_score.json",
+    {
+        "V": "vocab_size:,",
+        "H": "hidden_dim",
+        "kind": "kind",
+        "exact": "normalize",
+        "threads": "threads",
+        "slow us": "slow_us:,.1f",
+        "fast us": "fast_us:,.1f",
+        "ratio": "ratio:.1f",
+        "lowest": "ratio_low:.1f",
+        "highest": "ratio_high:.1f",
+        "mean error": "mean_error:.5f",
+        "samples": "samples",
+    },
+)
 MEMORY = Section(
     "Memory",
     "Largest resident memory of a process in MB, less that of one that only loads the package; `made` is what it was"
@@ -180,7 +201,7 @@ MEMORY = Section(
         "peak / held": "ratio:.2f",
     },
 )
-SECTIONS = [RECIPES, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, MEMORY]
+SECTIONS = [RECIPES, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, SCORING, MEMORY]
 
 
 def main() -> None:

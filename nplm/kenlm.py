@@ -160,10 +160,11 @@ class Scorer(LanguageModel):
         hidden = (in_state.read or self.zero_state(1)).h[-1]  # (1,H)
         weight, bias = self.params["decoder.weight"], self.params["decoder.bias"]
         log_z = in_state.log_z if normalize else scores.mean_log_z(self)
-        if log_z is None:
-            log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
-        score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]
-        out_state.write(self._read(token, in_state.read), length)
+        with scores.one_blas_thread():
+            if log_z is None:
+                log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
+            score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]
+            out_state.write(self._read(token, in_state.read), length)
         return FullScoreReturn((float(score) - log_z) / scores.LN10, length, token == self.vocabulary.unk)
 
     def _read(self, token: int, state: models.State | None) -> models.State:

@@ -13,10 +13,12 @@ the output bias alone.  Sentences go in lock-step, longest first, and a column i
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
+from functools import cache, partial
 from itertools import chain
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from nplm.errors import InputError
 from nplm.layers import softmax
@@ -57,11 +59,12 @@ def stream_scores(
         if reset:
             yield sentence_scores(model, ids, sentence_lengths(ids, eos))
             continue
-        inputs = np.concatenate([[before], ids[:-1]])
+        inputs = shifted(ids, before)
         for start in range(0, ids.size, POSITIONS):
             part = slice(start, start + POSITIONS)
-            hidden, state = model.hidden(inputs[part, None], state, packed)
-            scores[part], log_z[part] = _score(model, hidden[:, 0], ids[part], normalize=True)
+            with one_blas_thread():
+                hidden, state = model.hidden(inputs[part, None], state, packed)
+                scores[part], log_z[part] = _score(model, hidden[:, 0], ids[part], normalize=True)
         before = int(ids[-1]) if ids.size else before
         yield scores, log_z
 
@@ -141,7 +144,8 @@ def sentence_scores(
         partial(_score_group, model, ids, starts[g], lengths[g], bos, normalize, packed, out) for g in groups
     ]
     if len(tasks) == 1:
-        tasks[0]()
+        with one_blas_thread():
+            tasks[0]()
     else:
         with workers(threads, max(1, len(tasks))) as run:
             run(tasks)  # each writes the places of its own sentences
@@ -161,23 +165,45 @@ def sentence_lengths(ids: Array, eos: int) -> Array:
     return np.diff(ends, prepend=0)
 
 
+def shifted(ids: Array, before: int) -> Array:
+    """The word before each of ids (n,)."""
+    return np.concatenate([[before], ids])[: ids.size]
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looking for them takes half a millisecond: as long as a sentence
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Holds BLAS to the calling thread.
+
+    Left alone, its threads wait for one another after each of many small products: on two busy cores a sentence took
+    fifteen times as long.
+    """
+    limit: AbstractContextManager[None] = _libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
 def norm_deviation(model: LanguageModel, ids: Array) -> float:
     """Largest |sum_w p(w) - 1| over the positions of a text of ids (n,), read as one stream.
 
     p is exp(s - log Z) with the log Z that scores are normalised with; scores and sum are made anew, in float64.
     """
-    state, packed, eos = model.zero_state(1), model.pack_all(), model.vocabulary.eos
+    check_ids(ids, model.config.vocab_size, "text")
     weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
-    inputs, largest = np.concatenate([[eos], ids[:-1]]), 0.0
-    for start in range(0, ids.size, CHECKED):
-        hidden, state = model.hidden(inputs[start : start + CHECKED, None], state, packed)
-        flat = np.ascontiguousarray(hidden[:, 0])  # (n,H)
-        log_z, sums = softmax.normaliser(flat, weight, bias), np.zeros(len(flat))
-        for first in range(0, len(weight), softmax.BLOCK):
-            words = slice(first, first + softmax.BLOCK)
-            scores = flat.astype(np.float64) @ weight[words].T.astype(np.float64) + bias[words]  # (n,BLOCK)
-            sums += np.exp(scores - log_z[:, None]).sum(axis=1)
-        largest = float(np.maximum(largest, np.abs(sums - 1).max()))  # a NaN stays one
+    state, packed, inputs = model.zero_state(1), model.pack_all(), shifted(ids, model.vocabulary.eos)
+    largest = 0.0
+    with one_blas_thread():
+        for start in range(0, ids.size, CHECKED):
+            hidden, state = model.hidden(inputs[start : start + CHECKED, None], state, packed)
+            flat = np.ascontiguousarray(hidden[:, 0])  # (n,H)
+            log_z, sums = softmax.normaliser(flat, weight, bias), np.zeros(len(flat))
+            for first in range(0, len(weight), softmax.BLOCK):
+                words = slice(first, first + softmax.BLOCK)
+                scores = flat @ weight[words].T.astype(np.float64) + bias[words]  # (n,BLOCK)
+                sums += np.exp(scores - log_z[:, None]).sum(axis=1)
+            largest = float(np.maximum(largest, np.abs(sums - 1).max()))  # a NaN stays one
     return largest
 
 

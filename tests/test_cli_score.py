@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-from nplm import checkpoint, cli
+from nplm import checkpoint
 from nplm.cli import main
 from nplm.evaluate import evaluate
 from nplm.score import score_batch
@@ -30,9 +30,8 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def nplm(capsys, monkeypatch):
+def nplm(capsys):
     """Runs a command line in this process."""
-    monkeypatch.setitem(cli.COMMANDS, "score", "score")
 
     def call(*args):
         capsys.readouterr()
@@ -67,10 +66,7 @@ def model(path):
 
 def process(*args, **options):
     """A command line in a process of its own."""
-    code = (
-        "import sys; from nplm import cli; cli.COMMANDS.setdefault('score', 'score'); cli.main(sys.argv[1:])"
-    )
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], **options)
+    return subprocess.Popen([sys.executable, "-m", "nplm", *map(str, args)], **options)
 
 
 # ---- nplm score

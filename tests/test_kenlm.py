@@ -4,12 +4,12 @@ import copy
 import math
 import pickle
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import make_model
 
+import nplm
 from nplm import checkpoint
 from nplm.checkpoint import load_model
 from nplm.kenlm import Scorer, State
@@ -140,7 +140,7 @@ def test_the_script_runs_against_kenlm(folder, monkeypatch):
 
 def test_the_same_script_runs_against_nplm(path, monkeypatch):
     """The relations that hold for kenlm."""
-    run_script(SimpleNamespace(Model=load_model, State=State), path, monkeypatch)
+    run_script(nplm, path, monkeypatch)
 
 
 def test_a_scorer_that_is_wrong_does_not_pass_the_script(path, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_scorer_that_is_wrong_does_not_pass_the_script(path, monkeypatch):
     ):
         with monkeypatch.context() as patch, pytest.raises(AssertionError):
             patch.setattr(Scorer, name, value)
-            run_script(SimpleNamespace(Model=load_model, State=State), path, patch)
+            run_script(nplm, path, patch)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

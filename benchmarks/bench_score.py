@@ -1,0 +1,135 @@
+"""How much faster are sentences scored in lock-step than one by one, and what does leaving out log Z buy and cost?
+
+    batch          Scorer.score_batch of 1,000 sentences over Scorer.score of one after the other; the latter is timed
+                   on every 40th of them, and all times are those of a word
+    unnormalised   score_batch with normalize=True over normalize=False, and how far the second is off: the mean of
+                   |log10 p - log10 p unnormalised| a word
+Sentences have 1 word or more, 21 on average and with a standard deviation of 10, about as in the Penn Treebank;
+their words are drawn by its Zipf law.  The model of `unnormalised` is trained with NCE on such words first, and its
+mean log Z measured on others: without training log Z has no reason to keep still.
+
+    python benchmarks/bench_score.py
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import _timing
+import numpy as np
+from _workload import CHUNKS, Shape, Trainer, make_model, text, zipf
+
+from nplm.evaluate import evaluate
+from nplm.kenlm import Scorer
+from nplm.score import LN10, encode, sentence_scores
+
+SMALL, MEDIUM = Shape(20, 20, 200, 200, 2, 256, 0), Shape(20, 20, 650, 650, 2, 256, 0)
+QUICK = Shape(4, 5, 12, 12, 2, 8, 100)
+BATCH = [SMALL._replace(V=1_000), SMALL._replace(V=10_000), MEDIUM._replace(V=10_000)]
+UNNORMALISED = [SMALL._replace(V=100_000)]
+SENTENCES, EVERY = 1000, 40  # of `batch`, and which share of them is scored one by one
+LARGE_SENTENCES = 64  # of `unnormalised`
+CHUNKS_TRAINED = 300  # of the model whose log Z is left out
+COLUMNS = {
+    "vocab_size": ",", "hidden_dim": "", "kind": "", "normalize": "", "threads": "", "slow_us": ",.1f",
+    "fast_us": ",.1f", "ratio": ".2f", "ratio_low": ".2f", "ratio_high": ".2f", "mean_error": ".5f",
+}  # fmt: skip
+
+
+def sentences(vocab_size: int, count: int, seed: int = 4) -> list[str]:
+    rng = np.random.default_rng(seed)
+    cumulative = zipf(vocab_size).cumsum()
+    lengths = np.maximum(1, rng.normal(21, 10, count)).astype(int)
+    draws = [np.searchsorted(cumulative, rng.random(length)) for length in lengths]
+    return [" ".join(f"w{max(2, min(k, vocab_size - 1))}" for k in words) for words in draws]
+
+
+def scorer(shape: Shape, chunks: int) -> Scorer:
+    """A model trained on some chunks, with its mean log Z on words that it has not seen."""
+    model, mean = make_model(shape), None
+    if chunks:
+        trainer = Trainer(model, shape, text(shape.V, shape), threads=1)
+        with trainer.running():
+            for _ in range(chunks):
+                trainer.step()
+        ids = text(shape.V, shape._replace(T=1 + 1000 // (CHUNKS * shape.B)), seed=5).ravel()
+        mean = evaluate(model, ids, threads=1).mean_log_z
+    return Scorer(model.config, model.vocabulary, model.params, mean_log_z=mean)
+
+
+def batch(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """score_batch against score, exact and not, for each number of threads."""
+    model, lines, rows = scorer(shape, 0), sentences(shape.V, 20 if arguments.quick else SENTENCES), []
+    some = lines[::EVERY]
+    for normalize in (True, False):
+        for threads in arguments.threads:
+            slow = partial(_one_by_one, model, some, normalize)
+            fast = partial(model.score_batch, lines, normalize=normalize, threads=threads)
+            sides = {"slow": (slow, some), "fast": (fast, lines)}
+            row = {"kind": "batch", "normalize": normalize, "threads": threads, "sentences": len(lines)}
+            rows.append(row | _times(shape, sides, arguments))
+    return rows
+
+
+def _one_by_one(model: Scorer, lines: list[str], normalize: bool) -> None:
+    for line in lines:
+        model.score(line, normalize=normalize)
+
+
+def unnormalised(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Without log Z against with it, for each number of threads; and the error."""
+    model = scorer(shape, 5 if arguments.quick else CHUNKS_TRAINED)
+    lines, rows = sentences(shape.V, 20 if arguments.quick else LARGE_SENTENCES), []
+    ids, lengths = encode(model.vocabulary, [line.split() for line in lines])
+    log_z = sentence_scores(model, ids, lengths)[1]
+    error = float(np.abs(log_z - (model.mean_log_z or 0.0)).mean()) / LN10
+    for threads in arguments.threads:
+        slow = partial(model.score_batch, lines, threads=threads)
+        fast = partial(model.score_batch, lines, normalize=False, threads=threads)
+        row = {"kind": "unnormalised", "normalize": False, "threads": threads, "sentences": len(lines)}
+        row |= _times(shape, {"slow": (slow, lines), "fast": (fast, lines)}, arguments)
+        rows.append(
+            row | {"mean_error": error, "mean_log_z": model.mean_log_z, "std_log_z": float(log_z.std())}
+        )
+    return rows
+
+
+def _times(
+    shape: Shape, sides: dict[str, tuple[Callable[[], Any], list[str]]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Microseconds a word of both sides, </s> counted, and their ratio."""
+    steps = {name: _timing.Side(step) for name, (step, _) in sides.items()}
+    times = _timing.in_turns(steps, arguments.samples, arguments.seconds)
+    per_word = {
+        name: [1e6 * t / sum(len(line.split()) + 1 for line in lines) for t in times[name]]
+        for name, (_, lines) in sides.items()
+    }
+    ratio, low, high = _timing.ratio(per_word["slow"], per_word["fast"])
+    return {
+        "vocab_size": shape.V,
+        "hidden_dim": shape.H,
+        "slow_us": median(per_word["slow"]),
+        "fast_us": median(per_word["fast"]),
+        "ratio": ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+        "mean_error": None,
+        "samples": arguments.samples,
+    }
+
+
+def main() -> None:
+    arguments = _timing.parse(_timing.parser(__doc__))
+    rows = []
+    for measure, shapes in ((batch, BATCH), (unnormalised, UNNORMALISED)):
+        for shape in [QUICK] if arguments.quick else shapes:
+            found = measure(shape, arguments)
+            _timing.show(found, COLUMNS)
+            rows += found
+    _timing.finish(arguments, "bench_score", rows)
+
+
+if __name__ == "__main__":
+    main()

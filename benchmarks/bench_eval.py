@@ -35,7 +35,7 @@ POSITIONS = 256  # of a window and of a block, on both sides: that of nplm.evalu
 
 def unnormalised(model: LanguageModel, ids: np.ndarray, threads: int) -> float:
     """Mean score of the targets of ids (steps+1,B), by shards on threads."""
-    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    weight, bias = model.output_weight, model.params["decoder.bias"]
 
     def task(start: int, stop: int) -> float:
         columns = np.ascontiguousarray(ids[:, start:stop])

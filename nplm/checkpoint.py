@@ -18,10 +18,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from nplm import files
+from nplm.chunk import Params
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.kenlm import Scorer
-from nplm.model import LanguageModel, Params
+from nplm.model import LanguageModel
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
 
@@ -117,7 +118,7 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
 
 def torch_tensors(model: LanguageModel) -> Tensors:
     """The parameters under PyTorch's names."""
-    tensors: Tensors = {}
+    tensors: Tensors = {"decoder.weight": model.output_weight}  # of its own there, where ours is tied
     for name, value in model.params.items():
         if name.startswith("rnn.bias_l"):  # PyTorch has two biases a layer: ours, and zero
             layer = name.removeprefix("rnn.bias_")
@@ -144,6 +145,8 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
                 params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
             elif name != "vocabulary" and not name.startswith(("run.", "rnn.bias_hh_")):
                 params[name] = value
+        if config.tied:
+            del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
         valid = json.loads(metadata["provenance"]).get("valid") or {}
         return Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
     except (KeyError, TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nplm.errors import InputError
 
@@ -12,6 +12,7 @@ Schedule = Literal["step", "plateau", "constant"]
 Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
+Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ModelConfig:
     embed_dim: int = 200  # E, >= 1
     hidden_dim: int = 200  # H, units per layer, >= 1
     num_layers: int = 2  # L, >= 1
+    tied: bool = False  # one matrix for input and output words; E = H
     init_scale: float = 0.1  # weights start uniform in [-init_scale, init_scale], > 0
     noise_power: float = 1.0  # exponent of the unigram counts in q, >= 0
     noise_uniform: float = 0.0  # share of q spread evenly over the vocabulary, in [0, 1]
@@ -31,6 +33,12 @@ class ModelConfig:
         _whole("embed_dim", self.embed_dim, 1, 2**16)
         _whole("hidden_dim", self.hidden_dim, 1, 2**16)
         _whole("num_layers", self.num_layers, 1, 64)
+        _flag("tied", self.tied)
+        if self.tied and self.embed_dim != self.hidden_dim:
+            raise InputError(
+                f"tied: embed_dim = {self.embed_dim} and hidden_dim = {self.hidden_dim} must be equal; make --emsize"
+                " and --hidden the same"
+            )
         _real("init_scale", self.init_scale, above=0.0)
         _real("noise_power", self.noise_power, least=0.0)
         _real("noise_uniform", self.noise_uniform, least=0.0, most=1.0)
@@ -47,11 +55,18 @@ class TrainConfig:
     bptt: int = 20  # T, time steps per chunk, >= 1
     batch_size: int = 20  # B, streams in lock-step, >= 1
     sequence_length: int = 200  # S, time steps per sequence; cut into N = ceil(S / T) >= 2 chunks
+    objective: Objective = "nce"  # what is minimised; perplexity is always the exact one
+    log_z_penalty: float = 0.0  # times the mean of log^2 Z, added to the softmax objective, >= 0
+    reset_at_eos: bool = False  # the state begins anew at every sentence, in training and in validation
     num_noise: int = 256  # K, noise words per chunk, in [1, 2**20]
     noise: Noise = "fresh"  # a new group for every chunk, or a pool of M groups drawn ahead
     noise_groups: int = 2  # M, groups in the pool, 2 <= M <= N
     group_map: GroupMap = "contiguous"  # which chunks share a group of the pool
     redraw: Redraw = "sequence"  # when the pool is drawn anew
+    dropout: float = 0.0  # p, share of the numbers left out between layers and before the scores, in [0, 1)
+    dropout_words: float = 0.0  # p, share of the input words left out, in [0, 1)
+    dropout_recurrent: float = 0.0  # p, share of h_{t-1} left out, one mask for a sequence, in [0, 1)
+    variational: bool = False  # between layers too one mask for a sequence, instead of one for every step
     optimizer: Optimizer = "sgd"
     lr: float = 20.0  # learning rate at the start, > 0
     clip: float = 0.25  # largest global norm of the gradient, > 0; inf: no clipping
@@ -76,6 +91,14 @@ class TrainConfig:
                 f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"
                 " chunk: the method needs N >= 2; raise --sequence-length or lower --bptt"
             )
+        _choice("objective", self.objective, get_args(Objective))
+        _real("log_z_penalty", self.log_z_penalty, least=0.0)
+        if self.log_z_penalty > 0 and self.objective != "softmax":
+            raise InputError("log_z_penalty belongs to the softmax objective: NCE keeps Z near 1 by itself")
+        _flag("reset_at_eos", self.reset_at_eos)
+        for name in ("dropout", "dropout_words", "dropout_recurrent"):
+            _real(name, getattr(self, name), least=0.0, below=1.0)
+        _flag("variational", self.variational)
         _whole("num_noise", self.num_noise, 1, 2**20)
         _choice("noise", self.noise, ("fresh", "pool"))
         _choice("group_map", self.group_map, ("contiguous", "cyclic"))
@@ -114,16 +137,33 @@ def _whole(name: str, value: int, least: int, most: int) -> None:
         raise InputError(f"{name} = {value} is outside [{least}, {most}]")
 
 
+def _flag(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{name} = {value!r} is neither true nor false")
+
+
 def _real(
-    name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, most: float | None = None
+    name: str,
+    value: float,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float | None = None,
+    below: float | None = None,
 ) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{name} = {value!r} is not a number")
     if math.isnan(value) or (most is None and math.isinf(value)):
         raise InputError(f"{name} = {value} is not a finite number")
-    if value < least or value <= above or (most is not None and value > most):
+    if (
+        value < least
+        or value <= above
+        or (most is not None and value > most)
+        or (below is not None and value >= below)
+    ):
         low = f"at least {least:g}" if above == -math.inf else f"more than {above:g}"
         high = "" if most is None else f" and at most {most:g}"
+        high += "" if below is None else f" and less than {below:g}"
         raise InputError(f"{name} = {value:g} is out of range: it must be {low}{high}")
 
 

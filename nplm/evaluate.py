@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from nplm.chunk import Packed, State
 from nplm.corpus import Streams, split
 from nplm.errors import InputError
 from nplm.layers import softmax
-from nplm.model import LanguageModel, Packed, State
+from nplm.model import LanguageModel
 from nplm.shards import bounds, workers
 from nplm.vocabulary import check_ids
 from nplm.workspace import Array
@@ -183,7 +184,7 @@ def _score(
     """Adds the positions of one window (t,b) to the tally; returns the state after it."""
     hidden, state = model.hidden(inputs, state, packed)
     flat, words = hidden.reshape(targets.size, -1), targets.ravel()
-    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    weight, bias = model.output_weight, model.params["decoder.bias"]
     log_z = softmax.normaliser(flat, weight, bias)
     scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
     tally.add(words, scores, log_z, model.vocabulary.unk, model.vocabulary.eos)

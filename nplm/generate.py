@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nplm.chunk import State
 from nplm.errors import InputError
-from nplm.model import LanguageModel, State
+from nplm.model import LanguageModel
 from nplm.vocabulary import BOS, EOS
 from nplm.workspace import Array, Workspace
 
@@ -51,7 +52,7 @@ class Reader:
     def step(self, ids: Array, state: State) -> tuple[Array, State]:
         """Scores (B,V) after the last of ids (T,B), and the state there; the ids are trusted."""
         hidden, state = self.model.hidden(ids, state, self._packed, self._room)
-        scores = hidden[-1] @ self.model.params["decoder.weight"].T
+        scores = hidden[-1] @ self.model.output_weight.T
         scores += self.model.params["decoder.bias"]
         if not np.isfinite(scores).all():
             raise InputError(

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm import model as models
+from nplm import chunk as chunks
 from nplm import score as scores
+from nplm.chunk import Params, layer_names
 from nplm.config import ModelConfig
 from nplm.layers import softmax
-from nplm.model import LanguageModel, Params, layer_names
+from nplm.model import LanguageModel
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
 
@@ -48,11 +49,11 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.read: models.State | None = None  # (L,1,H) each; None: the zero state
+        self.read: chunks.State | None = None  # (L,1,H) each; None: the zero state
         self.words = 0  # that were read
         self.log_z: float | None = None  # nats, of the next word's prediction, once it was asked for
 
-    def write(self, read: models.State | None, words: int, log_z: float | None = None) -> None:
+    def write(self, read: chunks.State | None, words: int, log_z: float | None = None) -> None:
         self.read, self.words, self.log_z = read, words, log_z
 
     def key(self) -> bytes:
@@ -158,7 +159,7 @@ class Scorer(LanguageModel):
         """
         token, length = self.vocabulary.id(_text(word)), in_state.words + 1
         hidden = (in_state.read or self.zero_state(1)).h[-1]  # (1,H)
-        weight, bias = self.params["decoder.weight"], self.params["decoder.bias"]
+        weight, bias = self.output_weight, self.params["decoder.bias"]
         log_z = in_state.log_z if normalize else scores.mean_log_z(self)
         with scores.one_blas_thread():
             if log_z is None:
@@ -167,7 +168,7 @@ class Scorer(LanguageModel):
             out_state.write(self._read(token, in_state.read), length)
         return FullScoreReturn((float(score) - log_z) / scores.LN10, length, token == self.vocabulary.unk)
 
-    def _read(self, token: int, state: models.State | None) -> models.State:
+    def _read(self, token: int, state: chunks.State | None) -> chunks.State:
         """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""
         h, c = state or self.zero_state(1)
         x, after_h, after_c = self.params["encoder.weight"][None, token], [], []  # (1,E)
@@ -178,7 +179,7 @@ class Scorer(LanguageModel):
             x = _sigmoid(o) * np.tanh(cell)
             after_h.append(x)
             after_c.append(cell)
-        return models.State(np.stack(after_h), np.stack(after_c))
+        return chunks.State(np.stack(after_h), np.stack(after_c))
 
 
 def _sigmoid(x: Array) -> Array:

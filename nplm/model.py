@@ -1,42 +1,27 @@
-"""The language model: embedding, LSTM layers, and a score for every word, composed forward and backward.
+"""The language model: its parameters, and what one asks of it.
 
-The model knows shapes and equations only: no files, no corpus, no optimiser.
+The model knows shapes and equations only: no files, no corpus, no optimiser.  A chunk's way through it is chunk.py.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from nplm.chunk import Grads, Packed, Params, Plan, State, chunk_gradient, run_layers
 from nplm.config import ModelConfig
 from nplm.errors import InputError
-from nplm.layers import embedding, lstm, nce, softmax
-from nplm.layers.rows import Gradient
+from nplm.layers import lstm, softmax
 from nplm.noise import NoiseDistribution
 from nplm.vocabulary import Vocabulary, check_ids
 from nplm.workspace import Array, Workspace
-
-Params = dict[str, Array]
-Grads = dict[str, Gradient]
-Packed = dict[str, lstm.Packed | None]
-
-
-class State(NamedTuple):
-    """The recurrent state of B streams, carried from chunk to chunk."""
-
-    h: Array  # (L,B,H)
-    c: Array  # (L,B,H)
-
-    def columns(self, start: int, stop: int) -> "State":
-        """The state of streams start to stop."""
-        return State(self.h[:, start:stop], self.c[:, start:stop])
 
 
 class LanguageModel:
     """An LSTM language model with a noise law.  `params` maps PyTorch's names to plain arrays.
 
     encoder.weight (V,E) · rnn.weight_ih_lk (4H,E or H) · rnn.weight_hh_lk (4H,H) · rnn.bias_lk (4H,) ·
-    decoder.weight (V,H) · decoder.bias (V,)
+    decoder.weight (V,H), which a tied model has not · decoder.bias (V,)
     """
 
     def __init__(self, config: ModelConfig, vocabulary: Vocabulary, params: Params) -> None:
@@ -87,15 +72,21 @@ class LanguageModel:
         params["decoder.bias"][...] = np.log(counts / counts.sum())
         return cls(config, vocabulary, params)
 
+    @property
+    def output_weight(self) -> Array:
+        """The weight (V,H) of the scores: decoder.weight, or encoder.weight where the two are tied."""
+        return self.params["encoder.weight" if self.config.tied else "decoder.weight"]
+
     def zero_state(self, batch: int) -> State:
         """The state before any text, for `batch` streams: h and c (L,B,H)."""
         shape = (self.config.num_layers, batch, self.config.hidden_dim)
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def loss_and_grads(
-        self, inputs: Array, targets: Array, noise_ids: Array, state: State
+        self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
     ) -> tuple[float, Grads, State]:
-        """NCE loss of a chunk in nats per position, its gradient by BPTT, and the state to carry on.
+        """Loss of a chunk in nats per position, by NCE unless the plan says otherwise; its gradient by BPTT, and the
+        state to carry on.
 
         inputs, targets (T,B), noise_ids (K,): word ids.  Raises ValueError on a word id outside the vocabulary.
         """
@@ -109,7 +100,7 @@ class LanguageModel:
         inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
         noise_ids = self._checked(noise_ids, "noise")
         return chunk_gradient(
-            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.pack_all(), Workspace()
+            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.pack_all(), Workspace(), plan
         )
 
     def hidden(
@@ -120,7 +111,7 @@ class LanguageModel:
         room: Workspace | None = None,
     ) -> tuple[Array, State]:
         """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        _, x, _, state = run_layers(self, inputs, state, packed or self.pack_all(), room or Workspace())
+        x, _, state = run_layers(self, inputs, state, packed or self.pack_all(), room or Workspace(), Plan())
         return x, state
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
@@ -129,7 +120,7 @@ class LanguageModel:
         inputs = self._checked(inputs, "input")
         hidden, state = self.hidden(inputs, state)
         flat = hidden.reshape(inputs.size, -1)  # (N,H)
-        logp = softmax.log_probs(flat, self.params["decoder.weight"], self.params["decoder.bias"])
+        logp = softmax.log_probs(flat, self.output_weight, self.params["decoder.bias"])
         return logp.reshape(*inputs.shape, -1), state
 
     def _check_shapes(self, inputs: Array, state: State) -> None:
@@ -172,62 +163,7 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes[f"rnn.weight_ih_l{k}"] = (gates, config.embed_dim if k == 0 else size)
         shapes[f"rnn.weight_hh_l{k}"] = (gates, size)
         shapes[f"rnn.bias_l{k}"] = (gates,)
-    shapes["decoder.weight"] = (config.vocab_size, size)
+    if not config.tied:
+        shapes["decoder.weight"] = (config.vocab_size, size)
     shapes["decoder.bias"] = (config.vocab_size,)
     return shapes
-
-
-def layer_names(k: int) -> tuple[str, str, str]:
-    """Names of the parameters of LSTM layer k."""
-    return f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}", f"rnn.bias_l{k}"
-
-
-def run_layers(
-    model: LanguageModel, inputs: Array, state: State, packed: Packed, room: Workspace
-) -> tuple[Array, Array, list[lstm.LSTMCache], State]:
-    """Bottom-up: the distinct input words (R,), the top layer's hidden states (T,B,H), caches, the next state."""
-    params = model.params
-    words, places = np.unique(inputs, return_inverse=True)  # (R,), (T,B): a word is looked up once
-    x = embedding.forward(words, params["encoder.weight"])  # (R,E)
-    rows_of: Array | None = places.reshape(inputs.shape)
-    caches = []
-    for k in range(model.config.num_layers):
-        ih, hh, b = layer_names(k)
-        weights = (params[ih], params[hh], params[b], packed[ih], packed[hh])
-        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, rows_of, room.part(ih))  # (T,B,H)
-        rows_of = None  # above the first layer every position is a row of its own
-        caches.append(cache)
-    after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
-    return words, x, caches, after
-
-
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named, in training
-def chunk_gradient(
-    model: LanguageModel,
-    inputs: Array,
-    targets: Array,
-    noise_ids: Array,
-    state: State,
-    scale: float,
-    packed: Packed,
-    room: Workspace,
-) -> tuple[float, Grads, State]:
-    """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state.
-
-    The gradients are arrays of `room`: good until it is used again.
-    """
-    params, grads = model.params, Grads()
-    words, hidden, caches, after = run_layers(model, inputs, state, packed, room)
-    flat = hidden.reshape(targets.size, -1)  # (N,H)
-    weight, bias = params["decoder.weight"], params["decoder.bias"]
-    loss, nce_cache = nce.forward(flat, targets.ravel(), noise_ids, weight, bias, model.log_q, scale, room)
-
-    dflat, grads["decoder.weight"], grads["decoder.bias"] = nce.backward(nce_cache, weight, room)
-    dx = dflat.reshape(hidden.shape)  # (T,B,H)
-    for k in reversed(range(model.config.num_layers)):
-        ih, hh, b = layer_names(k)
-        layer = lstm.backward(dx, caches[k], params[ih], params[hh], packed[ih], packed[hh], room.part(ih))
-        grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
-        dx = layer.dx  # (T,B,H), and (R,E) below the first layer
-    grads["encoder.weight"] = embedding.backward(dx, words, params["encoder.weight"])
-    return loss, {name: grads[name] for name in params}, after

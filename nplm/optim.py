@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from nplm.chunk import Grads, Params
 from nplm.kernels import optim as kernels
 from nplm.kernels.rows import sum_of_squares
 from nplm.layers.rows import Gradient, RowGradient
-from nplm.model import Grads, Params
 from nplm.workspace import Array
 
 EPSILON = 1e-8

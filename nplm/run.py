@@ -20,11 +20,12 @@ from typing import Any
 
 import nplm
 from nplm import checkpoint, files
+from nplm.chunk import State
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus
 from nplm.errors import InputError
 from nplm.evaluate import Evaluation
-from nplm.model import LanguageModel, State
+from nplm.model import LanguageModel
 from nplm.optim import Optimizer
 
 # Settings that change no bit of what is learned up to a given chunk, so a resumed run may change them.

@@ -20,9 +20,10 @@ from itertools import chain
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from nplm.chunk import Packed, State
 from nplm.errors import InputError
 from nplm.layers import softmax
-from nplm.model import LanguageModel, Packed, State
+from nplm.model import LanguageModel
 from nplm.shards import workers
 from nplm.vocabulary import EOS, Vocabulary, check_ids
 from nplm.workspace import Array
@@ -191,7 +192,7 @@ def norm_deviation(model: LanguageModel, ids: Array) -> float:
     p is exp(s - log Z) with the log Z that scores are normalised with; scores and sum are made anew, in float64.
     """
     check_ids(ids, model.config.vocab_size, "text")
-    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    weight, bias = model.output_weight, model.params["decoder.bias"]
     state, packed, inputs = model.zero_state(1), model.pack_all(), shifted(ids, model.vocabulary.eos)
     largest = 0.0
     with one_blas_thread():
@@ -254,7 +255,7 @@ def _read(
 @np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has scores that are not
 def _score(model: LanguageModel, hidden: Array, words: Array, normalize: bool) -> WordScores:
     """s (n,) and log Z (n,) of words (n,) after hidden states (n,H); log Z is zero unless normalize."""
-    weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
+    weight, bias = model.output_weight, model.params["decoder.bias"]
     flat = np.ascontiguousarray(hidden)
     scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
     return scores, softmax.normaliser(flat, weight, bias) if normalize else np.zeros(len(flat))

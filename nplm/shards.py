@@ -19,9 +19,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from nplm.chunk import Grads, Plan, State, chunk_gradient
 from nplm.layers import lstm, rows
 from nplm.layers.rows import Gradient
-from nplm.model import Grads, LanguageModel, State, chunk_gradient
+from nplm.model import LanguageModel
 from nplm.optim import Optimizer
 from nplm.workspace import Array, Workspace
 
@@ -96,14 +97,17 @@ class Shards:
         self.rooms = [Workspace() for _ in range(shards)]  # what the shards share lies in the first
         self.packed = self._by_name(self._pack)
 
-    def gradient(self, inputs: Array, targets: Array, noise_ids: Array, state: State) -> ChunkGradient:
+    def gradient(
+        self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
+    ) -> ChunkGradient:
         """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
-        scale = 1.0 / targets.size
+        scale, plan = 1.0 / targets.size, plan or Plan()
 
         def shard(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
             part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
             columns = state.columns(start, stop)
-            return chunk_gradient(self.model, *part, noise_ids, columns, scale, self.packed, room)
+            own = plan.shard(start)
+            return chunk_gradient(self.model, *part, noise_ids, columns, scale, self.packed, room, own)
 
         columns = bounds(inputs.shape[1], len(self.rooms))
         results = self.run([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])

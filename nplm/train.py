@@ -17,12 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nplm.chunk import Plan
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, Span, Streams
 from nplm.errors import DivergedError, InputError
 from nplm.evaluate import Evaluation, evaluate
+from nplm.layers.dropout import Dropout
 from nplm.model import LanguageModel
 from nplm.noise import make_noise
+from nplm.noise.groups import stream_key
 from nplm.optim import Optimizer, non_finite
 from nplm.run import Progress, Run, open_run
 from nplm.shards import ChunkGradient, Shards, workers
@@ -126,7 +129,8 @@ def train(
                     inputs, targets = streams.window(span.start, span.stop)
                     noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
                     carried = state.columns(0, inputs.shape[1])
-                    chunk = shards.gradient(inputs, targets, noise_ids, carried)
+                    plan = make_plan(config, streams.batch_size, progress.epoch, span)
+                    chunk = shards.gradient(inputs, targets, noise_ids, carried, plan)
                     if math.isfinite(chunk.loss) and math.isfinite(chunk.norm):
                         progress.non_finite = 0
                         if meter.time_to_save():  # before the update: this state is known to be good
@@ -150,6 +154,20 @@ def train(
         return TrainResult(best, run.history(), progress, interrupted_early)
 
 
+def make_plan(config: TrainConfig, num_streams: int, epoch: int, span: Span) -> Plan:
+    """How a chunk is trained on.  What it leaves out is a function of the seed and of its place, like its noise."""
+    dropout = None
+    rates = config.dropout, config.dropout_words, config.dropout_recurrent
+    if any(rates):
+        key = stream_key(config.seed, "dropout")
+        chunk, sequence = (
+            int(np.random.SeedSequence([key, epoch, span.sequence, *place]).generate_state(1, np.uint64)[0])
+            for place in ((1 + span.chunk,), (0,))
+        )
+        dropout = Dropout(*rates, not config.variational, chunk, sequence, num_streams)
+    return Plan(config.objective, config.log_z_penalty, config.reset_at_eos, dropout)
+
+
 def _end_epoch(
     run: Run, model: LanguageModel, corpus: Corpus, config: TrainConfig, progress: Progress, meter: "_Meter"
 ) -> None:
@@ -158,7 +176,8 @@ def _end_epoch(
     valid = None
     if corpus.valid is not None:
         batch = config.eval_batch_size
-        valid = evaluate(model, corpus.valid, batch_size=batch, threads=config.threads)
+        reset = config.reset_at_eos
+        valid = evaluate(model, corpus.valid, batch_size=batch, reset=reset, threads=config.threads)
     nats = valid.nats if valid is not None else -progress.epoch  # without a valid text the last is the best
     if nats < progress.best_nats or not math.isfinite(progress.best_nats):
         progress.best_nats, progress.best_epoch, progress.stalled = nats, progress.epoch, 0
@@ -296,8 +315,9 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     ids = np.zeros((2, 2), np.int32)
     noise_ids = make_noise(tiny.noise, config, 0).group(0, 0, 0)
+    plan = make_plan(config, 2, 0, Span(0, 0, 0, 2))
     shards = Shards(tiny, 2)
-    chunk = shards.gradient(ids, ids, noise_ids, tiny.zero_state(2))
+    chunk = shards.gradient(ids, ids, noise_ids, tiny.zero_state(2), plan)
     shards.update(Optimizer(tiny.params, config.optimizer, 1.0), chunk, 0.1)
     evaluate(tiny, ids.ravel(), batch_size=2, shards=1, threads=1)
     return time.monotonic() - start

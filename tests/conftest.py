@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from nplm.chunk import State
 from nplm.config import ModelConfig
-from nplm.model import LanguageModel, State, param_shapes
+from nplm.model import LanguageModel, param_shapes
 from nplm.vocabulary import Vocabulary
 
 RTOL = {np.float32: 2e-5, np.float64: 1e-12}  # of an array's largest entry, for sums of a few dozen terms
@@ -46,9 +47,10 @@ def make_model(
     scale: float = 0.7,
     power: float = 1.0,
     uniform: float = 0.0,
+    tied: bool = False,
 ) -> LanguageModel:
     """A model whose every parameter is random, none of them zero; the defaults have all shapes different."""
-    config = ModelConfig(vocab, embed, hidden, layers, noise_power=power, noise_uniform=uniform)
+    config = ModelConfig(vocab, embed, hidden, layers, tied, noise_power=power, noise_uniform=uniform)
     rng = np.random.default_rng(seed)
     params = {name: rng.normal(0, scale, shape).astype(dtype) for name, shape in param_shapes(config).items()}
     return LanguageModel(config, make_vocabulary(vocab), params)

@@ -10,7 +10,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))] if page.exists()]
 SOURCES = sorted((ROOT / "nplm").glob("**/*.py"))
-DERIVED = ["embedding", "lstm", "nce", "softmax"]  # layers whose equations stand in a derivation
+# layers whose equations stand in a derivation
+DERIVED = ["dropout", "embedding", "lstm", "nce", "sampled_softmax", "softmax"]
+    "dropout",
+    "embedding",
+    "lstm",
+    "nce",
+    "sampled_softmax",
+    "softmax",
+]  # layers whose equations stand in a derivation
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
 LINK = re.compile(r"\[[^\]\[]*\]\(\s*<?([^)>\s]+)>?[^)]*\)|^\[[^\]]+\]:\s+(\S+)", re.M)

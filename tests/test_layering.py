@@ -127,11 +127,14 @@ def test_noise_imports_kernels(path):
     assert all(starts_with(name, *allowed) for name in ours(names))
 
 
-@pytest.mark.parametrize("path", files_in("nplm.model", "nplm.optim", "nplm.shards"), ids=module_name)
+@pytest.mark.parametrize(
+    "path", files_in("nplm.chunk", "nplm.model", "nplm.optim", "nplm.shards"), ids=module_name
+)
 def test_the_model_knows_no_files_data_or_optimiser(path):
     """Design: what holds at module level; the one exception is save, which imports where it is called."""
     names = imports_of(path, everywhere=False)
     allowed = {"nplm.config", "nplm.errors", "nplm.layers", "nplm.noise", "nplm.vocabulary", "nplm.workspace"}
+    allowed |= {"nplm.chunk"}
     if module_name(path) != "nplm.model":
         allowed |= {"nplm.kernels", "nplm.model"}
     if module_name(path) == "nplm.shards":

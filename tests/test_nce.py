@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import RTOL, assert_close, make_chunk, make_model
 
+from nplm.chunk import run_layers
 from nplm.gradcheck import complex_step
 from nplm.layers import nce, softmax
-from nplm.model import run_layers
 from nplm.reference import lstm as reference_lstm
 from nplm.reference import nce as reference
 from nplm.workspace import Workspace

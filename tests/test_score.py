@@ -9,9 +9,10 @@ import pytest
 from conftest import assert_close, make_model
 
 from nplm import score
+from nplm.chunk import State
 from nplm.evaluate import evaluate, sentence_groups
 from nplm.kenlm import Scorer
-from nplm.model import LanguageModel, State
+from nplm.model import LanguageModel
 from nplm.score import norm_deviation, score_batch, stream_scores, word_scores
 
 VOCAB, UNKNOWN = 30, 5  # words of the model, and how many more the sentences have

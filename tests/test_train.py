@@ -29,8 +29,8 @@ from nplm import (
     checkpoint,
     synthetic,
 )
+from nplm.chunk import State
 from nplm.corpus import Streams
-from nplm.model import State
 from nplm.noise import FreshNoise
 from nplm.optim import Optimizer, global_norm
 from nplm.reference import model as reference_model
@@ -166,10 +166,10 @@ def test_planted_bugs_in_the_loop(change, monkeypatch):
     expected, _ = list(by_hand(corpus, make_model(scale=0.3), settings))[-1]
     real, last = Shards.gradient, []
 
-    def wrong(shards, inputs, targets, noise_ids, state):
+    def wrong(shards, inputs, targets, noise_ids, state, plan):
         if change == "no carry" or (change == "carry over epochs" and last and not state.h.any()):
             state = shards.model.zero_state(inputs.shape[1]) if change == "no carry" else last[-1]
-        chunk = real(shards, inputs, targets, noise_ids, state)
+        chunk = real(shards, inputs, targets, noise_ids, state, plan)
         if chunk.state.h.shape[1] == 5:
             last.append(chunk.state)
         return chunk
@@ -189,9 +189,9 @@ def test_every_token_is_trained_on_once_an_epoch(n, monkeypatch):
     model = nplm.LanguageModel.init(ModelConfig(n + 2, 4, 6, 1), vocabulary, np.random.default_rng(1))
     real, seen = Shards.gradient, []
 
-    def watched(shards, inputs, targets, noise_ids, state):
+    def watched(shards, inputs, targets, noise_ids, state, plan):
         seen.append((inputs.copy(), targets.copy()))
-        return real(shards, inputs, targets, noise_ids, state)
+        return real(shards, inputs, targets, noise_ids, state, plan)
 
     monkeypatch.setattr(Shards, "gradient", watched)
     recorder, result = fit(corpus, model=model)
@@ -399,8 +399,8 @@ def plant(monkeypatch, bad, name="decoder.weight", value=math.nan):
     """The calls `bad` of Shards.gradient, counted from 0, have `value` in one entry of a gradient, or as the loss."""
     real, calls = Shards.gradient, Counter()
 
-    def planted(shards, inputs, targets, noise_ids, state):
-        chunk = real(shards, inputs, targets, noise_ids, state)
+    def planted(shards, inputs, targets, noise_ids, state, plan):
+        chunk = real(shards, inputs, targets, noise_ids, state, plan)
         if calls["all"] in bad:
             if name == "loss":
                 chunk = chunk._replace(loss=value)

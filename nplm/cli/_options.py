@@ -19,7 +19,7 @@ from nplm.errors import InputError
 Function = TypeVar("Function", bound=Callable[..., Any])
 Source = Literal["default", "resumed", "config file", "flag"]
 RANKS = ("default", "resumed", "config file", "flag")
-WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text"}
+WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 CORPORA = ("python", "markov", "hmm")
 
 
@@ -69,6 +69,7 @@ class Value(NamedTuple):
 _TEXT = "Text (UTF-8, one sentence per line, .gz by suffix)"
 _MODEL = "Model"
 _METHOD = "Method"
+_DROPOUT = "Dropout"
 _RATE = "Learning rate"
 _RUN = "Run"
 # fmt: off
@@ -83,11 +84,17 @@ SETTINGS = (
     Setting("hidden", "hidden_dim", ModelConfig, "H", _MODEL, "LSTM units per layer."),
     Setting("emsize", "embed_dim", ModelConfig, "E", _MODEL, "Size of a word's vector."),
     Setting("layers", "num_layers", ModelConfig, "L", _MODEL, "LSTM layers."),
+    Setting("tied", "tied", ModelConfig, None, _MODEL, "One matrix for input and output words; needs E = H."),
     Setting("init-scale", "init_scale", ModelConfig, "X", _MODEL, "Weights start uniform in [-X, X]."),
     Setting("bptt", "bptt", TrainConfig, "T", _METHOD, "Time steps per chunk; the gradient is cut there."),
     Setting("batch-size", "batch_size", TrainConfig, "B", _METHOD, "Streams of text in lock-step."),
     Setting("sequence-length", "sequence_length", TrainConfig, "S", _METHOD,
             "Time steps per sequence, cut into N = S/T >= 2 chunks."),
+    Setting("objective", "objective", TrainConfig, None, _METHOD,
+            "What is minimised; perplexity is always the exact one."),
+    Setting("log-z-penalty", "log_z_penalty", TrainConfig, "X", _METHOD,
+            "Times the mean of log^2 Z, added to the softmax objective."),
+    Setting("reset-at-eos", "reset_at_eos", TrainConfig, None, _METHOD, "Begin every sentence with the zero state."),
     Setting("nce", "num_noise", TrainConfig, "K", _METHOD, "Noise words per chunk."),
     Setting("nce-unigram-power", "noise_power", ModelConfig, "X", _METHOD,
             "Exponent of the unigram counts in the noise law."),
@@ -98,6 +105,13 @@ SETTINGS = (
     Setting("noise-groups", "noise_groups", TrainConfig, "M", _METHOD, "Groups of the pool, 2 <= M <= N."),
     Setting("group-map", "group_map", TrainConfig, None, _METHOD, "Which chunks share a group of the pool."),
     Setting("redraw", "redraw", TrainConfig, None, _METHOD, "When the pool is drawn anew."),
+    Setting("dropout", "dropout", TrainConfig, "P", _DROPOUT,
+            "Share of the numbers left out between layers and before the scores."),
+    Setting("dropout-words", "dropout_words", TrainConfig, "P", _DROPOUT, "Share of the input words left out."),
+    Setting("dropout-recurrent", "dropout_recurrent", TrainConfig, "P", _DROPOUT,
+            "Share of the hidden state left out on its way to the next step."),
+    Setting("variational", "variational", TrainConfig, None, _DROPOUT,
+            "Between layers too one mask for a sequence, instead of one for every step."),
     Setting("optimizer", "optimizer", TrainConfig, None, _RATE, "Rule of the update."),
     Setting("lr", "lr", TrainConfig, "X", _RATE, "Learning rate at the start, for the loss in nats per position."),
     Setting("clip", "clip", TrainConfig, "X", _RATE, "Largest global norm of the gradient; inf: no clipping."),
@@ -164,12 +178,14 @@ def setting_options(*names: str, given: Mapping[str, Any] | None = None) -> Call
             text = (
                 setting.help if default is None else f"{setting.help}  [default: {default:{_form(default)}}]"
             )
+            both = f"/--no-{setting.flag}" if _hint(setting) is bool else ""
             function = click.option(
-                f"--{setting.flag}",
+                f"--{setting.flag}{both}",
                 setting.field,
                 cls=GroupedOption,
                 group=setting.group,
                 type=_click_type(setting),
+                default=None,
                 metavar=setting.metavar,
                 help=text,
                 shell_complete=_complete_corpus if setting.flag == "corpus" else None,
@@ -250,7 +266,7 @@ def _as_declared(value: Any, setting: Setting, where: str) -> Any:
     kind = _plain_type(_hint(setting))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise InputError(f"{where}: {setting.flag} = {value!r} is not {WORDS[kind]}")
     return value
 
@@ -284,7 +300,7 @@ def _hint(setting: Setting) -> Any:
 
 
 def _plain_type(hint: Any) -> type:
-    """int, float or str: what a field's annotation comes down to."""
+    """int, float, str or bool: what a field's annotation comes down to."""
     if get_origin(hint) is Literal:
         return str
     if get_origin(hint) in (Union, UnionType):

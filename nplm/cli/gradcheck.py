@@ -60,9 +60,10 @@ def check_one(rng: Any) -> dict[str, float]:
     """Relative error by parameter for a random model and chunk."""
     import numpy as np
 
+    from nplm.chunk import State
     from nplm.config import ModelConfig
     from nplm.gradcheck import complex_step, relative_error
-    from nplm.model import LanguageModel, State, param_shapes
+    from nplm.model import LanguageModel, param_shapes
     from nplm.reference import model as equations
     from nplm.vocabulary import Vocabulary
 

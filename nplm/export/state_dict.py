@@ -16,9 +16,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from nplm import extras
+from nplm.chunk import Params
 from nplm.config import ModelConfig
 from nplm.errors import InputError
-from nplm.model import LanguageModel, Params, param_shapes
+from nplm.model import LanguageModel, param_shapes
 from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.workspace import Array
 

@@ -14,7 +14,7 @@ from nplm.errors import InputError
 from nplm.model import LanguageModel
 from nplm.workspace import Array
 
-WEIGHTS = {"input": "encoder.weight", "output": "decoder.weight"}  # (V,E), (V,H)
+LAYERS = ("input", "output")  # (V,E), (V,H)
 
 
 def to_word2vec(
@@ -24,9 +24,9 @@ def to_word2vec(
 
     Raises InputError where the file cannot be written.
     """
-    if layer not in WEIGHTS:
-        raise InputError(f"layer = {layer!r} is not one of {', '.join(WEIGHTS)}")
-    weight = model.params[WEIGHTS[layer]]
+    if layer not in LAYERS:
+        raise InputError(f"layer = {layer!r} is not one of {', '.join(LAYERS)}")
+    weight = model.params["encoder.weight"] if layer == "input" else model.output_weight
     lines = _binary(model.vocabulary.tokens, weight) if binary else _text(model.vocabulary.tokens, weight)
     files.write(path, lines)
 

@@ -87,25 +87,42 @@ def step_backward(
 
 
 @njit()
+def _read_state(
+    h: np.ndarray, mask: np.ndarray, keep: np.ndarray, out_h_read: np.ndarray, c: np.ndarray
+) -> None:
+    """[L0] of one step: out_h_read (B,H) = r k h, and the cell c (B,H) becomes k c."""
+    for b in range(h.shape[0]):
+        for j in range(h.shape[1]):
+            out_h_read[b, j] = keep[b] * mask[b, j] * h[b, j]
+            c[b, j] *= keep[b]
+
+
+@njit()
 def sweep_forward(
     inputs: np.ndarray,
     places: np.ndarray,
     panels: np.ndarray,
+    mask: np.ndarray,
+    keep: np.ndarray,
     h: np.ndarray,
+    h_read: np.ndarray,
     c: np.ndarray,
     out_gates: np.ndarray,
     out_tanh_c: np.ndarray,
 ) -> None:
-    """[L1] to [L5] for t = 0 ... T-1.
+    """[L0] to [L5] for t = 0 ... T-1.
 
     inputs (R,4H): x W_ih' + b; places (T*B,): the row of each position; may be the rows of out_gates itself.
-    panels: weight_hh' (H,4H) packed. h, c (T+1,B,H): [0] is the state carried in, the rest is written.
-    out_gates (T,B,4H): i f g o. out_tanh_c (T,B,H).
+    panels: weight_hh' (H,4H) packed. mask (B,H), keep (T,B): r and k of [L0], or both of size 0: all ones.
+    h, c (T+1,B,H): [0] is the state carried in, the rest is written. h_read (T,B,H): written, h[:-1] itself
+    where mask and keep have size 0. out_gates (T,B,4H): i f g o. out_tanh_c (T,B,H).
     """
     steps, batch, size = out_tanh_c.shape
     aside, in_order = np.empty(batch * panels.shape[2], h.dtype), np.arange(batch)
-    begin, left, gates = inputs.ravel(), h.ravel(), out_gates.ravel()
+    begin, left, gates = inputs.ravel(), h_read.ravel(), out_gates.ravel()
     for t in range(steps):
+        if mask.size > 0:
+            _read_state(h[t], mask, keep[t], h_read[t], c[t])
         first, start = t * batch, t * batch * size
         multiply_flat(
             left, start, panels, begin, places[first : first + batch], gates, 4 * start, batch, 4 * size,
@@ -118,17 +135,19 @@ def sweep_forward(
 def sweep_backward(
     gates: np.ndarray,
     panels: np.ndarray,
+    mask: np.ndarray,
+    keep: np.ndarray,
     c: np.ndarray,
     tanh_c: np.ndarray,
     dhidden: np.ndarray,
     dh: np.ndarray,
     dc: np.ndarray,
 ) -> None:
-    """[dL5] to [dL1] for t = T-1 ... 0, the first step like every other: it has a state before it too.
+    """[dL5] to [dL0] for t = T-1 ... 0, the first step like every other: it has a state before it too.
 
     gates (T,B,4H): i f g o; they leave as da, which saves a pass over memory (2 % of a step at H = 256).
-    panels: weight_hh (4H,H) packed. dh, dc (B,H): gradients of the state after the chunk; they leave as
-    gradients of the state before it.
+    panels: weight_hh (4H,H) packed. mask, keep: as in the forward. dh, dc (B,H): gradients of the state after the
+    chunk; they leave as gradients of the state before it.
     """
     steps, batch, size = tanh_c.shape
     aside, in_order = np.empty(batch * panels.shape[2], gates.dtype), np.arange(batch)
@@ -138,3 +157,5 @@ def sweep_backward(
         step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc)
         start = t * batch * 4 * size
         multiply_flat(da, start, panels, zero, row_0, dh_flat, 0, batch, size, aside, in_order, t % 2 == 1)
+        if mask.size > 0:
+            _read_state(dh, mask, keep[t], dh, dc)  # [dL0]: the same factors

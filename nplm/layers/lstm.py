@@ -1,16 +1,18 @@
 """One LSTM layer over a chunk (Hochreiter & Schmidhuber 1997, with the forget gate of Gers 2000).
 
-[L1]  a_t = x_t W_ih' + h_{t-1} W_hh' + b            a = (a_i, a_f, a_g, a_o), as in torch.nn.LSTM
+[L0]  h'_{t-1} = r k_t h_{t-1}    c'_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins anew
+[L1]  a_t = x_t W_ih' + h'_{t-1} W_hh' + b           a = (a_i, a_f, a_g, a_o), as in torch.nn.LSTM
 [L2]  i = sigmoid(a_i)   f = sigmoid(a_f)   o = sigmoid(a_o)
 [L3]  g = tanh(a_g)
-[L4]  c_t = f * c_{t-1} + i * g
+[L4]  c_t = f * c'_{t-1} + i * g
 [L5]  h_t = o * tanh(c_t)
 
 [dL5] do = dh_t * tanh(c_t)    dc_t += dh_t * o * (1 - tanh(c_t)^2)
-[dL4] df = dc_t * c_{t-1}   di = dc_t * g   dg = dc_t * i   dc_{t-1} = dc_t * f
+[dL4] df = dc_t * c'_{t-1}   di = dc_t * g   dg = dc_t * i   dc'_{t-1} = dc_t * f
 [dL3] da_g = dg * (1 - g^2)
 [dL2] da = d * s * (1 - s)    for each of the gates s = i, f, o
-[dL1] dx_t = da_t W_ih   dh_{t-1} = da_t W_hh   dW_ih += da_t' x_t   dW_hh += da_t' h_{t-1}   db += da_t
+[dL1] dx_t = da_t W_ih   dh'_{t-1} = da_t W_hh   dW_ih += da_t' x_t   dW_hh += da_t' h'_{t-1}   db += da_t
+[dL0] dh_{t-1} = r k_t dh'_{t-1}    dc_{t-1} = k_t dc'_{t-1}
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
 only the recurrence itself goes step by step, in kernels/lstm.py.  The slow twin is reference/lstm.py.
@@ -29,6 +31,13 @@ from nplm.layers.products import pack_right, pack_transposed, product, transpose
 from nplm.workspace import Array, Workspace
 
 
+class Factors(NamedTuple):
+    """r and k of [L0]; arrays of size 0 stand for ones."""
+
+    mask: Array  # (B,H), r: 0 or 1 / (1 - p)
+    keep: Array  # (T,B), k: 0 or 1
+
+
 class LSTMCache(NamedTuple):
     """What the backward needs of a forward."""
 
@@ -36,8 +45,10 @@ class LSTMCache(NamedTuple):
     places: Array | None  # (T,B) with rows: the row of each position
     gates: Array  # (T,B,4H), i f g o after their non-linearities; the backward leaves da in it
     h: Array  # (T+1,B,H), h[0] is the state carried in
-    c: Array  # (T+1,B,H), c[0] is the state carried in
+    h_read: Array  # (T,B,H), h' of [L0]; h[:-1] itself where nothing is left out
+    c: Array  # (T+1,B,H), c' of [L0], and c[T] to carry on
     tanh_c: Array  # (T,B,H)
+    factors: Factors
 
 
 class LSTMGradients(NamedTuple):
@@ -74,10 +85,12 @@ def forward(
     packed_hh: Packed | None = None,
     places: Array | None = None,
     room: Workspace | None = None,
+    factors: Factors | None = None,
 ) -> tuple[Array, LSTMCache]:
     """Hidden states (T,B,H) and the cache, for h0 and c0 (B,H) and x (T,B,D), or rows x (R,D) and places (T,B).
 
-    packed_ih, packed_hh: the weights packed. room: where results are put; without it they are arrays of their own.
+    packed_ih, packed_hh: the weights packed. factors: of [L0]; None: ones. room: where results are put; without it
+    they are arrays of their own.
     """
     room = room or Workspace()
     packed_ih, packed_hh = (
@@ -95,9 +108,13 @@ def forward(
     h = room.empty("h", (steps + 1, batch, size), x.dtype)
     c = room.empty("c", (steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
+    h_read = room.empty("h_read", (steps, batch, size), x.dtype) if factors else h[:-1]
+    factors = factors or Factors(np.empty((0, 0), x.dtype), np.empty((0, 0), x.dtype))
     tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
-    kernels.sweep_forward(inputs, row_of, packed_hh.forward, h, c, gates, tanh_c)  # [L1] to [L5]
-    return h[1:], LSTMCache(x, places, gates, h, c, tanh_c)
+    kernels.sweep_forward(
+        inputs, row_of, packed_hh.forward, *factors, h, h_read, c, gates, tanh_c
+    )  # [L0] to [L5]
+    return h[1:], LSTMCache(x, places, gates, h, h_read, c, tanh_c, factors)
 
 
 def backward(
@@ -118,10 +135,10 @@ def backward(
         packed_ih or pack(weight_ih, Workspace()),
         packed_hh or pack(weight_hh, Workspace()),
     )
-    x, places, gates, h, c, tanh_c = cache
+    x, places, gates, h, h_read, c, tanh_c, factors = cache
     size, dtype = h.shape[2], x.dtype
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)
-    kernels.sweep_backward(gates, packed_hh.backward, c, tanh_c, dhidden, dh, dc)  # [dL5] to [dL1]
+    kernels.sweep_backward(gates, packed_hh.backward, *factors, c, tanh_c, dhidden, dh, dc)  # [dL5] to [dL0]
     by_position = gates.reshape(-1, 4 * size)  # da (T*B,4H)
     rows = x.reshape(-1, x.shape[-1])
     by_row = by_position
@@ -130,6 +147,6 @@ def backward(
         row_kernels.sum_at(by_position, places.ravel(), by_row)
     dx = product(by_row, packed_ih.backward, room.empty("dx", rows.shape, dtype))  # the rest of [dL1]
     dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
-    h_before = h[:-1].reshape(-1, size)  # (T*B,H)
+    h_before = h_read.reshape(-1, size)  # (T*B,H)
     dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
     return LSTMGradients(dx.reshape(x.shape), dh, dc, dweight_ih, dweight_hh, by_row.sum(axis=0))

@@ -27,7 +27,7 @@ from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
 
 FORMAT, VERSION = "nplm", "1"
-DTYPES = {"float32": "F32", "float64": "F64", "uint8": "U8"}  # NumPy's names and the format's
+DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}  # NumPy's names and the format's
 Tensors = dict[str, Array]
 Metadata = dict[str, str]
 

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from nplm.errors import InputError
 
-Optimizer = Literal["sgd", "adagrad"]
-Schedule = Literal["step", "plateau", "constant"]
+Optimizer = Literal["sgd", "asgd", "adagrad", "adam"]
+Schedule = Literal["step", "plateau", "constant", "cosine"]
 Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
@@ -69,8 +69,16 @@ class TrainConfig:
     variational: bool = False  # between layers too one mask for a sequence, instead of one for every step
     optimizer: Optimizer = "sgd"
     lr: float = 20.0  # learning rate at the start, > 0
+    weight_decay: float = (
+        0.0  # share of a weight lost per step and unit of the rate, >= 0; biases keep theirs
+    )
+    averaging_patience: int = 5  # epochs without a better valid perplexity before asgd averages, >= 1
     clip: float = 0.25  # largest global norm of the gradient, > 0; inf: no clipping
-    schedule: Schedule = "step"  # step: lr_decay per epoch after decay_after; plateau: when valid stalls
+    schedule: Schedule = (
+        "step"  # step: lr_decay per epoch after decay_after; plateau: when valid stalls; cosine
+    )
+    warmup: int = 0  # chunks in which the rate rises to what it would be, >= 0
+    lr_floor: float = 0.0  # share of lr at which `cosine` ends, in [0, 1]
     lr_decay: float = 0.5  # factor, in (0, 1]
     decay_after: int = 4  # epochs at the full rate before `step` decays, >= 0
     patience: int = 0  # stop after this many epochs without a better valid perplexity; 0: never
@@ -109,10 +117,24 @@ class TrainConfig:
                 f"noise_groups = {self.noise_groups} is more than the N = {self.chunks} chunks of a sequence:"
                 " lower --noise-groups or raise --sequence-length"
             )
-        _choice("optimizer", self.optimizer, ("sgd", "adagrad"))
+        _choice("optimizer", self.optimizer, get_args(Optimizer))
         _real("lr", self.lr, above=0.0)
+        _real("weight_decay", self.weight_decay, least=0.0)
+        if self.lr * self.weight_decay >= 1:
+            raise InputError(
+                f"weight_decay = {self.weight_decay:g} times lr = {self.lr:g} is not less than 1: a step would leave"
+                " nothing of a weight; lower one of them"
+            )
+        _whole("averaging_patience", self.averaging_patience, 1, 2**31 - 1)
+        if self.optimizer == "asgd" and 0 < self.patience <= self.averaging_patience:
+            raise InputError(
+                f"patience = {self.patience} stops before averaging_patience = {self.averaging_patience} lets asgd"
+                " average; raise --patience or lower --averaging-patience"
+            )
         _real("clip", self.clip, above=0.0, most=math.inf)
-        _choice("schedule", self.schedule, ("step", "plateau", "constant"))
+        _choice("schedule", self.schedule, get_args(Schedule))
+        _whole("warmup", self.warmup, 0, 2**31 - 1)
+        _real("lr_floor", self.lr_floor, least=0.0, most=1.0)
         _real("lr_decay", self.lr_decay, above=0.0, most=1.0)
         _whole("decay_after", self.decay_after, 0, 2**31 - 1)
         _whole("patience", self.patience, 0, 2**31 - 1)

@@ -71,7 +71,7 @@ class Run:
     def save_last(self, model: LanguageModel, optimizer: Optimizer, progress: Progress, state: State) -> None:
         """Keep everything that resuming needs."""
         extra = {"h": state.h, "c": state.c}
-        extra |= {f"squares.{name}": value for name, value in optimizer.squares.items()}
+        extra |= optimizer.memory
         checkpoint.save_run(model, self.last, self.provenance, asdict(progress), extra)
 
     def begun(self) -> bool:
@@ -87,8 +87,8 @@ class Run:
             )
         for name, value in model.params.items():
             value[...] = saved.params[name]
-        for name, value in optimizer.squares.items():
-            value[...] = extra[f"squares.{name}"]
+        for name, value in optimizer.memory.items():
+            value[...] = extra[name]
         if progress["best_epoch"]:
             checkpoint.read(self.best)  # gone or damaged: say so now, not after days of training
         progress["metrics_lines"] = self._keep_metrics(progress["metrics_lines"])
@@ -226,9 +226,11 @@ def _finite(value: Any) -> Any:
 
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """A resumed run must be the same run: settings and texts as they were."""
+    cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
+    free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
-            if name not in FREE_SETTINGS and old[part].get(name) != value:
+            if name not in free and old[part].get(name) != value:
                 if name == "sha256":
                     raise InputError(
                         f"{folder}: the texts or the vocabulary are not those of the run; bring them back"

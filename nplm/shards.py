@@ -121,8 +121,25 @@ class Shards:
         after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
         return ChunkGradient(sum(losses), {name: grad for name, (grad, _) in totals.items()}, norm, after)
 
+    def prepare(
+        self, optimizer: Optimizer, inputs: Array, targets: Array, noise_ids: Array, plan: Plan | None = None
+    ) -> None:
+        """Optimizer.prepare for the rows that a chunk will read."""
+        if not optimizer.lazy:
+            return
+        words: dict[str, Array] = {"encoder.weight": inputs.ravel()}
+        output = "encoder.weight" if self.model.config.tied else "decoder.weight"
+        if plan is not None and plan.objective == "softmax":  # reads all rows, and its gradient has them all
+            words.pop(output, None)
+        else:
+            words["decoder.bias"] = np.concatenate([noise_ids, targets.ravel()])
+            words[output] = np.concatenate([words.get(output, noise_ids), words["decoder.bias"]])
+        params = self.model.params
+        self.run([partial(optimizer.prepare, name, params[name], rows) for name, rows in words.items()])
+
     def update(self, optimizer: Optimizer, chunk: ChunkGradient, lr: float) -> None:
         """Optimizer.update; each weight is packed anew while it is in the cache."""
+        optimizer.begin(self.model.params, lr)
 
         def update(name: str) -> lstm.Packed | None:
             optimizer.update_one(name, self.model.params[name], chunk.grads[name], lr, chunk.norm)

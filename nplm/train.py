@@ -28,6 +28,7 @@ from nplm.noise import make_noise
 from nplm.noise.groups import stream_key
 from nplm.optim import Optimizer, non_finite
 from nplm.run import Progress, Run, open_run
+from nplm.schedule import chunk_rate, first_rate, next_rate
 from nplm.shards import ChunkGradient, Shards, workers
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
@@ -101,6 +102,10 @@ def train(
     Raises InputError on bad input and DivergedError after several non-finite chunks in a row.
     """
     config, observer = config or TrainConfig(), observer or Observer()
+    if config.optimizer == "asgd" and corpus.valid is None:
+        raise InputError(
+            "asgd averages when the valid perplexity stalls, and there is no valid text: give --valid"
+        )
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError(
             f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's"
@@ -109,8 +114,8 @@ def train(
     spans = streams.spans(config.sequence_length, config.bptt)
     noise = make_noise(model.noise, config, config.seed)
     with open_run(save, resume, model.config, config, corpus, source) as run:
-        optimizer = Optimizer(model.params, config.optimizer, config.clip)
-        progress, state = Progress(lr=_step_rate(config, 1)), model.zero_state(streams.batch_size)
+        optimizer = Optimizer(model.params, config.optimizer, config.clip, config.weight_decay)
+        progress, state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         if run.begun():
             progress, state = run.load(model, optimizer)
         else:
@@ -130,12 +135,14 @@ def train(
                     noise_ids = noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
                     carried = state.columns(0, inputs.shape[1])
                     plan = make_plan(config, streams.batch_size, progress.epoch, span)
+                    shards.prepare(optimizer, inputs, targets, noise_ids, plan)
                     chunk = shards.gradient(inputs, targets, noise_ids, carried, plan)
                     if math.isfinite(chunk.loss) and math.isfinite(chunk.norm):
                         progress.non_finite = 0
                         if meter.time_to_save():  # before the update: this state is known to be good
                             run.save_last(model, optimizer, progress, state)
-                        shards.update(optimizer, chunk, progress.lr)
+                        done = progress.epoch * len(spans) + progress.chunk
+                        shards.update(optimizer, chunk, chunk_rate(config, progress.lr, done, len(spans)))
                         state = chunk.state
                     else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
                         _count_non_finite(run, model, optimizer, progress, chunk, span, observer)
@@ -145,11 +152,12 @@ def train(
                         break
                 else:
                     state = model.zero_state(streams.batch_size)
-                    _end_epoch(run, model, corpus, config, progress, meter)
+                    _end_epoch(run, model, corpus, config, optimizer, progress, meter)
             if not progress.non_finite:
                 run.save_last(model, optimizer, progress, state)
+            optimizer.settle(model.params)
         interrupted_early = progress.epoch < config.epochs and not progress.stopped
-        is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
+        is_best = progress.best_epoch == progress.epoch and progress.chunk == 0 and not optimizer.averaging
         best = model if is_best else run.best_model()
         return TrainResult(best, run.history(), progress, interrupted_early)
 
@@ -169,11 +177,20 @@ def make_plan(config: TrainConfig, num_streams: int, epoch: int, span: Span) -> 
 
 
 def _end_epoch(
-    run: Run, model: LanguageModel, corpus: Corpus, config: TrainConfig, progress: Progress, meter: "_Meter"
+    run: Run,
+    model: LanguageModel,
+    corpus: Corpus,
+    config: TrainConfig,
+    optimizer: Optimizer,
+    progress: Progress,
+    meter: "_Meter",
 ) -> None:
     """Validate, keep the model if it is the best, set the next epoch's learning rate."""
     progress.epoch, progress.chunk = progress.epoch + 1, 0
-    valid = None
+    valid, trained = None, model
+    optimizer.settle(model.params)
+    if optimizer.averaging:
+        model = LanguageModel(model.config, model.vocabulary, optimizer.averaged(model.params))
     if corpus.valid is not None:
         batch = config.eval_batch_size
         reset = config.reset_at_eos
@@ -186,17 +203,10 @@ def _end_epoch(
         progress.stalled += 1
     meter.validated(valid)
     meter.saved = -math.inf  # save as soon as the next chunk shows that this epoch's end is good
-    if config.schedule == "plateau" and progress.stalled:
-        progress.lr *= config.lr_decay
-    elif config.schedule == "step":
-        progress.lr = _step_rate(config, progress.epoch + 1)
+    if config.optimizer == "asgd" and progress.stalled >= config.averaging_patience:
+        optimizer.start_averaging(trained.params)
+    progress.lr = next_rate(config, progress.lr, progress.epoch, progress.stalled)
     progress.stopped = 0 < config.patience <= progress.stalled
-
-
-def _step_rate(config: TrainConfig, epoch: int) -> float:
-    """Learning rate of an epoch, counted from 1, by Zaremba's schedule; the other schedules start at `lr`."""
-    decays = max(epoch - config.decay_after, 0) if config.schedule == "step" else 0
-    return config.lr * config.lr_decay**decays
 
 
 def _count_non_finite(
@@ -222,6 +232,7 @@ def _count_non_finite(
     observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
     if progress.non_finite >= PATIENCE_NON_FINITE:
         run.load(model, optimizer)
+        optimizer.settle(model.params)
         raise DivergedError(
             f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped and"
             f" the model is back at its last good state; lower --lr (now {progress.lr:g}) or --clip"
@@ -316,8 +327,11 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     ids = np.zeros((2, 2), np.int32)
     noise_ids = make_noise(tiny.noise, config, 0).group(0, 0, 0)
     plan = make_plan(config, 2, 0, Span(0, 0, 0, 2))
-    shards = Shards(tiny, 2)
+    shards, optimizer = Shards(tiny, 2), Optimizer(tiny.params, config.optimizer, 1.0, config.weight_decay)
+    if config.optimizer == "asgd":
+        optimizer.start_averaging(tiny.params)
+    shards.prepare(optimizer, ids, ids, noise_ids, plan)
     chunk = shards.gradient(ids, ids, noise_ids, tiny.zero_state(2), plan)
-    shards.update(Optimizer(tiny.params, config.optimizer, 1.0), chunk, 0.1)
+    shards.update(optimizer, chunk, config.lr)
     evaluate(tiny, ids.ravel(), batch_size=2, shards=1, threads=1)
     return time.monotonic() - start

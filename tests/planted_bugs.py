@@ -34,6 +34,8 @@ class Bug(NamedTuple):
 
 
 DOUBLE = {"dtype": "float64"}
+ROWS = {"kind": "adam", "decay": 0.3, "history": 50, "dtype": "float64"}
+AVERAGE = {"decay": 0.3, "dtype": "float64"}
 
 BUGS = [
     # ---- the loss
@@ -174,8 +176,8 @@ BUGS = [
     Bug(
         "an upper layer starts from the first layer's state",
         "chunk.py",
-        "lstm.forward(x, state.h[k], state.c[k], *weights, places, room.part(ih), factors)",
-        "lstm.forward(x, state.h[0], state.c[k], *weights, places, room.part(ih), factors)",
+        "x, state.h[k], state.c[k], *weights",
+        "x, state.h[0], state.c[k], *weights",
         "test_model::test_log_probs",
         DOUBLE,
     ),
@@ -256,6 +258,110 @@ BUGS = [
         "test_softmax::test_loss_and_backward",
         {"dtype": "float64", "penalty": 0.3},
     ),
+    # ---- optimisers
+    Bug(
+        "Adam moves a row in the first of the steps it missed only",
+        "kernels/optim.py",
+        "begin + 1 + min(missed, horizon)",
+        "begin + 1 + min(missed, 1)",
+        "test_optim::test_rows_are_up_to_date_when_they_are_read",
+        ROWS,
+    ),
+    Bug(
+        "Adam's squares do not fade while a row waits",
+        "kernels/optim.py",
+        "v[j] *= kept",
+        "v[j] *= real(1.0)",
+        "test_optim::test_rows_are_up_to_date_when_they_are_read",
+        ROWS,
+    ),
+    Bug(
+        "Adam squares the gradient before it is clipped",
+        "kernels/optim.py",
+        "new2 * (g * g)",
+        "new2 * (d[j] * d[j])",
+        "test_optim::test_adam",
+        DOUBLE,
+    ),
+    Bug(
+        "Adam's warm start begins anew whenever all rows catch up",
+        "optim.py",
+        "t, place = int(self.clock[0]), self.clock[0] - self.clock[1]",
+        "t = place = int(self.clock[0] - self.clock[1])",
+        "test_optim::test_rows_are_up_to_date_when_they_are_read",
+        ROWS,
+    ),
+    Bug(
+        "a row decays in the steps that touch it only",
+        "kernels/optim.py",
+        "np.exp(logs[until - first] - logs[dates[rows[r]] - first])",
+        "np.exp(logs[until - first] - logs[max(until - 1 - first, 0)])",
+        "test_optim::test_rows_are_up_to_date_when_they_are_read",
+        {**ROWS, "kind": "sgd"},
+    ),
+    Bug(
+        "biases decay",
+        "optim.py",
+        "self.decay > 0 and param.ndim > 1",
+        "self.decay > 0",
+        "test_optim::test_biases_are_not_decayed",
+    ),
+    Bug(
+        "rows that nobody read are dated as if they had caught up",
+        "optim.py",
+        "self.dates[name][rows] = self.clock[0]",
+        "self.dates[name][:] = self.clock[0]",
+        "test_optim::test_rows_are_up_to_date_when_they_are_read",
+        ROWS,
+    ),
+    Bug(
+        "the average counts a row in the steps that touch it only",
+        "optim.py",
+        "-before * lr * scale)",
+        "-lr * scale)",
+        "test_optim::test_average_of_all_steps_after_the_trigger",
+        {**AVERAGE, "decay": 0.0},
+    ),
+    Bug(
+        "the average forgets what decay did while a row waited",
+        "kernels/optim.py",
+        "b[j] += factor * p[j]",
+        "b[j] += 0 * p[j]",
+        "test_optim::test_average_of_all_steps_after_the_trigger",
+        AVERAGE,
+    ),
+    Bug(
+        "the average includes the step before the trigger",
+        "optim.py",
+        "count = int(self.clock[0] - self.clock[2])",
+        "count = int(self.clock[0] - self.clock[2] + 1)",
+        "test_optim::test_average_of_all_steps_after_the_trigger",
+        AVERAGE,
+    ),
+    Bug(
+        "the number of steps is not saved",
+        "optim.py",
+        '{"clock": self.clock, "history": self.history}',
+        '{"history": self.history}',
+        "test_optim::test_memory_is_all_there_is",
+        {"kind": "adam", "decay": 0.3},
+    ),
+    Bug(
+        "warm-up begins with a rate of zero",
+        "schedule.py",
+        "rate * (chunk + 1) / config.warmup",
+        "rate * chunk / config.warmup",
+        "test_schedule::test_warm_up",
+        {"name": "step"},
+    ),
+    Bug(
+        "the cosine begins before the warm-up is over",
+        "schedule.py",
+        "share = (chunk - config.warmup) / max(config.epochs * chunks_per_epoch - config.warmup, 1)",
+        "share = chunk / (config.epochs * chunks_per_epoch)",
+        "test_schedule::test_warm_up",
+        {"name": "cosine"},
+    ),
     # ---- sums over rows and shards
     Bug(
         "`+=` through an index array: a repeated input word gets one gradient",
@@ -276,8 +382,8 @@ BUGS = [
     Bug(
         "every shard takes the mean over its own positions",
         "shards.py",
-        "columns, scale, self.packed, room)",
-        "columns, 1.0 / part[1].size, self.packed, room)",
+        "columns, scale, self.packed, room, own)",
+        "columns, 1.0 / part[1].size, self.packed, room, own)",
         "test_shards::test_sum_of_the_shards",
         {"num_shards": 3},
     ),

@@ -12,13 +12,6 @@ PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/
 SOURCES = sorted((ROOT / "nplm").glob("**/*.py"))
 # layers whose equations stand in a derivation
 DERIVED = ["dropout", "embedding", "lstm", "nce", "sampled_softmax", "softmax"]
-    "dropout",
-    "embedding",
-    "lstm",
-    "nce",
-    "sampled_softmax",
-    "softmax",
-]  # layers whose equations stand in a derivation
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
 LINK = re.compile(r"\[[^\]\[]*\]\(\s*<?([^)>\s]+)>?[^)]*\)|^\[[^\]]+\]:\s+(\S+)", re.M)

@@ -44,9 +44,9 @@ class Tracer(Observer):
         self.model, self.rows, self.pending = model, [], []
         compute = Shards.gradient
 
-        def watched(shards, inputs, targets, noise_ids, state):
+        def watched(shards, inputs, targets, noise_ids, state, plan):
             self.pending.append((tuple(noise_ids.tolist()), self.digest()))
-            return compute(shards, inputs, targets, noise_ids, state)
+            return compute(shards, inputs, targets, noise_ids, state, plan)
 
         monkeypatch.setattr(Shards, "gradient", watched)
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nplm import optim, shards
-from nplm.config import ModelConfig
+from nplm.chunk import Plan
+from nplm.config import ModelConfig, Objective
 from nplm.model import LanguageModel, param_shapes
 from nplm.noise import FreshNoise
 from nplm.vocabulary import EOS, UNK, Vocabulary
@@ -115,11 +116,17 @@ class Trainer:
     """
 
     def __init__(
-        self, model: LanguageModel, shape: Shape, ids: np.ndarray, threads: int, num_shards: int | None = None
+        self,
+        model: LanguageModel,
+        shape: Shape,
+        ids: np.ndarray,
+        threads: int,
+        num_shards: int | None = None,
+        objective: Objective = "nce",
     ) -> None:
         self.model, self.ids, self.threads = model, ids, threads
         self.noise = FreshNoise(model.noise, shape.K, seed=3)
-        self.optimizer = optim.Optimizer(model.params, "sgd", CLIP)
+        self.optimizer, self.plan = optim.Optimizer(model.params, "sgd", CLIP), Plan(objective)
         self.num_shards = min(num_shards or threads, shape.B)
         self.state = model.zero_state(shape.B)
         self.steps, self.chunk_number = shape.T, 0
@@ -141,7 +148,7 @@ class Trainer:
 
     def chunk(self, inputs: np.ndarray, targets: np.ndarray, noise_ids: np.ndarray) -> float:
         """Train on this chunk; returns the loss."""
-        chunk = self.shards.gradient(inputs, targets, noise_ids, self.state)
+        chunk = self.shards.gradient(inputs, targets, noise_ids, self.state, self.plan)
         self.shards.update(self.optimizer, chunk, LR)
         self.state = chunk.state
         return chunk.loss

@@ -12,16 +12,11 @@ cross_entropy, each with the ceiling that arithmetic sets to the ratio:
 """
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import _timing
 import numpy as np
 from _workload import Shape, Trainer, make_model, text, zipf
-
-from nplm.layers import nce, softmax
 
 FIRST = 10_000
 GROWTH = (10_000, 33_000, 100_000, 268_000, 1_000_000)
@@ -36,25 +31,6 @@ SOFTMAX_COLUMNS = {
     "vocab_size": ",", "softmax": "", "threads": "", "step_ms": ".3f", "softmax_ms": ".2f", "ratio": ".2f",
     "ratio_low": ".2f", "ratio_high": ".2f", "ceiling": ".2f", "ceiling_share": ".0%",
 }  # fmt: skip
-
-
-class SoftmaxTrainer(Trainer):
-    """The same step with the exact softmax in the place of NCE; everything else is the same code."""
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        def forward(hidden, targets, noise_ids, weight, bias, log_q, scale, *room):
-            return softmax.forward(hidden, targets, weight, bias, scale)
-
-        def backward(cache, weight, *room):
-            return softmax.backward(cache, weight)
-
-        with (
-            super().running(),
-            patch.object(nce, "forward", forward),
-            patch.object(nce, "backward", backward),
-        ):
-            yield
 
 
 def make_trainer(shape: Shape, kind: str, first: int, threads: int) -> Trainer:
@@ -89,7 +65,10 @@ def against_softmax(arguments: argparse.Namespace, vocab_size: int, threads: int
     """A row for our softmax and one for PyTorch's."""
     shape = arguments.shape._replace(V=vocab_size)
     ids, model = text(vocab_size, shape), make_model(shape)
-    ours, exact = Trainer(model, shape, ids, threads), SoftmaxTrainer(model.copy(), shape, ids, threads)
+    ours, exact = (
+        Trainer(model, shape, ids, threads),
+        Trainer(model.copy(), shape, ids, threads, objective="softmax"),
+    )
     sides = {"nce": ours, "nplm": exact}
     if arguments.against == "torch":
         from _peer import PeerTrainer

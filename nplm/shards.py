@@ -4,6 +4,7 @@ The recurrences of different columns have nothing to do with each other, so the 
 into shards, and every shard runs forward and backward on its own.  The rest is shared out by parameter: adding
 the shards' gradients, then, when the norm of all is known, updating and packing.  The cut depends on the
 configuration alone, never on the threads: the same bits come out of any number of threads.
+A word of the input that two shards share is multiplied in both: to share it takes two more meetings, and was no faster.
 BLAS is held to one thread inside, because two thread pools fight for the cores (decision 0002).
 """
 

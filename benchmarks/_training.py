@@ -1,0 +1,50 @@
+"""Runs of `nplm train` for the studies: a recipe, changes to it, a folder that it is kept in and resumed from."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import _record
+
+RECIPES = _record.ROOT / "benchmarks" / "recipes"
+KEPT = (
+    "seed", "valid_perplexity", "test_perplexity", "unigram_perplexity", "floor_perplexity", "mean_log_z", "std_log_z",
+    "tokens", "tokens_per_second", "seconds",
+)  # fmt: skip
+CURVE = ("epoch", "seconds", "perplexity", "mean_log_z", "std_log_z", "unnormalised_nats")
+
+
+def ptb() -> list[str]:
+    """The flags of the Penn Treebank's three texts, from the folder that NPLM_DATA names."""
+    folder = Path(os.environ.get("NPLM_DATA", _record.ROOT.parent / "shared" / "data")) / "ptb"
+    return [
+        part for name in ("train", "valid", "test") for part in (f"--{name}", str(folder / f"{name}.txt"))
+    ]
+
+
+def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The figures of a recipe trained with changed flags; a run that was stopped goes on."""
+    command = [sys.executable, "-m", "nplm", "train", "--save", str(folder), "--json"]
+    if (folder / "last.safetensors").exists():
+        command += ["--resume"]
+    else:
+        text = ptb() if recipe.startswith("ptb") else []
+        command += ["--config", str(RECIPES / f"{recipe}.toml"), *text, *changes]
+    return figures(command)
+
+
+def figures(command: Sequence[str]) -> dict[str, Any]:
+    """What a command with --json prints last."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """The valid text after every epoch."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{name: line[name] for name in CURVE} for line in lines if line["kind"] == "valid"]

@@ -55,20 +55,23 @@ class Evaluation:
 
 
 @dataclass
-class _Tally:
-    """Sums over positions, in float64."""
+class Tally:
+    """Sums over positions, in float64 nats; `summary` makes figures of them."""
 
     tokens: int = 0
-    sentences: int = 0
-    oovs: int = 0
+    sentences: int = 0  # </s> among the tokens
+    oovs: int = 0  # <unk> among the tokens
     nats: float = 0.0
-    oov_nats: float = 0.0
+    oov_nats: float = 0.0  # of the <unk>
     score: float = 0.0
     log_z: float = 0.0
     log_z_squared: float = 0.0
-    histogram: Array = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
+    histogram: Array = field(
+        default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64)
+    )  # of log Z, positions
 
     def add(self, targets: Array, scores: Array, log_z: Array, unk: int, eos: int) -> None:
+        """Adds positions: their words (n,), s of these (n,), log Z (n,)."""
         nats = log_z - scores
         oov = targets == unk
         self.tokens += targets.size
@@ -82,11 +85,13 @@ class _Tally:
         bins = np.nan_to_num((log_z - HISTOGRAM_LOW) / HISTOGRAM_WIDTH).clip(0, HISTOGRAM_BINS - 1)
         np.add.at(self.histogram, bins.astype(np.int64), 1)
 
-    def merge(self, other: "_Tally") -> None:
+    def merge(self, other: "Tally") -> None:
+        """Adds another's positions."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
     def quantile(self, share: float) -> float:
+        """The log Z below which `share` of the positions lie: the middle of its bin; NaN if one of them is NaN."""
         if math.isnan(self.log_z):
             return math.nan
         place = int(np.searchsorted(self.histogram.cumsum(), share * self.tokens))
@@ -118,18 +123,18 @@ def evaluate(
     if min(batch_size, shards, threads + 1) < 1:
         raise InputError(f"batch_size = {batch_size}, shards = {shards}, threads = {threads}: too small")
     batch_size = min(batch_size, ids.size)
-    tasks: list[Callable[[], _Tally]]
+    tasks: list[Callable[[], Tally]]
     if reset:
         groups = sentence_groups(ids, model.vocabulary.eos, batch_size)
         tasks = [partial(_score_sentences, model, ids, groups[k::shards]) for k in range(shards)]
     else:
         streams = Streams(ids, batch_size)
         tasks = [partial(_score_streams, model, streams, *bound) for bound in bounds(batch_size, shards)]
-    total = _Tally()
+    total = Tally()
     with workers(threads, len(tasks)) as run:
         for tally in run(tasks):  # in the order of the tasks, whichever thread was first
             total.merge(tally)
-    return _summary(total, batch_size, "reset" if reset else "carried")
+    return summary(total, batch_size, "reset" if reset else "carried")
 
 
 def perplexity(nats: float) -> float:
@@ -151,9 +156,9 @@ def sentence_groups(ids: Array, eos: int, columns: int) -> list[tuple[int, Array
     return groups
 
 
-def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int) -> _Tally:
+def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int) -> Tally:
     """Streams start to stop, from their first step to their last, the state carried."""
-    tally, state, packed = _Tally(), model.zero_state(stop - start), model.pack_all()
+    tally, state, packed = Tally(), model.zero_state(stop - start), model.pack_all()
     steps = max(1, POSITIONS // (stop - start))
     for span in split(streams.full_steps, streams.tail > 0, streams.num_steps, steps):
         inputs, targets = streams.window(span.start, span.stop)
@@ -164,9 +169,9 @@ def _score_streams(model: LanguageModel, streams: Streams, start: int, stop: int
     return tally
 
 
-def _score_sentences(model: LanguageModel, ids: Array, groups: list[tuple[int, Array]]) -> _Tally:
+def _score_sentences(model: LanguageModel, ids: Array, groups: list[tuple[int, Array]]) -> Tally:
     """Groups of sentences, each from the zero state, with </s> before its first word."""
-    tally, packed = _Tally(), model.pack_all()
+    tally, packed = Tally(), model.pack_all()
     for length, starts in groups:
         state = model.zero_state(starts.size)
         steps = max(1, POSITIONS // starts.size)
@@ -179,7 +184,7 @@ def _score_sentences(model: LanguageModel, ids: Array, groups: list[tuple[int, A
 
 @np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has figures that are not
 def _score(
-    model: LanguageModel, inputs: Array, targets: Array, state: State, packed: Packed, tally: _Tally
+    model: LanguageModel, inputs: Array, targets: Array, state: State, packed: Packed, tally: Tally
 ) -> State:
     """Adds the positions of one window (t,b) to the tally; returns the state after it."""
     hidden, state = model.hidden(inputs, state, packed)
@@ -191,7 +196,8 @@ def _score(
     return state
 
 
-def _summary(tally: _Tally, streams: int, state: str) -> Evaluation:
+def summary(tally: Tally, streams: int, state: str) -> Evaluation:
+    """The figures of at least one position, [V1] to [V4]; streams and state are passed on."""
     n, known = tally.tokens, tally.tokens - tally.oovs
     nats = tally.nats / n
     nats_known = (tally.nats - tally.oov_nats) / known if known else math.nan

@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 
 from nplm.errors import InputError
-from nplm.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, _summary, _Tally
+from nplm.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, Tally, summary
 from nplm.evaluate import perplexity as perplexity_of
 from nplm.model import LanguageModel
 from nplm.score import stream_scores
@@ -69,7 +69,7 @@ def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int
     if ids.size == 0:
         raise InputError("nothing to report on: the text has no tokens")
     names, band_of = frequency_bands(vocabulary)
-    tally, kept, start = _Tally(), [], 0
+    tally, kept, start = Tally(), [], 0
     seen = np.zeros(len(vocabulary), np.int64)
     band_nats = np.zeros(len(names))
     for scores, log_z in stream_scores(model, _pieces(ids, vocabulary.eos, reset), reset=reset):
@@ -87,7 +87,7 @@ def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int
     ]
     head = np.array(ids[:shown])
     return Measurement(
-        _summary(tally, 1, "reset" if reset else "carried"),
+        summary(tally, 1, "reset" if reset else "carried"),
         perplexity_of(float(unigram.sum()) / ids.size),
         *_bars(tally.histogram),
         bands,

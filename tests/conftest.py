@@ -1,6 +1,8 @@
-"""What the tests share: tiny models, chunks and texts, and where the Penn Treebank lies."""
+"""What the tests share: tiny models and chunks, how a command ended, and where the Penn Treebank lies."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from nplm.chunk import State
+from nplm.cli import main
 from nplm.config import ModelConfig
 from nplm.model import LanguageModel, param_shapes
 from nplm.vocabulary import Vocabulary
@@ -22,6 +25,45 @@ class Chunk(NamedTuple):
     targets: np.ndarray  # (T,B)
     noise_ids: np.ndarray  # (K,)
     state: State  # (L,B,H) each, not zero
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def figures(self) -> Any:
+        """What --json gives: the last line on stdout."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+@pytest.fixture
+def nplm(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs a command line in this process."""
+
+    def call(*args: Any) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(arg) for arg in args])
+        return Outcome(int(stop.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def refused(nplm: Callable[..., Outcome]) -> Callable[..., str]:
+    """Runs a command line that must be refused; returns the one line on stderr."""
+
+    def call(*args: Any, code: int = 2) -> str:
+        got = nplm(*args)
+        assert (got.code, got.out) == (code, ""), got
+        assert got.err.startswith("nplm: error: ") and got.err.count("\n") == 1, got.err
+        return got.err
+
+    return call
 
 
 def assert_close(got: Any, expected: Any, tolerance: float) -> None:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -42,43 +41,6 @@ FIGURES = {
     "tokens_per_second",
     "seconds",
 }
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def figures(self):
-        return json.loads(self.out.splitlines()[-1])
-
-
-@pytest.fixture
-def nplm(capsys):
-    """Runs a command line in this process."""
-
-    def call(*args):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
-
-    return call
-
-
-@pytest.fixture
-def refused(nplm):
-    """Runs a command line that must be refused; returns the one line on stderr."""
-
-    def call(*args, code=2):
-        got = nplm(*args)
-        assert (got.code, got.out) == (code, ""), got
-        assert got.err.startswith("nplm: error: ") and got.err.count("\n") == 1, got.err
-        return got.err
-
-    return call
 
 
 def write_text(path, lines, seed=0):

@@ -8,39 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from conftest import make_model
 
 from nplm import checkpoint
-from nplm.cli import main
 from nplm.evaluate import evaluate
 from nplm.score import score_batch
 from nplm.text import read_ids
 
 LINES = ["w3 w4 w5", "", "w6 never w2 w2", "w7", "never", "  w8\tw9  w3 ", "w2 <unk> w9"]
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def nplm(capsys):
-    """Runs a command line in this process."""
-
-    def call(*args):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

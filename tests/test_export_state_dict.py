@@ -1,6 +1,7 @@
 """From PyTorch.  Oracle: word_language_model's network, in PyTorch and in float64, on the same text."""
 
 import json
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -9,7 +10,6 @@ from conftest import make_model
 from safetensors.numpy import load_file, save_file
 
 import nplm
-from nplm.cli import COMMANDS, main
 from nplm.errors import InputError
 from nplm.export import from_torch, read_state_dict, read_tokens
 
@@ -281,16 +281,9 @@ def test_files_that_are_no_state_dict(tmp_path):
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Runs `nplm import`: exit code, stdout, stderr."""
-    monkeypatch.setitem(COMMANDS, "import", "import_")
-
-    def call(*args):
-        with pytest.raises(SystemExit) as stop:
-            main(["import", *map(str, args)])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
+def run(nplm):
+    """Runs `nplm import` in this process."""
+    return partial(nplm, "import")
 
 
 def test_the_command(run, tmp_path):

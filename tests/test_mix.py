@@ -5,13 +5,11 @@ import io
 import json
 import math
 import sys
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import pytest
 
-from nplm.cli._errors import exit_code
-from nplm.cli.mix import command
 from nplm.errors import InputError
 from nplm.mix import best_mix, read_scores
 
@@ -39,23 +37,10 @@ file t: 2 sentences, 6 words, 1 OOVs
 """
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def call(capsys):
-    """Runs the command in this process, as `nplm mix` would."""
-
-    def run(*args):
-        capsys.readouterr()
-        words = [str(arg) for arg in args]
-        code = exit_code(lambda: command.main(words, "nplm mix", standalone_mode=False))
-        return Outcome(code, *capsys.readouterr())
-
-    return run
+def call(nplm):
+    """Runs `nplm mix` in this process."""
+    return partial(nplm, "mix")
 
 
 def place(folder, name, text):

@@ -7,14 +7,12 @@ import math
 import os
 import subprocess
 import sys
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import pytest
 from conftest import make_model
 
-from nplm.cli._errors import exit_code
-from nplm.cli.rescore import command
 from nplm.errors import InputError
 from nplm.rescore import NBest, one_best, read_kaldi, read_srilm, rescore, whole_list
 from nplm.score import score_batch
@@ -32,12 +30,6 @@ PLANTED = {
     "": -0.5,
     "w5 w6 w7": -2.5,
 }
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 def planted(sentences):
@@ -64,16 +56,9 @@ def model_path(model, tmp_path_factory):
 
 
 @pytest.fixture
-def call(capsys):
-    """Runs the command in this process, as `nplm rescore` would."""
-
-    def run(*args):
-        capsys.readouterr()
-        words = [str(arg) for arg in args]
-        code = exit_code(lambda: command.main(words, "nplm rescore", standalone_mode=False))
-        return Outcome(code, *capsys.readouterr())
-
-    return run
+def call(nplm):
+    """Runs `nplm rescore` in this process."""
+    return partial(nplm, "rescore")
 
 
 def exact(model, sentence):

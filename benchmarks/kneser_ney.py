@@ -37,7 +37,8 @@ from nplm import builtin
 from nplm.checkpoint import load_model
 from nplm.corpus import Corpus, load_corpus
 from nplm.errors import InputError
-from nplm.mix import LN10, best_mix
+from nplm.log10 import LN10
+from nplm.mix import best_mix
 from nplm.model import LanguageModel
 from nplm.score import word_scores
 from nplm.vocabulary import BOS, EOS, Vocabulary, check_ids

@@ -26,6 +26,7 @@ from nplm import score as scores
 from nplm.chunk import Params, layer_names
 from nplm.config import ModelConfig
 from nplm.layers import softmax
+from nplm.log10 import LN10, power
 from nplm.model import LanguageModel
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
@@ -129,14 +130,13 @@ class Scorer(LanguageModel):
         """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
         ids, lengths = scores.encode(self.vocabulary, [_text(sentence).split()], eos)
         score, log_z = scores.sentence_scores(self, ids, lengths, bos=bos, normalize=normalize)
-        log_prob, oov = (score - log_z) / scores.LN10, ids == self.vocabulary.unk
+        log_prob, oov = (score - log_z) / LN10, ids == self.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
 
     def perplexity(self, sentence: Text, normalize: bool = True) -> float:
         """10^(-score / (words + 1))."""
-        words = len(_text(sentence).split()) + 1
-        exponent = -self.score(sentence, normalize=normalize) / words
-        return float(10.0**exponent) if exponent < 308 else float("inf")
+        tokens = len(_text(sentence).split()) + 1
+        return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:
         """Let `state` be a sentence's beginning: </s> was read from the zero state."""
@@ -166,7 +166,7 @@ class Scorer(LanguageModel):
                 log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
             score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]
             out_state.write(self._read(token, in_state.read), length)
-        return FullScoreReturn((float(score) - log_z) / scores.LN10, length, token == self.vocabulary.unk)
+        return FullScoreReturn((float(score) - log_z) / LN10, length, token == self.vocabulary.unk)
 
     def _read(self, token: int, state: chunks.State | None) -> chunks.State:
         """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.errors import InputError
+from nplm.log10 import LN10, power
 from nplm.text import TextPath, open_lines, text_name
 from nplm.vocabulary import UNK
 from nplm.workspace import Array
 
 BLOCK = 2**16  # words in one step of a sum
-LN10 = math.log(10.0)
 CERTAIN = 1e-3  # log10: what rounding may add to a probability of one
 MAX_ITERATIONS = 10_000
 
@@ -63,39 +63,30 @@ def best_mix(
     Works on one copy of log10_probs. Raises InputError if no word has a probability.
     """
     log10_probs = np.asarray(log10_probs, np.float64)
-    n, models = log10_probs.shape
-    counts = np.ones(n) if counts is None else np.asarray(counts, np.float64)
-    weights = _check_start(start, models)
+    counts = np.ones(len(log10_probs)) if counts is None else np.asarray(counts, np.float64)
+    weights, iterations = _check_start(start, log10_probs.shape[1]), 0
     if not precision > 0:
         raise InputError(f"precision = {precision}: it must be above 0")
-    best = log10_probs.max(axis=1, initial=-np.inf)  # (n,): taken out, so that nothing underflows
+    best = log10_probs.max(axis=1, initial=-np.inf)  # (n,)
     some = np.isfinite(best)
-    words, shift = float(counts[some].sum()), float(counts[some] @ best[some])
+    best, kept = best[some], counts[some]  # (n',)
+    words = float(kept.sum())
     if not words > 0:
         raise InputError("no word has a probability: there is nothing to find weights with")
-    ratios = log10_probs[some]  # (n',M), a copy
-    ratios -= best[some, None]
-    ratios *= LN10
-    np.exp(ratios, out=ratios)
-    kept, iterations = counts[some], 0
-    moving = not fixed
-    while moving and iterations < MAX_ITERATIONS:
-        pulls, _ = _sums(ratios, kept, weights)
-        before, weights = weights, weights * pulls / words  # [X2]
-        weights /= weights.sum()
-        iterations += 1
-        moving = bool(np.abs(weights - before).max() > precision)
+    ratios = _ratios(log10_probs[some], best)
+    if not fixed:
+        weights, iterations = _climb(ratios, kept, weights, precision)
     pulls, log10_total = _sums(ratios, kept, weights)
-    alone, zeros = _alone(log10_probs, counts)
+    perplexities, model_zeros = _alone(log10_probs, counts)
     return Mixture(
         weights,
-        _perplexity(shift + log10_total, words),
-        alone,
-        words,
-        float(counts[~some].sum()),
-        zeros,
-        iterations,
-        max(0.0, float(pulls.max()) / words - 1),  # [X3]
+        perplexity=power(-(float(kept @ best) + log10_total) / words),
+        perplexities=perplexities,
+        words=words,
+        zeros=float(counts[~some].sum()),
+        model_zeros=model_zeros,
+        iterations=iterations,
+        gain=max(0.0, float(pulls.max()) / words - 1),  # [X3]
     )
 
 
@@ -129,6 +120,25 @@ def read_scores(paths: Sequence[TextPath]) -> tuple[Array, Array]:
 # ---- EM
 
 
+def _ratios(log10_probs: Array, best: Array) -> Array:
+    """p_m / p_best (n,M) of every word, in the place of log10_probs: the best is taken out, so nothing underflows."""
+    log10_probs -= best[:, None]
+    log10_probs *= LN10
+    return np.exp(log10_probs, out=log10_probs)
+
+
+def _climb(ratios: Array, counts: Array, weights: Array, precision: float) -> tuple[Array, int]:
+    """Weights (M,) after EM, and its iterations: MAX_ITERATIONS at the most."""
+    words, iterations, moving = counts.sum(), 0, True
+    while moving and iterations < MAX_ITERATIONS:
+        pulls, _ = _sums(ratios, counts, weights)
+        before, weights = weights, weights * pulls / words  # [X2]
+        weights /= weights.sum()
+        iterations += 1
+        moving = bool(np.abs(weights - before).max() > precision)
+    return weights, iterations
+
+
 def _sums(ratios: Array, counts: Array, weights: Array) -> tuple[Array, float]:
     """sum_n c_n r_nm / p_n (M,) and sum_n c_n log10 p_n, where p_n = sum_m weight_m r_nm."""
     pulls, log10_total = np.zeros(len(weights)), 0.0
@@ -146,14 +156,9 @@ def _alone(log10_probs: Array, counts: Array) -> tuple[Array, Array]:
     for column in log10_probs.T:
         some = np.isfinite(column)
         words = float(counts[some].sum())
-        perplexities.append(_perplexity(float(counts[some] @ column[some]), words) if words else math.nan)
+        perplexities.append(power(-float(counts[some] @ column[some]) / words) if words else math.nan)
         zeros.append(float(counts[~some].sum()))
     return np.array(perplexities), np.array(zeros)
-
-
-def _perplexity(log10_total: float, words: float) -> float:
-    power = -log10_total / words
-    return 10.0**power if power < 308 else math.inf
 
 
 def _check_start(start: Sequence[float] | None, models: int) -> Array:
@@ -179,6 +184,7 @@ def _word_lines(path: TextPath) -> Iterator[Line]:
 
 
 def _parse(fields: list[str], number: int, where: str) -> Line:
+    """A line's word, log10 probability and count, out of its fields."""
     if len(fields) > 2 and fields[-2] == "/":
         fields = fields[:-2]  # -debug 3: the sum over the vocabulary
     times = 1.0
@@ -208,6 +214,7 @@ def _float(text: str, what: str, where: str) -> float:
 
 
 def _check_same(lines: list[Line], paths: Sequence[TextPath]) -> None:
+    """Raises InputError unless the lines (M,) of one place are of one word, and count alike."""
     first = next((line for line in lines if line.word != UNK), lines[0])
     for line, path in zip(lines, paths, strict=True):
         if line.word not in (first.word, UNK) or line.times != first.times:

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.errors import InputError
+from nplm.log10 import LN10
 from nplm.text import TextPath, open_lines, text_name
 from nplm.vocabulary import BOS, EOS
 from nplm.workspace import Array
 
 GROUP = 512  # hypotheses scored at a time, if a list has no more
-LN10 = math.log(10.0)
 DECIPHER = ("NBestList1.0", "NBestList2.0")
 Score = Callable[[Sequence[str]], Array]  # sentences -> log10 (n,)
 

@@ -11,7 +11,6 @@ reset=True; with bos=False nothing is read before its first word, which is then 
 the output bias alone.  Sentences go in lock-step, longest first, and a column is dropped when its sentence has ended.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
@@ -23,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 from nplm.chunk import Packed, State
 from nplm.errors import InputError
 from nplm.layers import softmax
+from nplm.log10 import LN10
 from nplm.model import LanguageModel
 from nplm.shards import workers
 from nplm.vocabulary import EOS, Vocabulary, check_ids
@@ -32,7 +32,6 @@ SENTENCES = 4096  # sentences sorted by length at a time
 COLUMNS = 64  # sentences in lock-step
 POSITIONS = 512  # positions scored at a time, at the most
 CHECKED = 64  # positions whose probabilities are summed at a time
-LN10 = math.log(10.0)  # nats of a factor of ten
 WordScores = tuple[Array, Array]  # (n,) float64 each, nats: s(n, target_n), and log Z
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from nplm.log10 import LN10, power
 from nplm.model import LanguageModel
-from nplm.score import LN10, encode, in_pieces, stream_scores
+from nplm.score import encode, in_pieces, stream_scores
 from nplm.vocabulary import BOS
 
 TOKENS = 4096  # tokens scored at a time
@@ -43,7 +44,7 @@ class TextStats:
     def ppl(self, ends: bool = True) -> float | None:
         """[P1], or [P2] if not ends, of the logprob that is printed; None where it is not defined."""
         count = self.words - self.oovs - self.zeroprobs + (self.sentences if ends else 0)
-        return _power(-float(f"{self.logprob:{DIGITS}}") / count) if count > 0 else None
+        return power(-float(f"{self.logprob:{DIGITS}}") / count) if count > 0 else None
 
     def __str__(self) -> str:
         """SRILM's two lines."""
@@ -102,12 +103,8 @@ def _word(word: str, before: str, n: int, log10: float) -> str:
     """A line of -debug 2; what stands for the n of the n-gram is the number of words from <s> to this one."""
     context = f"{before} {'' if n == 1 else '...'}"
     kind = f"{n + 1}gram" if log10 > -math.inf else "OOV"
-    return f"\tp( {word} | {context}) \t= [{kind}] {_power(log10):{DIGITS}} [ {log10:{DIGITS}} ]\n"
+    return f"\tp( {word} | {context}) \t= [{kind}] {power(log10):{DIGITS}} [ {log10:{DIGITS}} ]\n"
 
 
 def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:{DIGITS}}"
-
-
-def _power(exponent: float) -> float:
-    return math.inf if exponent > 308 else 10.0**exponent

@@ -7,6 +7,7 @@ import click
 from nplm.cli._options import defaults
 from nplm.config import TrainConfig
 from nplm.errors import InputError
+from nplm.log10 import LN10
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
@@ -126,7 +127,6 @@ def _measure(
 
 def _text_stats(figures: dict[str, Any], skip_oov: bool) -> "TextStats":
     """The figures of an evaluation in SRILM's arithmetic."""
-    from nplm.score import LN10
     from nplm.srilm import TextStats
 
     tokens, sentences, oovs = figures["tokens"], figures["sentences"], figures["oovs"]

@@ -89,7 +89,8 @@ def command(
     from nplm.cli._output import emit, say
     from nplm.cli._progress import announce_kernels
     from nplm.cli.info import model_file
-    from nplm.rescore import LN10, one_best, rescore, whole_list
+    from nplm.log10 import LN10
+    from nplm.rescore import one_best, rescore, whole_list
     from nplm.score import mean_log_z, score_batch
 
     files = files or ("-",)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.errors import InputError
+from nplm.log10 import LN10, power
 
 if TYPE_CHECKING:
     from nplm.kenlm import Scorer
@@ -77,7 +78,7 @@ def command(
     from nplm.cli._output import emit, say
     from nplm.cli._progress import announce_kernels
     from nplm.cli.info import model_file
-    from nplm.score import LN10, encode, in_pieces, sentence_scores, totals
+    from nplm.score import encode, in_pieces, sentence_scores, totals
 
     path = model_file(model)
     scorer = load_model(path)
@@ -127,7 +128,7 @@ class Totals:
             log10, tokens = log10 - self.log10_oov, tokens - self.oovs
         if not tokens:
             return None
-        return 10.0 ** (-log10 / tokens) if -log10 / tokens < 308 else float("inf")
+        return power(-log10 / tokens)
 
     def as_dict(self) -> dict[str, Any]:
         return vars(self) | {

@@ -33,6 +33,7 @@ TextPath = str | os.PathLike[str]
 MAX_LINE = 2**20  # bytes of a line of text
 LARGE_TEXT = 64 * 2**20  # bytes of a text file above which its ids are kept on disk
 BLOCK = 2**20  # tokens encoded at a time
+A_LINE = "a line, but a line is one sentence; break the line there"
 
 
 def open_text(path: TextPath) -> Iterator[list[str]]:
@@ -46,7 +47,12 @@ def open_text(path: TextPath) -> Iterator[list[str]]:
     """
     for number, line in open_lines(path):
         words = line.split()
-        yield _without_marks(words, f"{text_name(path)}, line {number}") if "s>" in line else words
+        yield without_marks(words, f"{text_name(path)}, line {number}", A_LINE) if "s>" in line else words
+
+
+def open_tokens(path: TextPath) -> Iterator[str]:
+    """Each token of a text, read as in `open_text`: every line's words, then </s>."""
+    return (token for sentence in open_text(path) for token in (*sentence, EOS))
 
 
 def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
@@ -75,7 +81,7 @@ def count_tokens(paths: TextPath | Iterable[TextPath]) -> Counter[str]:
             lines += 1
             words += len(sentence)
         if not words:
-            raise _no_words(path)
+            raise no_words(path)
         counts[EOS] += lines
     return counts
 
@@ -168,16 +174,18 @@ def _rest_of_line(file: BinaryIO) -> int:
     return length
 
 
-def _without_marks(words: list[str], where: str) -> list[str]:
+def without_marks(words: list[str], where: str, what: str) -> list[str]:
+    """The words without one <s> before them and one </s> after them.
+
+    Raises InputError where there is another among them; `what`: what they are, and what to do.
+    """
     if words and words[0] == BOS:
         words = words[1:]
     if words and words[-1] == EOS:
         words = words[:-1]
     for mark in (BOS, EOS):
         if mark in words:
-            raise InputError(
-                f"{where}: {mark} inside a line, but a line is one sentence; break the line there"
-            )
+            raise InputError(f"{where}: {mark} inside {what}")
     return words
 
 
@@ -190,6 +198,7 @@ def _stat(path: TextPath) -> os.stat_result | None:
 
 
 def is_pipe(path: TextPath) -> bool:
+    """Whether the text can be read only once."""
     now = _stat(path)
     if now is None:
         return str(path) == "-"
@@ -197,6 +206,7 @@ def is_pipe(path: TextPath) -> bool:
 
 
 def text_name(path: TextPath) -> str:
+    """The path as messages show it: on one line, whatever is in it."""
     name = "standard input" if str(path) == "-" else str(path)
     return name if name and name.isprintable() else repr(name)
 
@@ -215,7 +225,8 @@ def _explain(error: OSError) -> str:
     return f"cannot be read ({error.strerror or _one_line(error)})"
 
 
-def _no_words(path: TextPath) -> InputError:
+def no_words(path: TextPath) -> InputError:
+    """The one line for a text without a word."""
     return InputError(
         f"{text_name(path)}: empty, there is no word in it; give a text with one sentence per line"
     )
@@ -226,14 +237,13 @@ def _no_words(path: TextPath) -> InputError:
 
 def _encoded(path: TextPath, vocabulary: Vocabulary) -> Iterator[Ids]:
     """The text's ids in blocks; raises InputError at its end if it had no word, or no known one."""
-    tokens = (token for sentence in open_text(path) for token in (*sentence, EOS))
-    words = known = 0
+    tokens, words, known = open_tokens(path), 0, 0
     while (block := vocabulary.encode(islice(tokens, BLOCK))).size:
         words += int(np.count_nonzero(block != vocabulary.eos))
         known += int(np.count_nonzero(block > vocabulary.eos))
         yield block
     if not words:
-        raise _no_words(path)
+        raise no_words(path)
     if not known:
         raise InputError(
             f"{text_name(path)}: no word of it is in the vocabulary; give a text in the training text's language,"

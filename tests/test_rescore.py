@@ -14,7 +14,8 @@ import pytest
 from conftest import make_model
 
 from nplm.errors import InputError
-from nplm.rescore import NBest, one_best, read_kaldi, read_srilm, rescore, whole_list
+from nplm.nbest import NBest, read_kaldi, read_srilm
+from nplm.rescore import one_best, rescore, whole_list
 from nplm.score import score_batch
 
 LN10 = math.log(10)

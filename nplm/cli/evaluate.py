@@ -6,7 +6,6 @@ import click
 
 from nplm.cli._options import defaults
 from nplm.config import TrainConfig
-from nplm.errors import InputError
 from nplm.log10 import LN10
 
 if TYPE_CHECKING:
@@ -143,15 +142,14 @@ def _describe(
 ) -> dict[str, Any]:
     """Writes every sentence while the text is read, then SRILM's two lines."""
     from nplm import srilm
-    from nplm.text import open_text, text_name
+    from nplm.text import no_words, open_text
 
     stats = srilm.TextStats()
     for text, sentence in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
         click.echo(text, err=as_json, nl=False)
         stats.add(sentence)
     if not stats.words:
-        what = "empty, there is no word in it; give a text with one sentence per line"
-        raise InputError(f"{text_name(file)}: {what}")
+        raise no_words(file)
     click.echo(f"file {file}: {stats}", err=as_json, nl=False)
     return {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from nplm.rescore import NBest
+    from nplm.nbest import NBest
 
 EPILOG = """\b
 Examples:
@@ -129,7 +129,7 @@ def _check(
 ) -> None:
     """Refuse what does not go together, before anything is read."""
     from nplm.errors import InputError
-    from nplm.rescore import list_name
+    from nplm.nbest import list_name
 
     if [*files, acoustic].count("-") > 1:
         raise InputError("standard input is given twice; it can be read only once")
@@ -158,7 +158,7 @@ def _check(
 
 
 def _lists(files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float) -> Iterator["NBest"]:
-    from nplm.rescore import read_kaldi, read_srilm
+    from nplm.nbest import read_kaldi, read_srilm
 
     if form == "kaldi":
         return read_kaldi(files, acoustic)

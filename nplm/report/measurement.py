@@ -16,7 +16,7 @@ from nplm.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evalua
 from nplm.evaluate import perplexity as perplexity_of
 from nplm.model import LanguageModel
 from nplm.score import stream_scores
-from nplm.text import BLOCK, TextPath, is_pipe, open_text, read_ids, text_name
+from nplm.text import BLOCK, TextPath, is_pipe, open_tokens, read_ids, text_name
 from nplm.vocabulary import EOS, UNK, Vocabulary
 from nplm.workspace import Array
 
@@ -111,9 +111,9 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
 def read_text(path: TextPath, vocabulary: Vocabulary, shown: int) -> tuple[Array, list[str]]:
     """The text's ids (n,), and its first `shown` tokens as they stand there; a pipe is read once."""
     if not is_pipe(path):
-        return read_ids(path, vocabulary), list(islice(_tokens(path), shown))
+        return read_ids(path, vocabulary), list(islice(open_tokens(path), shown))
     words: list[str] = []
-    tokens, blocks = _tokens(path), []
+    tokens, blocks = open_tokens(path), []
     while block := list(islice(tokens, BLOCK)):
         words += block[: shown - len(words)]
         blocks.append(vocabulary.encode(block))
@@ -121,10 +121,6 @@ def read_text(path: TextPath, vocabulary: Vocabulary, shown: int) -> tuple[Array
     if not (ids > vocabulary.eos).any():
         raise InputError(f"{text_name(path)}: no word of it is in the vocabulary; is it the right text?")
     return ids, words
-
-
-def _tokens(path: TextPath) -> Iterator[str]:
-    return (token for sentence in open_text(path) for token in (*sentence, EOS))
 
 
 def _pieces(ids: Array, eos: int, reset: bool) -> Iterator[Array]:

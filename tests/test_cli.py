@@ -379,6 +379,16 @@ def test_without_a_test_text_valid_is_measured_and_without_both_nothing(nplm, te
     assert nothing.figures["test_perplexity"] is None and nothing.figures["mean_log_z"] is None
 
 
+def test_a_model_of_separate_sentences_is_measured_on_separate_sentences(nplm, texts, given, tmp_path):
+    """nplm.evaluate with reset=True: what the run itself measured the valid text with."""
+    got = nplm("train", *given, "--epochs", 1, "--reset-at-eos", "--save", tmp_path / "run", "--json")
+    model = load_model(tmp_path / "run" / "best.safetensors")
+    test = read_ids(texts / "test.txt", model.vocabulary)
+    assert got.figures["test_perplexity"] == evaluate(model, test, reset=True).perplexity
+    assert got.figures["test_perplexity"] != evaluate(model, test).perplexity
+    assert got.figures["state"] == "reset"
+
+
 def test_a_synthetic_corpus_has_its_floor_beside_the_model(nplm, tiny_corpus):
     """Floor.perplexity and the baselines of the corpus."""
     got = nplm("train", "--corpus", "hmm", *SMALL, "--epochs", 1)

@@ -84,7 +84,8 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
 
 def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig) -> Figures:
     say(f"measuring the best model on the {split} text ...")
-    got = evaluate(model, ids, batch_size=config.eval_batch_size, threads=config.threads)
+    reset, streams = config.reset_at_eos, config.eval_batch_size
+    got = evaluate(model, ids, batch_size=streams, reset=reset, threads=config.threads)
     figures = got.as_dict() | {
         f"{split}_perplexity": got.perplexity,
         "split": split,

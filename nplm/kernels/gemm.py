@@ -253,6 +253,15 @@ def _multiply_panel(
 
 
 @njit()
+def _put_aside(begin, start, stride, places, rows, rest, aside, step):
+    for m in range(rows):
+        for j in range(rest):
+            aside[m * step + j] = begin[places[m] * stride + start + j]
+        for j in range(rest, step):
+            aside[m * step + j] = 0
+
+
+@njit()
 def multiply_flat(
     left: np.ndarray,
     left_start: int,
@@ -276,35 +285,27 @@ def multiply_flat(
     each step then begins with those that the step before has left there.
     """
     step = panels.shape[2]
-    whole = columns // step
-    at_once = PANELS_AT_ONCE if rows <= FEW_ROWS else 1
-    groups = whole // at_once
-    for g in range(groups):
-        p = at_once * (groups - 1 - g if backwards else g)
+    whole, at_once = columns // step, PANELS_AT_ONCE if rows <= FEW_ROWS else 1
+    rest, groups = columns - whole * step, whole // at_once
+    turns = groups + whole % at_once + (rest > 0)
+    for turn in range(turns):  # with one call below: every call is compiled with all its tiles
+        if turn < groups:
+            p, vectors = at_once * (groups - 1 - turn if backwards else turn), 2 * at_once
+        else:
+            p, vectors = turn + groups * (at_once - 1), 2
+        first, sums, start, stride, rows_of = p * step, begin, p * step, columns, places
+        target, target_start = out, out_start + first
+        if p == whole:  # the last panel, wider than what is left of the columns
+            _put_aside(begin, first, columns, places, rows, rest, aside, step)
+            vectors = 1 if 2 * rest <= step else 2
+            sums, start, stride, rows_of, target, target_start = aside, 0, step, in_order, aside, 0
         _multiply_panel(
-            left, left_start, panels, p, 2 * at_once, begin, p * step, columns, places,
-            out, out_start + p * step, columns, rows, in_order,
+            left, left_start, panels, p, vectors, sums, start, stride, rows_of,
+            target, target_start, stride, rows, in_order,
         )  # fmt: skip
-    for p in range(groups * at_once, whole):
-        _multiply_panel(
-            left, left_start, panels, p, 2, begin, p * step, columns, places,
-            out, out_start + p * step, columns, rows, in_order,
-        )  # fmt: skip
-    rest = columns - whole * step
-    if rest > 0:
-        vectors = 1 if 2 * rest <= step else 2
-        for m in range(rows):
-            for j in range(rest):
-                aside[m * step + j] = begin[places[m] * columns + whole * step + j]
-            for j in range(rest, step):
-                aside[m * step + j] = 0
-        _multiply_panel(
-            left, left_start, panels, whole, vectors, aside, 0, step, in_order,
-            aside, 0, step, rows, in_order,
-        )  # fmt: skip
-        for m in range(rows):
-            for j in range(rest):
-                out[out_start + m * columns + whole * step + j] = aside[m * step + j]
+    for m in range(rows if rest > 0 else 0):
+        for j in range(rest):
+            out[out_start + m * columns + whole * step + j] = aside[m * step + j]
 
 
 @njit()

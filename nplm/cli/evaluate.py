@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._common import open_model, reset_option, threads_option
 from nplm.cli._options import defaults
+from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, show
 from nplm.config import TrainConfig
 from nplm.log10 import LN10
 
@@ -26,9 +28,7 @@ Examples:
 @click.command("eval", epilog=EPILOG, short_help="Exact perplexity of a model on texts.")
 @click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "--reset", is_flag=True, help="Begin every sentence with the zero state, instead of carrying it on."
-)
+@reset_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**20),
@@ -51,14 +51,7 @@ Examples:
     is_flag=True,
     help=f"Verify that probabilities sum to 1 at the first {NORM_POSITIONS} words; if not, exit with 1.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(0, 1024),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Threads; 0: as many as there are cores, up to two.",
-)
+@threads_option("Threads; 0: as many as there are cores, up to two.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
 def command(
     model: str,
@@ -75,16 +68,9 @@ def command(
 
     Every token and every </s> is predicted and counted; words that the model does not know count as <unk>.
     """
-    from nplm.checkpoint import load_model
-    from nplm.cli._output import emit
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
-
     if verbose and check_norm:
         raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
-    path = model_file(model)
-    loaded = load_model(path)
-    announce_kernels("lstm")
+    path, loaded = open_model(model)
     results = []
     for file in files:
         figures: dict[str, Any] = {"model": str(path), "file": file}
@@ -155,8 +141,6 @@ def _describe(
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:
-    from nplm.cli._output import Rows, log_z_rows, perplexity_text, show
-
     state = "reset at every sentence"
     if figures["state"] == "carried":
         state = f"carried through the text, in {figures['streams']} streams"

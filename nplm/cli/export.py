@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nplm.cli._common import model_file
+from nplm.cli._output import say
+from nplm.errors import InputError
+
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
 
@@ -39,9 +43,6 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     folder           config.json, model.safetensors, vocab.txt, tokenizer.json
     """
     from nplm.checkpoint import load_model
-    from nplm.cli._output import say
-    from nplm.cli.info import model_file
-    from nplm.errors import InputError
 
     path, target = model_file(model), Path(output)
     if layer and not form.startswith("word2vec"):

@@ -2,6 +2,9 @@
 
 import click
 
+from nplm.cli._output import say
+from nplm.errors import InputError
+
 EPILOG = """\b
 Examples:
   nplm import model.pt --vocab words.txt -o model.safetensors
@@ -33,8 +36,6 @@ def command(
     """
     from nplm import __version__
     from nplm.checkpoint import save_model
-    from nplm.cli._output import say
-    from nplm.errors import InputError
     from nplm.export import from_torch, read_state_dict, read_tokens
 
     words = read_tokens(vocab) if vocab else None

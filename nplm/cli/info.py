@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from nplm.cli._common import model_file
+
 EPILOG = """\b
 Examples:
   nplm info run/best.safetensors
@@ -25,15 +27,6 @@ def command(model: str, as_json: bool) -> None:
     _report(figures, as_json)
     if as_json:
         emit(figures)
-
-
-def model_file(model: str) -> Path:
-    """The model file that a user names: itself, or the best model in a run's folder."""
-    path = Path(model)
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
-    return path
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -4,6 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._common import check_stdin
+from nplm.cli._output import Rows, emit, perplexity_text, show
+from nplm.errors import InputError
+
 if TYPE_CHECKING:
     from nplm.mix import Mixture
 
@@ -40,14 +44,11 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
     SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is unpacked.
     """
-    from nplm.cli._output import emit
-    from nplm.errors import InputError
     from nplm.mix import best_mix, read_scores
 
     if len(files) < 2:
         raise InputError(f"{files[0]}: the only output; a mixture needs two or more, of the same text")
-    if files.count("-") > 1:
-        raise InputError("standard input is given twice; it can be read only once")
+    check_stdin(files)
     if fixed and start is None:
         raise InputError("--fixed needs the weights to measure: give them with --lambda")
     weights = None if start is None else _weights(start)
@@ -77,8 +78,6 @@ def figures(files: tuple[str, ...], got: "Mixture") -> dict[str, Any]:
 
 
 def _weights(text: str) -> list[float]:
-    from nplm.errors import InputError
-
     try:
         return [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
@@ -86,8 +85,6 @@ def _weights(text: str) -> list[float]:
 
 
 def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
-    from nplm.cli._output import Rows, perplexity_text, show
-
     rows: Rows = []
     for file, weight, perplexity, zeros in zip(
         files, got.weights, got.perplexities, got.model_zeros, strict=True
@@ -99,6 +96,5 @@ def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
     rows.append(("left to gain", f"{'':15}   at most {got.gain:.2g} nats a word"))
     show(f"{got.words:,.10g} words, {got.iterations} iterations", rows, as_json)
     best = " ".join(f"{weight:.6g}" for weight in got.weights)
-    show(
-        f"{got.words:.10g} non-oov words, best lambda ({best})", [], as_json
-    )  # SRILM's line, for its users' scripts
+    # SRILM's line, for its users' scripts
+    show(f"{got.words:.10g} non-oov words, best lambda ({best})", [], as_json)

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._common import open_model
+from nplm.cli._output import emit
+
 if TYPE_CHECKING:
     from nplm.generate import Reader
 
@@ -33,16 +36,11 @@ def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
 
     Without WORDS, the likeliest first words. With - for WORDS, contexts come from standard input, one a line.
     """
-    from nplm.checkpoint import load_model
-    from nplm.cli._output import emit
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
     from nplm.generate import Reader
     from nplm.text import open_text
 
-    path = model_file(model)
-    reader = Reader(load_model(path))
-    announce_kernels("lstm")
+    path, loaded = open_model(model)
+    reader = Reader(loaded)
     for context in open_text("-") if words == ("-",) else [" ".join(words).split()]:
         figures = {"model": str(path)} | _likeliest(reader, context, k)
         if as_json:

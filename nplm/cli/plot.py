@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from nplm.cli._output import say
+
 EPILOG = """\b
 Examples:
   nplm plot run -o run.png
@@ -25,7 +27,6 @@ Examples:
 )
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
     """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be going on."""
-    from nplm.cli._output import say
     from nplm.plot import check_suffix, plot, read_runs, write_events
 
     if output is None and tensorboard is None:

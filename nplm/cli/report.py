@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._common import open_model, reset_option
+from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, say, show
+from nplm.errors import InputError
+
 if TYPE_CHECKING:
     from nplm.history import History
     from nplm.model import LanguageModel
@@ -39,9 +43,7 @@ Examples:
     show_default=True,
     help="Tokens of the text that are shown; all of it is measured.",
 )
-@click.option(
-    "--reset", is_flag=True, help="Begin every sentence with the zero state, instead of carrying it on."
-)
+@reset_option
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json: bool) -> None:
     """One HTML page on RUN (a run's folder, or a model file) and a text, which needs no network and no other file.
@@ -49,19 +51,15 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     It has the exact perplexity, the configuration, the training curves, a histogram of log Z, the perplexity by
     word frequency, and the text with each word shaded by its surprisal.
     """
-    from nplm.checkpoint import load_model, provenance
-    from nplm.cli._output import emit, say
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
+    from nplm.checkpoint import provenance
     from nplm.files import write
     from nplm.report import measure, render
     from nplm.report.measurement import read_text
     from nplm.text import text_name
 
     _check_place(output, as_json)
-    path = model_file(run)
-    model, record, history = load_model(path), provenance(path), _history(path)
-    announce_kernels("lstm")
+    path, model = open_model(run)
+    record, history = provenance(path), _history(path)
     ids, words = read_text(text, model.vocabulary, tokens)
     found = measure(model, ids, reset=reset, shown=tokens)
     page = render(
@@ -86,8 +84,6 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
 
 def _check_place(output: str, as_json: bool) -> None:
     """Raise InputError, before anything is measured, unless the page can be written there."""
-    from nplm.errors import InputError
-
     place = Path(output)
     if output == "-" and as_json:
         raise InputError("-o - and --json both want standard output; name a file with -o")
@@ -109,6 +105,7 @@ def _history(model: Path) -> "History | None":
 
 
 def _summary(model: "LanguageModel") -> str:
+    """A line about the model's shape."""
     config = model.config
     size = sum(value.size for value in model.params.values())
     layers = "one LSTM layer" if config.num_layers == 1 else f"{config.num_layers} LSTM layers"
@@ -118,7 +115,7 @@ def _summary(model: "LanguageModel") -> str:
     )
 
 
-def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, Rows]:
     """Tables of the model's shape and of how it was trained, by caption."""
     from dataclasses import asdict, fields
 
@@ -140,7 +137,7 @@ def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, list[
     return tables
 
 
-def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(values: dict[str, Any]) -> Rows:
     return [(name.replace("_", " "), _plain(value)) for name, value in values.items()]
 
 
@@ -158,8 +155,6 @@ def _figures(found: "Measurement") -> dict[str, Any]:
 
 
 def _report(found: "Measurement", name: str, as_json: bool) -> None:
-    from nplm.cli._output import Rows, log_z_rows, perplexity_text, show
-
     e = found.evaluation
     counted = f"{e.tokens:,} tokens, {e.sentences:,} </s> counted, {e.oovs:,} <unk> counted"
     rows: Rows = [

@@ -5,6 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nplm.cli._common import check_stdin, open_model
+from nplm.cli._output import emit, say
+from nplm.errors import InputError
+from nplm.log10 import LN10
+
 if TYPE_CHECKING:
     from nplm.nbest import NBest
 
@@ -85,18 +90,12 @@ def command(
     from functools import partial
 
     from nplm import files as writer
-    from nplm.checkpoint import load_model
-    from nplm.cli._output import emit, say
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
-    from nplm.log10 import LN10
     from nplm.rescore import one_best, rescore, whole_list
     from nplm.score import mean_log_z, score_batch
 
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
-    loaded = load_model(model_file(model))
-    announce_kernels("lstm")
+    path, loaded = open_model(model)
     if unnormalised:
         say(f"unnormalised scores: log Z is taken as {mean_log_z(loaded):+.4f} nats everywhere")
     ranked = rescore(
@@ -121,18 +120,16 @@ def command(
     if as_json:
         settings = {"format": form, "lm_scale": lm_scale, "word_penalty": word_penalty, "mix_old": mix_old}
         counts = {"lists": lists, "hypotheses": hypotheses, "changed": changed}
-        emit({"model": str(model_file(model))} | settings | {"unnormalised": unnormalised} | counts)
+        emit({"model": str(path)} | settings | {"unnormalised": unnormalised} | counts)
 
 
 def _check(
     files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float, nbest: bool, output: str | None
 ) -> None:
     """Refuse what does not go together, before anything is read."""
-    from nplm.errors import InputError
     from nplm.nbest import list_name
 
-    if [*files, acoustic].count("-") > 1:
-        raise InputError("standard input is given twice; it can be read only once")
+    check_stdin([*files, acoustic])
     if form == "kaldi" and (mix_old or output is not None):
         option = "--output" if output is not None else "--mix-old"
         raise InputError(

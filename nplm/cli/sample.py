@@ -2,6 +2,9 @@
 
 import click
 
+from nplm.cli._common import open_model
+from nplm.cli._output import emit, say
+
 EPILOG = """\b
 Examples:
   nplm sample run
@@ -79,20 +82,15 @@ def command(
 
     import numpy as np
 
-    from nplm.checkpoint import load_model
-    from nplm.cli._output import emit, say
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
     from nplm.generate import Law, draw_lines
 
-    loaded = load_model(model_file(model))
+    _, loaded = open_model(model)
     words = prompt.split()
     for word in dict.fromkeys(word for word in words if word not in loaded.vocabulary):
         say(f"{word!r} is not in the model's vocabulary: it is read as <unk>")
     if seed is None:
         seed = secrets.randbelow(2**32)
         say(f"--seed {seed}")
-    announce_kernels("lstm")
     law = Law(temperature, top_k, top_p, allow_unk)
     drawn = draw_lines(loaded, np.random.default_rng(seed), law, lines, max_words, words)
     for number, line in enumerate(drawn, start=1):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._common import open_model, threads_option
+from nplm.cli._output import emit, perplexity_text, say
 from nplm.errors import InputError
 from nplm.log10 import LN10, power
 
@@ -49,14 +51,7 @@ Examples:
     show_default=True,
     help="Lines read before their scores are written; 1 answers line by line.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(0, 1024),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Threads; 0: as many as there are cores.",
-)
+@threads_option("Threads; 0: as many as there are cores.")
 @click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
 def command(
     model: str,
@@ -74,15 +69,9 @@ def command(
     Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
     .gz is unpacked.  The totals go to stderr.
     """
-    from nplm.checkpoint import load_model
-    from nplm.cli._output import emit, say
-    from nplm.cli._progress import announce_kernels
-    from nplm.cli.info import model_file
     from nplm.score import encode, in_pieces, sentence_scores, totals
 
-    path = model_file(model)
-    scorer = load_model(path)
-    announce_kernels("lstm")
+    path, scorer = open_model(model)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
     total, kaldi = Totals(), form == "kaldi"
@@ -137,8 +126,6 @@ class Totals:
         }
 
     def line(self, exact: bool) -> str:
-        from nplm.cli._output import perplexity_text
-
         counts = f"{self.sentences:,} sentences, {self.tokens:,} tokens, {self.oovs:,} <unk>"
         both = " / ".join(perplexity_text(self.perplexity(oov)) for oov in (True, False))
         name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"

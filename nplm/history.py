@@ -5,6 +5,7 @@ A run that is still going may be read: its last line, torn in the middle of bein
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,18 @@ class History:
 
     train: list[Record]  # every few chunks: loss, gradient_norm, lr, tokens_per_second, ...
     valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., where there is a valid text
-    config: Record = field(
-        default_factory=dict
-    )  # config.json: model, train, corpus, source; empty without it
+    config: Record = field(default_factory=dict)  # config.json: model, train, corpus, source; {} without it
 
     @property
     def tokens_per_epoch(self) -> float:
         """Tokens of the training text, </s> counted; NaN before the first epoch's end."""
-        first = self.valid[0] if self.valid else {"tokens_trained": math.nan, "epoch": 1}
-        return float(first["tokens_trained"]) / max(first["epoch"], 1)
+        if not self.valid:
+            return math.nan
+        first = self.valid[0]
+        return float(first["tokens_trained"] / max(first["epoch"], 1))
+
+
+Runs = Mapping[str, History]  # by name
 
 
 def read_history(folder: str | Path) -> History:
@@ -54,6 +58,21 @@ def read_history(folder: str | Path) -> History:
         raise InputError(f"{path}: no metrics in it yet; wait until the run has written a line")
     train, valid = ([record for record in records if record["kind"] == kind] for kind in KINDS)
     return History(train, valid, _config(Path(folder) / "config.json"))
+
+
+def read_runs(folders: Sequence[str | Path]) -> dict[str, History]:
+    """The histories of runs, by the folders' names, or by their paths where two have one name.
+
+    Raises InputError on a folder named twice, and as `read_history` does.
+    """
+    paths = [Path(folder) for folder in folders]
+    names = [path.name or path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise InputError(f"{twice}: named twice; name each run once")
+    return {name: read_history(path) for name, path in zip(names, paths, strict=True)}
 
 
 def series(records: list[Record], name: str) -> list[float]:

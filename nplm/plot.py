@@ -1,12 +1,10 @@
-"""Curves of one or several runs as a picture, and the same figures as TensorBoard's events.
+"""Curves of one or several runs as a picture.
 
 loss of training · valid perplexity · log Z of the valid text, mean and standard deviation · speed
 """
 
 import io
 import math
-import tempfile
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +13,10 @@ import numpy as np
 
 from nplm import extras, files
 from nplm.errors import InputError
-from nplm.history import History, Record, read_history, series
+from nplm.history import History, Record, Runs, series
 from nplm.workspace import Array
 
 SUFFIXES = (".png", ".svg")
-AXES = ("epochs", "seconds", "tokens")
 # Okabe and Ito's colours, which the colour-blind tell apart; black last. More runs: other dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
@@ -52,8 +49,6 @@ COUNTS = (
     (1e3, "thousands of tokens"),
     (1, "tokens"),
 )
-SKIPPED = ("kind", "epoch", "chunk", "tokens_trained", "seconds")  # a line's place, not what it measures
-Runs = Mapping[str, History]
 
 
 class Abscissa(NamedTuple):
@@ -62,18 +57,6 @@ class Abscissa(NamedTuple):
     label: str
     figure: str  # of a line of metrics
     units: dict[str, float]  # what 1 on the axis is, for each run
-
-
-def read_runs(folders: Sequence[str | Path]) -> dict[str, History]:
-    """The histories of runs, by the folders' names, or by their paths where two have one name."""
-    paths = [Path(folder) for folder in folders]
-    names = [path.name or path.resolve().name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
-    if twice is not None:
-        raise InputError(f"{twice}: named twice; name each run once")
-    return {name: read_history(path) for name, path in zip(names, paths, strict=True)}
 
 
 def plot(runs: Runs, output: str | Path, x: str | None = None) -> None:
@@ -130,38 +113,6 @@ def draw(runs: Runs, x: str | None = None) -> Any:
     names = [_describe(name, run) for name, run in runs.items()]
     figure.legend(handles, names, loc="outside lower left", ncols=1 if len(runs) < 4 else 2)
     return figure
-
-
-def write_events(runs: Runs, folder: str | Path) -> list[Path]:
-    """Write each run's metrics as events for TensorBoard, to folder/RUN; returns the files, which it replaces.
-
-    Tags are train/loss, valid/perplexity, and so on; steps are tokens trained on; the wall time is seconds of training.
-    Raises InputError without tensorboardX, or where nothing can be written.
-    """
-    package = extras.load("tensorboardX", "tensorboard", "writing TensorBoard's events")
-    paths = []
-    for name, run in runs.items():
-        path = Path(folder) / name.strip("/").replace("..", "_") / "events.out.tfevents.0.nplm"
-        with tempfile.TemporaryDirectory(prefix="nplm-") as temporary:
-            with package.SummaryWriter(temporary) as writer:
-                for record in sorted(run.train + run.valid, key=lambda line: line["tokens_trained"]):
-                    for tag, value in _scalars(record):
-                        writer.add_scalar(tag, value, record["tokens_trained"], walltime=record["seconds"])
-            events = next(Path(temporary).glob("events.*")).read_bytes()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.not_written(path.parent, error) from error
-        files.write(path, [events])
-        paths.append(path)
-    return paths
-
-
-def _scalars(record: Record) -> list[tuple[str, float]]:
-    """The finite figures of a line, under their tags."""
-    names = [name for name in record if name not in SKIPPED]
-    values = [(f"{record['kind']}/{name}", series([record], name)[0]) for name in names]
-    return [(tag, value) for tag, value in values if math.isfinite(value)]
 
 
 def _abscissa(runs: Runs, x: str | None) -> Abscissa:

@@ -14,8 +14,9 @@ import pytest
 from nplm import InputError, extras
 from nplm.cli import _errors
 from nplm.cli import plot as cli_plot
-from nplm.history import read_history, series
-from nplm.plot import COLOURS, draw, plot, read_runs, smooth, speeds, write_events
+from nplm.history import read_history, read_runs, series
+from nplm.plot import COLOURS, draw, plot, smooth, speeds
+from nplm.tensorboard import write_events
 
 ROOT = Path(__file__).parent.parent
 PER_EPOCH = 1000

@@ -55,7 +55,8 @@ TRAIN = Section(
     " (`benchmarks/_peer.py`). Ours and the peer's samples alternate; the ratio is the median of the ratios of"
     " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads, measured in the"
     " same turns; share: of it, what the operations a step cannot do without reach. Run with"
-    " `python benchmarks/bench_train.py --against torch`.",
+    " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the same shards run"
+    " by one.",
     "bench_train.json",
     {
         "(B, T, E, H, L, K, V)": "shape",

@@ -8,8 +8,9 @@ from_torch    a model from the state_dict of PyTorch's word_language_model
 """
 
 from nplm.export.folder import to_folder
+from nplm.export.foreign import read_state_dict, read_tokens
 from nplm.export.onnx import to_onnx
-from nplm.export.state_dict import from_torch, read_state_dict, read_tokens
+from nplm.export.state_dict import from_torch
 from nplm.export.torch import to_torch
 from nplm.export.word2vec import to_word2vec
 

@@ -6,34 +6,23 @@ A layer's two biases are added; a bias that is not there is zero; a tied decoder
 Rows are put in nplm's order of words: <unk>, </s>, then the others as they were.
 """
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from nplm import extras
 from nplm.chunk import Params
 from nplm.config import ModelConfig
 from nplm.errors import InputError
+from nplm.export.foreign import StateDict, Tokens
 from nplm.model import LanguageModel, param_shapes
 from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.workspace import Array
 
-StateDict = dict[str, Array]
 EOS_NAMES = (EOS, "<eos>")  # what the end of a sentence is called
 KINDS = {3: "a GRU", 1: "a plain RNN"}  # by the number of gates; an LSTM has 4
 NEVER = 100.0  # nats by which the best word beats a word that the model does not know
-
-
-class Tokens(NamedTuple):
-    """The words of a model, in its own order."""
-
-    words: list[str]
-    counts: list[int] | None  # None: unknown
 
 
 # ---- the model
@@ -134,6 +123,7 @@ def _of_shape(arrays: StateDict, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _matrix(arrays: StateDict, name: str) -> tuple[int, int]:
+    """Rows and columns of an array, which must be a matrix with some of both."""
     if arrays[name].ndim != 2 or 0 in arrays[name].shape:
         raise InputError(f"{name} has shape {arrays[name].shape}; it should be a matrix")
     rows, columns = arrays[name].shape
@@ -192,96 +182,3 @@ def _add_unk(params: Params) -> None:
     params["encoder.weight"] = np.concatenate([params["encoder.weight"], mean])
     params["decoder.weight"] = np.concatenate([weight, np.zeros_like(weight[:1])])
     params["decoder.bias"] = np.append(bias, np.asarray(least - NEVER, bias.dtype))
-
-
-# ---- files
-
-
-def read_tokens(path: str | Path) -> Tokens:
-    """The words in a file, one a line in id order, each with a tab and its count, or none of them with one.
-
-    Raises InputError with file and line.
-    """
-    try:
-        table = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8; convert the file to UTF-8") from None
-    return _tokens(table, str(path))
-
-
-def _tokens(table: str, name: str) -> Tokens:
-    words: dict[str, int] = {}  # and their lines
-    counts: list[int] = []
-    for number, line in enumerate(table.removesuffix("\n").split("\n"), start=1):
-        where = f"{name}, line {number}"
-        word, tab, count = line.removesuffix("\r").partition("\t")
-        if word.split() != [word]:
-            raise InputError(f"{where}: {line!r} is not a word; give one word a line, or word, tab, count")
-        if word in words:
-            raise InputError(f"{where}: the word {word!r} stands in line {words[word]} already")
-        if tab and not (count.isascii() and count.isdigit() and len(count) <= 18):
-            raise InputError(f"{where}: the count {count!r} is not a whole number")
-        if words and bool(tab) != bool(counts):
-            raise InputError(f"{where}: some lines have a count and some have none; give all of them one")
-        words[word] = number
-        counts += [int(count)] if tab else []
-    return Tokens(list(words), counts or None)
-
-
-def read_state_dict(path: str | Path) -> tuple[StateDict, Tokens | None]:
-    """The arrays of a .safetensors file, or of what torch.save wrote; and the words, where the file has them.
-
-    Raises InputError if it cannot be read, or holds something else.  A file of torch.save's needs PyTorch, and is
-    read without running what may be in it.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if start[8:] == b"{":  # safetensors: eight bytes of length, then JSON
-        return _read_safetensors(path)
-    return _read_torch(path), None
-
-
-def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
-        raise InputError(
-            f"{path}: damaged, or in a type of number that NumPy has not ({error}); save it in float32"
-        ) from error
-    if metadata.get("format") == "nplm":
-        raise InputError(f"{path}: this is a model of nplm's already; use it as it is")
-    for name, kept in metadata.items():  # safetensors.torch.save_model keeps one of two tied weights
-        if kept in arrays and name not in arrays:
-            arrays[name] = arrays[kept]
-    table = metadata.get("vocabulary")
-    return arrays, None if table is None else _tokens(table, f"{path}: vocabulary")
-
-
-def _read_torch(path: Path) -> StateDict:
-    torch = extras.load("torch", "torch", f"{path}: reading what torch.save wrote")
-    try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: a whole model, or damaged, not a state_dict; in the program that made it:"
-            " torch.save(model.state_dict(), FILE)"
-        ) from error
-    except Exception as error:  # what is no such file makes the unpickler raise anything
-        raise InputError(f"{path}: not a file of torch.save's, or damaged; copy it again") from error
-    if not isinstance(state_dict, Mapping) or not all(map(torch.is_tensor, state_dict.values())):
-        raise InputError(f"{path}: not a state_dict alone; save model.state_dict() by itself")
-    return {name: _array(torch, value) for name, value in state_dict.items()}
-
-
-def _array(torch: Any, value: Any) -> Array:
-    narrow = value.dtype in (torch.float16, torch.bfloat16)
-    array: Array = (value.float() if narrow else value).numpy()
-    return array

@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
 
-from nplm.history import History, series
-from nplm.report.charts import bar_chart, line_chart, share_bar
+from nplm.history import History
+from nplm.report.charts import bar_chart, share_bar
 from nplm.report.measurement import Measurement
 from nplm.report.numbers import number, short
+from nplm.report.training import training_section
 from nplm.report.words import words_section
 
 ICON = (
@@ -46,7 +46,7 @@ def render(
     sections = {
         "frequency": ("Perplexity by word frequency", _frequency(found)),
         "normalisation": ("Normalisation", _normalisation(found)),
-        "training": ("Training", _training(history, best_epoch)),
+        "training": ("Training", training_section(history, best_epoch)),
         "configuration": ("Configuration", _configuration(settings)),
         "text": ("The text, word by word", words_section(found, words)),
     }
@@ -94,7 +94,7 @@ def render(
 """
 
 
-# ---- figures, configuration, training
+# ---- figures, configuration
 
 
 def _figures(found: Measurement) -> str:
@@ -118,6 +118,7 @@ def _figures(found: Measurement) -> str:
 
 
 def _configuration(settings: Mapping[str, Rows]) -> str:
+    """A table for each caption."""
     tables = []
     for caption, rows in settings.items():
         cells = "".join(
@@ -127,72 +128,11 @@ def _configuration(settings: Mapping[str, Rows]) -> str:
     return f'<div class="settings">{"".join(tables)}</div>'
 
 
-def _training(history: History | None, best_epoch: int | None) -> str:
-    if history is None:
-        return '<p class="note">No metrics lie beside the model: give the folder of its run to see its curves.</p>'
-    per_epoch = history.tokens_per_epoch
-    known = math.isfinite(per_epoch) and per_epoch > 0
-    x_label, unit = ("epochs", per_epoch) if known else ("tokens", 1.0)
-    train, valid = (
-        [tokens / unit for tokens in series(lines, "tokens_trained")]
-        for lines in (history.train, history.valid)
-    )
-    loss, speed = series(history.train, "loss"), series(history.train, "tokens_per_second")
-    perplexity, log_z = series(history.valid, "perplexity"), series(history.valid, "mean_log_z")
-    spread = series(history.valid, "std_log_z")
-    charts: list[tuple[str, str, list[float], list[float], dict[str, Any]]] = [
-        ("Training loss", "NCE, nats per position", train, loss, {}),
-        ("Valid perplexity", "exact, at every epoch's end", valid, perplexity, {"dots": True}),
-        (
-            "log Z of the valid text",
-            "nats, mean and one standard deviation",
-            valid,
-            log_z,
-            {"dots": True, "spread": spread, "include": (0.0,)},
-        ),
-        ("Speed", "tokens a second, mean since the start", train, speed, {"include": (0.0,)}),
-    ]
-    x_max = max(train + valid)
-    shown = []
-    for title, what, xs, ys, options in charts:
-        points = list(zip(xs, ys, strict=True))
-        last = next((y for x, y in reversed(points) if math.isfinite(x) and math.isfinite(y)), None)
-        if last is None:
-            continue
-        what = f"{what}; {number(last, 0 if title == 'Speed' else 3)} at the end"
-        chart = line_chart(f"{title}, {what}", x_label, points, x_max=x_max, **options)
-        shown.append(
-            f"<figure><figcaption><strong>{title}</strong>{escape(what)}</figcaption>{chart}</figure>"
-        )
-    best = f'<p class="note">The model is that of epoch {best_epoch}.</p>' if best_epoch else ""
-    return f'{best}<div class="charts">{"".join(shown)}</div>{_epochs(history)}'
-
-
-def _epochs(history: History) -> str:
-    """The figures behind the curves, epoch by epoch."""
-    if not history.valid:
-        return ""
-    columns = [
-        ("Perplexity", series(history.valid, "perplexity"), 2),
-        ("log Z", series(history.valid, "mean_log_z"), 3),
-        ("sd", series(history.valid, "std_log_z"), 3),
-        ("Tokens/s", series(history.valid, "tokens_per_second"), 0),
-    ]
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Epoch", *(c[0] for c in columns)))
-    rows = "".join(
-        f'<tr><th scope="row">{line["epoch"]}</th>'
-        + "".join(f"<td>{number(values[k], digits)}</td>" for _, values, digits in columns)
-        + "</tr>"
-        for k, line in enumerate(history.valid)
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<details class="wide scroll"><summary>Figures by epoch</summary>{table}</details>'
-
-
 # ---- log Z, frequency
 
 
 def _normalisation(found: Measurement) -> str:
+    """The histogram of log Z, its moments and its quantiles."""
     e, counts, edges = found.evaluation, found.log_z_counts.tolist(), found.log_z_edges.tolist()
     outside = e.tokens - sum(counts)
     label = f"Histogram of log Z: mean {number(e.mean_log_z, 3)}, sd {number(e.std_log_z, 3)} nats"
@@ -213,6 +153,7 @@ def _normalisation(found: Measurement) -> str:
 
 
 def _frequency(found: Measurement) -> str:
+    """A row for every band of words seen about equally often."""
     total = found.evaluation.nats * found.evaluation.tokens
     heads = ("Seen in training", "Tokens", "Perplexity", "Unigram", "Share of nats")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
@@ -238,4 +179,5 @@ def _frequency(found: Measurement) -> str:
 
 
 def _hash(text: str) -> str:
+    """What a Content-Security-Policy admits the text by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

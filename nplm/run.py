@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from nplm.evaluate import Evaluation
 from nplm.model import LanguageModel
 from nplm.optim import Optimizer
 
+DEFAULTS = {field.name: field.default for config in (ModelConfig, TrainConfig) for field in fields(config)}
 # Settings that change no bit of what is learned up to a given chunk, so a resumed run may change them.
 FREE_SETTINGS = ("epochs", "threads", "log_interval", "save_interval")
 
@@ -230,14 +231,15 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
     free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
-            if name not in free and old[part].get(name) != value:
+            was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default
+            if name not in free and was != value:
                 if name == "sha256":
                     raise InputError(
                         f"{folder}: the texts or the vocabulary are not those of the run; bring them back"
                     )
                 what = "the training text" if part == "corpus" else name
                 raise InputError(
-                    f"{folder}: {what} was {old[part].get(name)} and is now {value}; a resumed run must keep its"
+                    f"{folder}: {what} was {was} and is now {value}; a resumed run must keep its"
                     " settings and texts: take back the change, or start anew with another --save"
                 )
 

@@ -313,6 +313,18 @@ def test_a_changed_model_is_refused(name, finished):
         fit(toy(), model=model, save=finished, resume=True)
 
 
+def test_a_setting_younger_than_the_run(finished, tmp_path):
+    """A record without the setting, as an older nplm wrote it: its default is no change, another value is refused."""
+    folder = tmp_path / "old"
+    shutil.copytree(finished, folder)
+    record = json.loads((folder / "config.json").read_text())
+    del record["train"]["dropout"], record["model"]["tied"]
+    (folder / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"dropout was 0\.0 and is now 0\.5"):
+        fit(toy(), save=folder, resume=True, dropout=0.5)
+    fit(toy(), save=folder, resume=True)
+
+
 def test_a_changed_text_is_refused(finished):
     """Oracle: the message: one token of the training or the valid text changed, a text gone, other counts."""
     corpus = toy()

@@ -3,77 +3,19 @@
 Oracle: the complex step of reference.model.loss with the same masks, for every entry of every parameter.
 """
 
-from functools import partial
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from conftest import assert_close, make_chunk, make_model
 from test_gradients import check
 
 from nplm.chunk import Plan, run_layers
+from nplm.cli._twin import masks, objective, random_plan
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.gradcheck import complex_step
 from nplm.layers.dropout import Dropout
 from nplm.reference import model as reference
-from nplm.reference import nce, sampled_softmax, softmax
 from nplm.workspace import Workspace
-
-
-def softmax_with(penalty):
-    """The softmax reference in the face of nce's."""
-    return SimpleNamespace(
-        forward=lambda hidden, targets, noise_ids, weight, bias, log_q: softmax.forward(
-            hidden, targets, weight, bias, penalty
-        ),
-        backward=lambda hidden, targets, noise_ids, weight, bias, log_q: softmax.backward(
-            hidden, targets, weight, bias, penalty
-        ),
-    )
-
-
-def objective(plan):
-    """The reference's module for a plan."""
-    if plan.objective == "softmax":
-        return softmax_with(plan.log_z_penalty)
-    if plan.objective == "ranking":
-        keep = {"keep_hits": True}
-        return SimpleNamespace(
-            forward=partial(sampled_softmax.forward, **keep),
-            backward=partial(sampled_softmax.backward, **keep),
-        )
-    return nce if plan.objective == "nce" else sampled_softmax
-
-
-def masks(model, inputs, plan):
-    """The same factors as arrays: what becomes of ones."""
-    config, (steps, batch) = model.config, inputs.shape
-    keep = np.ones(inputs.shape)
-    if plan.reset_at_eos:
-        keep[inputs == model.vocabulary.eos] = 0.0
-    if plan.dropout is None:
-        ones = reference.no_masks(model.params, inputs)
-        return ones._replace(keep=keep)
-    sizes = [config.embed_dim, *[config.hidden_dim] * config.num_layers]
-    sites = [np.ones((steps, batch, size)) for size in sizes]
-    for site, x in enumerate(sites):
-        plan.dropout.input(x, site)
-    plan.dropout.input_words(sites[0], inputs, config.vocab_size)
-    recurrent = [
-        plan.dropout.recurrent_mask(k, batch, config.hidden_dim, np.float64) for k in range(config.num_layers)
-    ]
-    return reference.Masks(sites, recurrent, keep)
-
-
-def random_plan(rng, streams):
-    """Each part on or off, at random."""
-    rates = [float(rng.choice([0.0, 0.3, 0.6])) for _ in range(3)]
-    keys = [int(key) for key in rng.integers(0, 2**63, 2)]
-    dropout = Dropout(*rates, bool(rng.integers(2)), *keys, streams)
-    kind = str(rng.choice(["nce", "softmax", "sampled-softmax", "ranking"]))
-    penalty = float(rng.choice([0.0, 0.1])) if kind == "softmax" else 0.0
-    return Plan(kind, penalty, bool(rng.integers(2)), dropout if rng.random() < 0.7 else None)
 
 
 def check_plan(model, chunk, plan):

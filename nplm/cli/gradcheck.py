@@ -29,8 +29,9 @@ Examples:
 def command(seed: int, configs: int, as_json: bool) -> int:
     """Check every entry of every gradient, through a whole chunk, to rounding.
 
-    Small random models in float64: embedding, one to three LSTM layers, NCE with repeated noise words and a
-    noise word that is a target. Exit code 1 if a gradient is off.
+    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, sentences
+    that begin anew, and each objective, with repeated noise words and a noise word that is a target. Exit code 1 if a
+    gradient is off.
     """
     import numpy as np
 
@@ -57,10 +58,11 @@ def command(seed: int, configs: int, as_json: bool) -> int:
 
 
 def check_one(rng: Any) -> dict[str, float]:
-    """Relative error by parameter for a random model and chunk."""
+    """Relative error by parameter for a random model, chunk and plan."""
     import numpy as np
 
     from nplm.chunk import State
+    from nplm.cli._twin import masks, objective, random_plan
     from nplm.config import ModelConfig
     from nplm.gradcheck import complex_step, relative_error
     from nplm.model import LanguageModel, param_shapes
@@ -69,7 +71,9 @@ def check_one(rng: Any) -> dict[str, float]:
 
     vocab, embed, hidden, layers = (int(rng.integers(*span)) for span in ((4, 9), (1, 5), (1, 6), (1, 4)))
     steps, batch, noise = (int(rng.integers(*span)) for span in ((1, 6), (1, 4), (1, 7)))
-    config = ModelConfig(vocab, embed, hidden, layers, noise_power=0.75, noise_uniform=0.1)
+    tied = bool(rng.integers(2))
+    embed = hidden if tied else embed
+    config = ModelConfig(vocab, embed, hidden, layers, tied, noise_power=0.75, noise_uniform=0.1)
     counts = {f"w{k}": int(rng.integers(1, 50)) for k in range(vocab - 2)}
     params = {name: rng.normal(0, 0.7, shape) for name, shape in param_shapes(config).items()}
     model = LanguageModel(config, Vocabulary.from_counts(counts | {"</s>": 9, "<unk>": 3}), params)
@@ -79,9 +83,10 @@ def check_one(rng: Any) -> dict[str, float]:
     noise_ids[0] = noise_ids[noise // 2]  # and noise drawn twice
     state = State(*rng.normal(0, 0.7, (2, layers, batch, hidden)))
 
+    plan = random_plan(rng, batch)
     reference: Any = equations  # written without types, to be read
-    _, grads, _ = model.loss_and_grads(inputs, targets, noise_ids, state)
-    expected = complex_step(
-        lambda point: reference.loss(point, inputs, targets, noise_ids, state.h, state.c, model.log_q), params
-    )
+    _, grads, _ = model.loss_and_grads(inputs, targets, noise_ids, state, plan)
+    given = (inputs, targets, noise_ids, state.h, state.c, model.log_q)
+    same = (masks(model, inputs, plan), objective(plan))
+    expected = complex_step(lambda point: reference.loss(point, *given, *same), params)
     return {name: relative_error(grads[name], expected[name]) for name in params}

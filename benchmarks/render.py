@@ -202,7 +202,27 @@ MEMORY = Section(
         "peak / held": "ratio:.2f",
     },
 )
-SECTIONS = [RECIPES, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, SCORING, MEMORY]
+YARDSTICK = Section(
+    "Yardstick: counting",
+    "Interpolated modified Kneser-Ney on the same text, words and tokens, alone and mixed with the LSTM of the same"
+    " corpus (its weight found on the valid text). Run with"
+    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train`, `--valid`, `--test`.",
+    "kneser_ney-*.json",
+    {
+        "training tokens": "train_tokens:,",
+        "V": "vocab_size:,",
+        "order": "order",
+        "valid": "valid_perplexity:.2f",
+        "test": "test_perplexity:.2f",
+        "test tokens": "test_tokens:,",
+        "LSTM, test": "neural_test_perplexity:.2f",
+        "weight of the LSTM": "neural_weight:.2f",
+        "mixed, valid": "mixed_valid_perplexity:.2f",
+        "mixed, test": "mixed_test_perplexity:.2f",
+        "training s": "train_seconds:.1f",
+    },
+)
+SECTIONS = [RECIPES, YARDSTICK, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, SCORING, MEMORY]
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def promised(rows, *keys):
 def results(tmp_path_factory):
     """A folder with the results of every benchmark, without a peer."""
     folder = tmp_path_factory.mktemp("results")
-    for name, threads in {"train": (1, 2), "vocab": (1,), "eval": (1, 2)}.items():
+    for name, threads in {"train": (1, 2), "vocab": (1,), "eval": (1, 2), "score": (1,)}.items():
         quick(name, folder, "--threads", *threads)
     for name in ("noise", "memory"):
         quick(name, folder)
@@ -96,6 +96,15 @@ def test_against_torch(tmp_path, name):
     else:
         promised(found, "peer_tokens_per_second", "ratio", "ratio_low", "ratio_high")
         assert all(row["ratio"] is not None for row in found)
+
+
+def test_score(rows):
+    """The promised keys; every kind; the unnormalised rows tell how far they are off."""
+    promised(rows, "slow_us", "fast_us", "ratio", "ratio_low", "ratio_high", "threads")
+    assert {(row["kind"], row["normalize"]) for row in rows} == {
+        ("batch", True), ("batch", False), ("unnormalised", False),
+    }  # fmt: skip
+    promised([row for row in rows if row["kind"] == "unnormalised"], "mean_error", "std_log_z")
 
 
 def test_vocab(rows):
@@ -142,12 +151,12 @@ def test_the_peer_computes_the_same(benchmark, sizes, objective):
     pytest.importorskip("torch", reason=TORCH)
     from torch import from_numpy
 
-    workload, vocab = benchmark("_workload"), benchmark("bench_vocab")
+    workload = benchmark("_workload")
     shape = workload.Shape(*sizes)
     model, ids = workload.make_model(shape), workload.text(shape.V, shape)
     before = {name: value.copy() for name, value in model.params.items()}
     peer = benchmark("_peer").PeerTrainer(model, shape, ids, 1, objective)
-    ours = (workload.Trainer if objective == "nce" else vocab.SoftmaxTrainer)(model, shape, ids, 1)
+    ours = workload.Trainer(model, shape, ids, 1, objective=objective)
     noise = np.random.default_rng(1).integers(0, shape.V, (2, shape.K), np.int32)
     with ours.running(), peer.running():
         for k in range(2):
@@ -188,7 +197,7 @@ def test_the_page(benchmark, monkeypatch, results):
     render, record = benchmark("render"), benchmark("_record")
     monkeypatch.setattr(record, "RESULTS", results)
     assert not list(render.render(render.RECIPES))  # no such result file
-    for section in render.SECTIONS[1:]:
+    for section in render.SECTIONS[2:]:  # the first two are of trainings
         lines = [line for line in render.render(section) if line.startswith("|")]
         heading, rows = lines[0].split(" | "), [line.split(" | ") for line in lines[2:]]
         assert rows

@@ -206,7 +206,7 @@ YARDSTICK = Section(
     "Yardstick: counting",
     "Interpolated modified Kneser-Ney on the same text, words and tokens, alone and mixed with the LSTM of the same"
     " corpus (its weight found on the valid text). Run with"
-    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train`, `--valid`, `--test`.",
+    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train` and its like.",
     "kneser_ney-*.json",
     {
         "training tokens": "train_tokens:,",

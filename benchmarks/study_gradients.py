@@ -221,7 +221,7 @@ def main() -> None:
     )
     parser.add_argument("--num-noise", nargs="+", type=int, default=[100, 25], metavar="K")
     parser.add_argument("--sequences", type=int, default=4, help="for truncation and objective")
-    parser.add_argument("--repeats", type=int, default=64, metavar="R", help="draws, for reuse")
+    parser.add_argument("--repeats", type=int, default=32, metavar="R", help="draws, for reuse")
     parser.add_argument("--seed", type=int, default=1, help="of the draws")
     parser.add_argument("--quick", action="store_true", help="few draws, for tests: written only with --json")
     parser.add_argument(

@@ -311,6 +311,8 @@ def test_gradients(benchmark, monkeypatch, texts, tmp_path, capsys):
             benchmark, monkeypatch, "study_gradients",
             "--run", run, "--quick", "--json", file, "--num-noise", 25,
         )  # fmt: skip
+    with pytest.raises(SystemExit):  # the seed of the run
+        script(benchmark, monkeypatch, "study_gradients", "--run", run, "--quick", "--seed", 1)
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     parts = benchmark("_exact").PARTS
     kinds = {

@@ -39,7 +39,7 @@ def word_scores(model: LanguageModel, ids: Array, *, reset: bool = False) -> Wor
     """s(n, target_n) and log Z of every token of a text of ids (n,), in nats; -log p = log Z - s.
 
     The state is carried through the text as one stream; reset: it goes back to zero at every </s>.
-    Raises ValueError on an id outside the vocabulary.
+    Raises ValueError on an id outside the vocabulary, and InputError on ids that are not a row.
     """
     return next(stream_scores(model, [ids], reset=reset))
 
@@ -55,11 +55,10 @@ def stream_scores(
         ids = np.asarray(piece, np.int32)
         if ids.ndim != 1:
             raise InputError(f"a text to score is a row of ids (n,), not {ids.shape}")
-        scores, log_z = np.zeros(ids.size), np.zeros(ids.size)
         if reset:
             yield sentence_scores(model, ids, sentence_lengths(ids, eos))
             continue
-        inputs = shifted(ids, before)
+        inputs, scores, log_z = shifted(ids, before), np.zeros(ids.size), np.zeros(ids.size)
         for start in range(0, ids.size, POSITIONS):
             part = slice(start, start + POSITIONS)
             with one_blas_thread():
@@ -158,7 +157,7 @@ def mean_log_z(model: LanguageModel) -> float:
 
 
 def sentence_lengths(ids: Array, eos: int) -> Array:
-    """Lengths (m,) of the sentences of a text, </s> counted; the last one may lack it."""
+    """Lengths (m,) of the sentences of a text of ids (n,), </s> counted; the last one may lack it."""
     ends = np.flatnonzero(ids == eos) + 1
     if ids.size and (ends.size == 0 or ends[-1] != ids.size):
         ends = np.append(ends, ids.size)
@@ -166,7 +165,7 @@ def sentence_lengths(ids: Array, eos: int) -> Array:
 
 
 def shifted(ids: Array, before: int) -> Array:
-    """The word before each of ids (n,)."""
+    """The word before each of ids (n,); `before` stands before the first."""
     return np.concatenate([[before], ids])[: ids.size]
 
 
@@ -217,7 +216,10 @@ def _score_group(
     packed: Packed,
     out: WordScores,
 ) -> None:
-    """Sentences side by side, the longest first; writes their places in `out`."""
+    """Scores sentences side by side; writes their places in `out`.
+
+    starts, lengths (b,): where each begins in ids (n,), and its tokens; the longest first.
+    """
     state, first = model.zero_state(starts.size), 0
     while starts.size:
         last = min(first + max(1, POSITIONS // starts.size), int(lengths[0]))

@@ -22,6 +22,7 @@ from nplm.log10 import LN10, power
 from nplm.model import LanguageModel
 from nplm.score import encode, in_pieces, stream_scores
 from nplm.vocabulary import BOS
+from nplm.workspace import Array
 
 TOKENS = 4096  # tokens scored at a time
 DIGITS = ".7g"  # SRILM's LogP_Precision
@@ -38,6 +39,7 @@ class TextStats:
     logprob: float = 0.0  # log10, without those of the OOVs and zeroprobs
 
     def add(self, other: "TextStats") -> None:
+        """Adds another text's."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
@@ -83,8 +85,9 @@ def describe(
 
 
 def _sentence(
-    model: LanguageModel, sentence: list[str], log10: Any, skip_oov: bool, words: bool
+    model: LanguageModel, sentence: list[str], log10: Array, skip_oov: bool, words: bool
 ) -> tuple[str, TextStats]:
+    """A sentence's text and counts, of its tokens' log10 probabilities (n,), </s> last."""
     ids = encode(model.vocabulary, [sentence])[0]
     oov = (ids == model.vocabulary.unk) & skip_oov
     log10 = np.where(oov, -math.inf, log10)

@@ -1,6 +1,6 @@
 """`nplm rescore`: n-best lists ranked anew with a model's scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,7 @@ from nplm.log10 import LN10
 
 if TYPE_CHECKING:
     from nplm.nbest import NBest
+    from nplm.rescore import Ranked
 
 EPILOG = """\b
 Examples:
@@ -86,11 +87,9 @@ def command(
     total = acoustic score + S * LM score - P * words.  Prints a line for each list: its name, and the words of the
     hypothesis with the highest total; of equals, the first.
     """
-    from contextlib import nullcontext
     from functools import partial
 
-    from nplm import files as writer
-    from nplm.rescore import one_best, rescore, whole_list
+    from nplm.rescore import rescore
     from nplm.score import mean_log_z, score_batch
 
     files = files or ("-",)
@@ -106,20 +105,9 @@ def command(
         mix_old=mix_old,
         skip=frozenset(skip),
     )
-    lists = hypotheses = changed = 0
-    with nullcontext() if output is None else writer.atomic_folder(output) as folder:
-        for result in ranked:
-            lines = whole_list(result)
-            if folder is not None:
-                writer.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
-            click.echo("\n".join(lines) if nbest else one_best(result))
-            lists += 1
-            hypotheses += len(lines)
-            changed += int(result.order[0]) != 0
-    say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
+    counts = _write(ranked, nbest, output)
     if as_json:
         settings = {"format": form, "lm_scale": lm_scale, "word_penalty": word_penalty, "mix_old": mix_old}
-        counts = {"lists": lists, "hypotheses": hypotheses, "changed": changed}
         emit({"model": str(path)} | settings | {"unnormalised": unnormalised} | counts)
 
 
@@ -152,6 +140,27 @@ def _check(
         raise InputError(
             f"two lists are called {twice[0]!r}, and --output would keep one; give them in two commands"
         )
+
+
+def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[str, int]:
+    """Writes the lists as they are ranked: the best of each, or all of it, and to a folder; how many there were."""
+    from contextlib import nullcontext
+
+    from nplm import files as writer
+    from nplm.rescore import one_best, whole_list
+
+    lists = hypotheses = changed = 0
+    with nullcontext() if output is None else writer.atomic_folder(output) as folder:
+        for result in ranked:
+            lines = whole_list(result)
+            if folder is not None:
+                writer.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
+            click.echo("\n".join(lines) if nbest else one_best(result))
+            lists += 1
+            hypotheses += len(lines)
+            changed += int(result.order[0]) != 0
+    say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
+    return {"lists": lists, "hypotheses": hypotheses, "changed": changed}
 
 
 def _lists(files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float) -> Iterator["NBest"]:

@@ -188,7 +188,8 @@ def draw(scores: Array, law: Law, uniform: Array) -> Array:
     scores -= scores.max(axis=1, keepdims=True)
     if law.temperature != 1:
         with np.errstate(over="ignore"):  # by a temperature near zero: all but the largest become -inf
-            scores /= max(law.temperature, float(np.finfo(scores.dtype).tiny))  # [D1]
+            limits = np.finfo(scores.dtype)  # beyond them -inf / inf would be no number
+            scores /= float(np.clip(law.temperature, limits.tiny, limits.max))  # [D1]
     mass = np.exp(scores, out=scores)
     if law.top_k or law.top_p < 1:
         return np.array([_among(row, law, u) for row, u in zip(mass, uniform, strict=True)], np.int32)

@@ -23,6 +23,7 @@ LAWS = [
     {"top_k": 5, "top_p": 0.6, "temperature": 1.3},
     {"temperature": 0.0},
     {"temperature": 1e-300},
+    {"temperature": 1e300},
 ]
 
 
@@ -204,6 +205,13 @@ def test_equal_words_come_in_the_order_of_their_ids():
     assert next_words(model, "a03", 40) == expected[:40]
     drawn = nplm.sample(model, np.random.default_rng(1), lines=200, max_words=1, top_k=3)
     assert set(drawn) == {"", "a00", "a01"}
+
+
+def test_a_temperature_too_large_for_float32_evens_all_words_out():
+    """By hand: four words alike, and never <unk>, whose score is -inf."""
+    scores = np.array([[-np.inf, 3.0, 0.0, -2.0, 1.0]] * 4, np.float32)
+    uniform = np.array([0.1, 0.3, 0.6, 0.9])
+    assert draw(scores, Law(temperature=1e300), uniform).tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from nplm.log10 import LN10
 from nplm.text import TextPath, open_lines, text_name, without_marks
 
 DECIPHER = ("NBestList1.0", "NBestList2.0")
+MAX_DIGITS = 9  # of a number of words
 A_HYPOTHESIS = "a hypothesis, but it is one sentence; take it out"
 
 
@@ -84,8 +85,8 @@ def _number(text: str, what: str, where: str, finite: bool = True) -> float:
 
 
 def _count(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise InputError(f"{where}: nwords {text!r} is not a number of words")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise InputError(f"{where}: nwords {text[:40]!r} is not a number of words")
     return int(text)
 
 

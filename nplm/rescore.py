@@ -80,7 +80,13 @@ def _rank(
         n if hyp.num_words is None else hyp.num_words
         for hyp, n in zip(nbest.hypotheses, num_words, strict=True)
     ]
-    total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [R2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [R2]
+    if not np.isfinite(total).all():
+        raise InputError(
+            f"{nbest.name}: a total is too large to compare, with LM scale {lm_scale:g} and word penalty"
+            f" {word_penalty:g}; take smaller ones"
+        )
     return Ranked(nbest, lm, total, np.argsort(-total, kind="stable"))
 
 

@@ -133,6 +133,7 @@ def test_what_the_model_is_asked(tmp_path):
         ("-1 nan 1 a\n", "line 1: lscore 'nan'"),
         ("-1 -1 1.0 a\n", "line 1: nwords '1.0' is not a number of words"),
         ("-1 -1 -2 a\n", "line 1: nwords '-2'"),
+        (f"-1 -1 {'9' * 5000} a\n", "line 1: nwords '9999"),
         ("-1 -1 ² a\n", "line 1: nwords '²'"),
         ("-1 -1 3 a <s> b\n", "line 1: <s> inside"),
         ("-1 -1 3 a </s> b\n", "line 1: </s> inside"),
@@ -256,6 +257,14 @@ def test_weights_that_make_no_sense_are_refused(options):
     """Planted mistakes."""
     with pytest.raises(InputError, match="must be finite, the share from 0 to 1"):
         next(rescore([], planted, **options))
+
+
+@pytest.mark.parametrize("options", [{"lm_scale": 1e308}, {"lm_scale": -1e308, "word_penalty": 1e308}])
+def test_weights_that_leave_nothing_to_compare_are_refused(tmp_path, options):
+    """By hand: 1e308 times 3 is no float64; inf - inf neither."""
+    nbest = read_srilm(place(tmp_path, "utt7", SRILM))
+    with pytest.raises(InputError, match="utt7: a total is too large"):
+        next(rescore([nbest], planted, **options))
 
 
 def test_a_model_that_is_not_finite_is_named(tmp_path):

@@ -100,6 +100,8 @@ def read_scores(paths: Sequence[TextPath]) -> tuple[Array, Array]:
     for lines in zip_longest(*map(_word_lines, paths)):
         found = [line for line in lines if line is not None]
         if len(found) < len(paths):
+            if not counts:
+                raise _no_words(paths[lines.index(None)])
             short = text_name(paths[lines.index(None)])
             longer = text_name(paths[lines.index(found[0])])
             raise InputError(
@@ -110,10 +112,7 @@ def read_scores(paths: Sequence[TextPath]) -> tuple[Array, Array]:
         scores.extend(line.log10_prob for line in found)
         counts.append(found[0].times)
     if not counts:
-        raise InputError(
-            f"{text_name(paths[0])}: no line `p( word | context ...) = ... [ log10 ]` in it;"
-            " make it with `nplm eval -v word` or `ngram -ppl TEXT -debug 2`"
-        )
+        raise _no_words(paths[0])
     return np.frombuffer(scores).reshape(-1, len(paths)), np.frombuffer(counts)
 
 
@@ -211,6 +210,13 @@ def _float(text: str, what: str, where: str) -> float:
     if math.isnan(value):
         raise InputError(f"{where}: {what} {text!r} is not a number")
     return value
+
+
+def _no_words(path: TextPath) -> InputError:
+    return InputError(
+        f"{text_name(path)}: no line `p( word | context ...) = ... [ log10 ]` in it;"
+        " make it with `nplm eval -v word` or `ngram -ppl TEXT -debug 2`"
+    )
 
 
 def _check_same(lines: list[Line], paths: Sequence[TextPath]) -> None:

@@ -53,6 +53,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.rename(path)
     except OSError as error:
         raise not_written(path, error) from error
+    except InputError as error:  # of a file in it, which has the name that the folder is to have
+        raise InputError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _fsync_folder(path.parent)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,11 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path):
         files.atomic_folder(tmp_path / "folder") as folder,
     ):
         (folder / "a").write_bytes(b"".join(failing_blocks()))
+    with (
+        pytest.raises(InputError, match=rf"^{re.escape(str(tmp_path / 'folder' / 'a'))}: not written"),
+        files.atomic_folder(tmp_path / "folder") as folder,
+    ):
+        files.write(folder / "a", failing_blocks())
     assert list(tmp_path.iterdir()) == []
 
 

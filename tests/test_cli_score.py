@@ -115,6 +115,12 @@ def test_mistakes_are_named(nplm, path, tmp_path):
     assert got.code == 2 and "none.txt: no such file" in got.err
 
 
+@pytest.mark.parametrize("command", ["score", "eval"])
+def test_standard_input_is_read_once(refused, path, command):
+    """The message: a second reading would find nothing, and say nothing."""
+    assert "standard input is given twice" in refused(command, path, "-", "-")
+
+
 def test_standard_input_answers_line_by_line(path, model):
     """score_batch, asked and answered in turns through pipes."""
     with process("score", path, "--lines", 1, stdin=-1, stdout=-1, stderr=-1, text=True) as talk:

@@ -342,6 +342,7 @@ def test_mistakes(saved, run, tmp_path):
         "--layer output belongs to word2vec": (saved, "--to", "torch", "--layer", "output", *output),
         "not one of 'torch'": (saved, "--to", "keras", *output),
         "Missing option '-o'": (saved, "--to", "torch"),
+        "not to standard output": (saved, "--to", "torch", "-o", "-"),
         "gone.safetensors: cannot be read": (tmp_path / "gone.safetensors", "--to", "folder", *output),
         "No such file": (saved, "--to", "word2vec", "-o", tmp_path / "gone" / "out"),
         "not there yet": (saved, "--to", "folder", "-o", tmp_path),

@@ -304,6 +304,8 @@ def test_the_command(run, tmp_path):
     assert (got.config, got.vocabulary) == (expected.config, expected.vocabulary)
     for name, value in expected.params.items():
         np.testing.assert_array_equal(got.params[name], value)
+    code, out, err = run(*args[:-1], "-")
+    assert (code, out) == (2, "") and "not to standard output" in err
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     code, out, err = run(*args)
     assert (code, out) == (0, "") and "each counts as seen once" in err

@@ -50,6 +50,12 @@ def open_model(model: str) -> "tuple[Path, Scorer]":
     return path, loaded
 
 
+def check_output(output: str) -> None:
+    """Raises InputError where a file that is written whole is to go to standard output."""
+    if output == "-":
+        raise InputError("-o -: a model is written to a file, not to standard output; name the file")
+
+
 def check_stdin(files: Iterable[str | None]) -> None:
     """Raises InputError where standard input is named twice."""
     if list(files).count("-") > 1:

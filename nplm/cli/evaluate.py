@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import open_model, reset_option, threads_option
+from nplm.cli._common import check_stdin, open_model, reset_option, threads_option
 from nplm.cli._options import defaults
 from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, show
 from nplm.config import TrainConfig
@@ -70,6 +70,7 @@ def command(
     """
     if verbose and check_norm:
         raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
+    check_stdin(files)
     path, loaded = open_model(model)
     results = []
     for file in files:

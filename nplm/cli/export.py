@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli._common import model_file
+from nplm.cli._common import check_output, model_file
 from nplm.cli._output import say
 from nplm.errors import InputError
 
@@ -44,6 +44,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     """
     from nplm.checkpoint import load_model
 
+    check_output(output)
     path, target = model_file(model), Path(output)
     if layer and not form.startswith("word2vec"):
         raise InputError(f"--layer {layer} belongs to word2vec; leave it out with --to {form}")

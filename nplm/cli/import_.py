@@ -2,6 +2,7 @@
 
 import click
 
+from nplm.cli._common import check_output
 from nplm.cli._output import say
 from nplm.errors import InputError
 
@@ -38,6 +39,7 @@ def command(
     from nplm.checkpoint import save_model
     from nplm.export import from_torch, read_state_dict, read_tokens
 
+    check_output(output)
     words = read_tokens(vocab) if vocab else None
     arrays, own_words = read_state_dict(state_dict)
     words = words or own_words

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import open_model, threads_option
+from nplm.cli._common import check_stdin, open_model, threads_option
 from nplm.cli._output import emit, perplexity_text, say
 from nplm.errors import InputError
 from nplm.log10 import LN10, power
@@ -71,6 +71,7 @@ def command(
     """
     from nplm.score import encode, in_pieces, sentence_scores, totals
 
+    check_stdin(files)
     path, scorer = open_model(model)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
@@ -83,11 +84,9 @@ def command(
         )
         log10 = (scores - log_z) / LN10  # (n,)
         total.add(log10, ids == scorer.vocabulary.unk, lengths.size)
-        by_line = totals(log10, lengths).tolist()
-        if kaldi:
-            by_line = [-value * LN10 for value in by_line]
-        results = zip(names, by_line, strict=True)
-        click.echo("\n".join(f"{name} {value + 0.0:.6f}".lstrip() for name, value in results))
+        by_line = totals(log10, lengths) * (-LN10 if kaldi else 1)
+        results = zip(names, (by_line + 0.0).tolist(), strict=True)  # -0.0 becomes 0.0
+        click.echo("\n".join(f"{name} {value:.6f}".lstrip() for name, value in results))
     say(total.line(exact=not unnormalised))
     if as_json:
         emit({"model": str(path), "unnormalised": unnormalised} | total.as_dict())
@@ -104,6 +103,7 @@ class Totals:
     log10_oov: float = 0.0  # of the <unk> among them
 
     def add(self, log10: Any, oov: Any, sentences: int) -> None:
+        """Adds tokens: their log10 probabilities (n,), and which of them are <unk> (n,)."""
         self.sentences += sentences
         self.tokens += log10.size
         self.oovs += int(oov.sum())

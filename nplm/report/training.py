@@ -41,7 +41,7 @@ def _curves(history: History) -> list[Curve]:
     steps, epochs = series(train, "tokens_trained"), series(valid, "tokens_trained")
     log_z = {"dots": True, "spread": series(valid, "std_log_z"), "include": (0.0,)}
     return [
-        Curve("Training loss", "NCE, nats per position", steps, series(train, "loss")),
+        Curve("Training loss", "of the objective, nats per position", steps, series(train, "loss")),
         Curve(
             "Valid perplexity",
             "exact, at every epoch's end",

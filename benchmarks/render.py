@@ -53,9 +53,11 @@ TRAIN = Section(
     "Training speed",
     "Tokens a second of a whole training step (noise, gradient, clipping, update), against the same step in PyTorch"
     " (`benchmarks/_peer.py`). Ours and the peer's samples alternate; the ratio is the median of the ratios of"
-    " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads, measured in the"
+    " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads,"
+    " measured in the"
     " same turns; share: of it, what the operations a step cannot do without reach. Run with"
-    " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the same shards run"
+    " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the"
+    " same shards run"
     " by one.",
     "bench_train.json",
     {
@@ -222,7 +224,97 @@ YARDSTICK = Section(
         "training s": "train_seconds:.1f",
     },
 )
-SECTIONS = [RECIPES, YARDSTICK, TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, SCORING, MEMORY]
+_RUN = {
+    "tokens": "tokens:,",
+    "updates": "updates:,",
+    "perplexity": "perplexity:.2f",
+    "at time": "perplexity_at_time:.2f",
+    "time s": "time:.0f",
+    "log Z": "mean_log_z:+.3f",
+    "sd": "std_log_z:.3f",
+    "uncovered": "uncovered:.1%",
+    "never covered": "never_covered:.1%",
+    "tokens/s": "tokens_per_second:,.0f",
+    "seed": "seed",
+}
+SPLIT = Section(
+    "One sequence in N chunks",
+    "Valid perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks,"
+    " B = 20, fresh"
+    " noise. `at time`: after that many seconds of training. log Z over the valid text. `uncovered`: share"
+    " of the noise"
+    " law on words in none of the groups of a sequence; `never covered`: in none of the whole run. Run with `python"
+    " benchmarks/study_chunks.py`.",
+    "study_chunks.json",
+    {"K": "num_noise", "N": "chunks", "T": "bptt", "B": "batch_size", **_RUN},
+    only=("kind", "split"),
+)
+MATCHED = SPLIT._replace(
+    title="The same at equal updates",
+    text="B = N streams, so an update has 640 positions and a text the same number of updates at every N: what is left"
+    " is how far back the gradient reaches.",
+    only=("kind", "matched"),
+)
+POOL = SPLIT._replace(
+    title="Chunks that share noise groups",
+    text="N = 32 (T = 20, B = 20): M groups a sequence, redrawn for every sequence, every epoch, or never. Compare with"
+    " fresh noise at N = 32 above.",
+    columns={"K": "num_noise", "M": "groups", "map": "group_map", "redrawn": "redraw", **_RUN},
+    only=("kind", "pool"),
+)
+TRUNCATION = Section(
+    "The gradient, cut",
+    "At fixed parameters, the noise expected in closed form: the gradient of a sequence cut into N chunks"
+    " against that by"
+    " BPTT through the whole sequence. `bias`: its distance over the length of the exact one, root of the mean square"
+    " over sequences; `of the mean`: the same after adding up the sequences; `spread`: distance of a single"
+    " sequence's"
+    " exact gradient from their mean. Run with `python benchmarks/study_gradients.py`.",
+    "study_gradients.json",
+    {
+        "K": "num_noise",
+        "N": "chunks",
+        "parameters": "parameters",
+        "bias": "bias:.4f",
+        "of the mean": "bias_of_mean:.4f",
+        "cosine": "cosine:.5f",
+        "spread": "spread:.3f",
+        "sequences": "sequences",
+    },
+    only=("kind", "truncation"),
+)
+OBJECTIVE = TRUNCATION._replace(
+    title="The gradient at K against the limit of large K",
+    text="At the same parameters, nothing cut, the noise expected in closed form.",
+    only=("kind", "objective"),
+)
+REUSE = Section(
+    "The gradient, with shared noise groups",
+    "At fixed parameters: noise drawn R times. `noise`: root of the variance of a sequence's gradient over"
+    " the length of"
+    " its mean. `growth`: variance over that with fresh groups; `predicted`: the same from covariances of"
+    " chunks, measured"
+    " apart; `error`: standard error of the variance, relative; `unbiased`: squared distance of the mean of"
+    " the draws from"
+    " the expected gradient over what chance gives, 1 on average.",
+    "study_gradients.json",
+    {
+        "K": "num_noise",
+        "M": "groups",
+        "map": "group_map",
+        "parameters": "parameters",
+        "noise": "noise:.3f",
+        "growth": "growth:.2f",
+        "predicted": "predicted:.2f",
+        "error": "error:.2f",
+        "unbiased": "unbiased:.2f",
+        "R": "repeats",
+    },
+    only=("kind", "reuse"),
+)
+STUDIES = [RECIPES, YARDSTICK, SPLIT, MATCHED, POOL, TRUNCATION, OBJECTIVE, REUSE]  # of trainings
+MEASURED = [TRAIN, BREAKDOWN, GROWTH, SOFTMAX, NOISE, EVALUATION, SCORING, MEMORY]
+SECTIONS = STUDIES + MEASURED
 
 
 def main() -> None:
@@ -235,19 +327,17 @@ def main() -> None:
 def render(section: Section) -> Iterable[str]:
     """Lines of a section; none while there is no result."""
     files = sorted(_record.RESULTS.glob(section.results))
-    if not files:
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    rows = [row for result in results for row in _shown(result["rows"], section.only)]
+    if not rows:
         return
     yield f"## {section.title}\n\n{section.text}\n"
     yield "| " + " | ".join(section.columns) + " |"
     yield "|" + "---|" * len(section.columns)
-    machines = []
-    for file in files:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        machines.append(result["machine"])
-        for row in _shown(result["rows"], section.only):
-            yield "| " + " | ".join(_cell(row, spec) for spec in section.columns.values()) + " |"
+    for row in rows:
+        yield "| " + " | ".join(_cell(row, spec) for spec in section.columns.values()) + " |"
     yield ""
-    for line in sorted({_machine(machine) for machine in machines}):
+    for line in sorted({_machine(result["machine"]) for result in results}):
         yield f"Measured on: {line}.\n"
 
 

@@ -108,7 +108,7 @@ def below(model: LanguageModel, text: Text, dhidden: Array, steps: int) -> Param
     params, packed, state, total = model.params, model.pack_all(), text.state, zeros(model)
     for start, stop in text.cut(steps):
         inputs = text.inputs[start:stop]
-        _, caches, state = run_layers(model, inputs, state, packed, Workspace(), Plan())
+        _, _, caches, state = run_layers(model, inputs, state, packed, Workspace(), Plan())
         dx, grads = dhidden[start:stop], Grads()
         for k in reversed(range(model.config.num_layers)):
             ih, hh, b = layer_names(k)

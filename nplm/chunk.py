@@ -54,10 +54,11 @@ def layer_names(k: int) -> tuple[str, str, str]:
 
 def run_layers(
     model: "LanguageModel", inputs: Array, state: State, packed: Packed, room: Workspace, plan: Plan
-) -> tuple[Array, list[lstm.LSTMCache], State]:
-    """Bottom-up: hidden states (T,B,H) as the scores read them, what each layer kept, the next state."""
+) -> tuple[Array, Array, list[lstm.LSTMCache], State]:
+    """Bottom-up: the words looked up, (R,) each once or (T,B) with dropout; hidden states (T,B,H) as the scores read
+    them; what each layer kept; the next state."""
     params, dropout = model.params, plan.dropout
-    x, places = _look_up(model, inputs, plan, room)
+    words, x, places = _look_up(model, inputs, plan)
     caches = []
     for k in range(model.config.num_layers):
         ih, hh, b = layer_names(k)
@@ -73,37 +74,30 @@ def run_layers(
             dropped[...] = x
             dropout.input(x := dropped, k + 1)
     after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
-    return x, caches, after
+    return words, x, caches, after
 
 
-def _look_up(
-    model: "LanguageModel", inputs: Array, plan: Plan, room: Workspace
-) -> tuple[Array, Array | None]:
-    """Vectors of the distinct input words (R,E), and which of them each position (T,B) has.
+def _look_up(model: "LanguageModel", inputs: Array, plan: Plan) -> tuple[Array, Array, Array | None]:
+    """The distinct input words (R,), their vectors (R,E), and which of them each position (T,B) has.
 
-    With dropout every position has a vector (T,B,E) of its own.
+    With dropout every position has a vector of its own: inputs (T,B), x (T,B,E), None.
     """
     weight, dropout = model.params["encoder.weight"], plan.dropout
     if dropout is None or not (dropout.rate > 0 or dropout.words > 0):
         words, places = np.unique(inputs, return_inverse=True)  # (R,), (T,B): a word is looked up once
-        return embedding.forward(words, weight), places.reshape(inputs.shape)
+        return words, embedding.forward(words, weight), places.reshape(inputs.shape)
     x = embedding.forward(inputs, weight)  # (T,B,E)
     dropout.input_words(x, inputs, model.config.vocab_size)
     dropout.input(x, 0)
-    return x, None
+    return inputs, x, None
 
 
-def _look_up_backward(
-    model: "LanguageModel", dx: Array, inputs: Array, places: Array | None, plan: Plan
-) -> Gradient:
-    """Gradient of encoder.weight for dx (R,E), or (T,B,E) with dropout."""
-    weight = model.params["encoder.weight"]
-    if places is not None:
-        return embedding.backward(dx, np.unique(inputs), weight)
-    if plan.dropout is not None:
+def _look_up_backward(model: "LanguageModel", dx: Array, words: Array, plan: Plan) -> Gradient:
+    """Gradient of encoder.weight for dx (R,E) of words (R,), or (T,B,E) of (T,B) with dropout."""
+    if plan.dropout is not None and words.ndim == 2:
         plan.dropout.input(dx, 0)
-        plan.dropout.input_words(dx, inputs, model.config.vocab_size)
-    return embedding.backward(dx, inputs, weight)
+        plan.dropout.input_words(dx, words, model.config.vocab_size)
+    return embedding.backward(dx, words, model.params["encoder.weight"])
 
 
 def _factors(model: "LanguageModel", inputs: Array, plan: Plan, layer: int) -> lstm.Factors | None:
@@ -137,7 +131,7 @@ def chunk_gradient(
     The gradients are arrays of `room`: good until it is used again.
     """
     params, grads, plan = model.params, Grads(), plan or Plan()
-    hidden, caches, after = run_layers(model, inputs, state, packed, room, plan)
+    words, hidden, caches, after = run_layers(model, inputs, state, packed, room, plan)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
     loss, backward = _loss(model, flat, targets.ravel(), noise_ids, scale, room, plan)
 
@@ -150,7 +144,7 @@ def chunk_gradient(
         layer = lstm.backward(dx, caches[k], params[ih], params[hh], packed[ih], packed[hh], room.part(ih))
         grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
         dx = layer.dx  # (T,B,H), and (R,E) below the first layer
-    dencoder = _look_up_backward(model, dx, inputs, caches[0].places, plan)
+    dencoder = _look_up_backward(model, dx, words, plan)
     if model.config.tied:  # one matrix in two places: its gradient is the sum of both
         grads["encoder.weight"], _ = rows.total([doutput, dencoder], room.part("tied"))
     else:

@@ -111,7 +111,9 @@ class LanguageModel:
         room: Workspace | None = None,
     ) -> tuple[Array, State]:
         """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        x, _, state = run_layers(self, inputs, state, packed or self.pack_all(), room or Workspace(), Plan())
+        _, x, _, state = run_layers(
+            self, inputs, state, packed or self.pack_all(), room or Workspace(), Plan()
+        )
         return x, state
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:

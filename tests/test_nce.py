@@ -162,7 +162,7 @@ def test_mean_over_all_noise_groups_through_the_model():
             mean[name] += probability * np.asarray(grad)
 
     p = model.params
-    hidden = run_layers(model, inputs, state, model.pack_all(), Workspace(), Plan())[0]
+    hidden = run_layers(model, inputs, state, model.pack_all(), Workspace(), Plan())[1]
     flat, weight, bias = hidden.reshape(6, 3), p["decoder.weight"], p["decoder.bias"]
     _, ds = closed_form(flat, targets.ravel(), weight, bias, model.noise.probs, 3)
     layer = p["rnn.weight_ih_l0"], p["rnn.weight_hh_l0"]

@@ -90,7 +90,7 @@ def test_reset_is_a_sentence_from_the_zero_state():
     chunk = make_chunk(model, batch=1, steps=7)
     chunk.inputs[:, 0] = [3, 4, 1, 5, 6, 1, 7]
     after_each, plan = {}, Plan(reset_at_eos=True)
-    hidden, _, after = run_layers(model, chunk.inputs, chunk.state, model.pack_all(), Workspace(), plan)
+    _, hidden, _, after = run_layers(model, chunk.inputs, chunk.state, model.pack_all(), Workspace(), plan)
     for start, stop in ((2, 5), (5, 7)):
         alone, after_each[start] = model.hidden(chunk.inputs[start:stop], model.zero_state(1))
         assert_close(hidden[start:stop], alone, 1e-13)

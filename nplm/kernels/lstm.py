@@ -145,7 +145,7 @@ def sweep_backward(
 ) -> None:
     """[dL5] to [dL0] for t = T-1 ... 0, the first step like every other: it has a state before it too.
 
-    gates (T,B,4H): i f g o; they leave as da, which saves a pass over memory (2 % of a step at H = 256).
+    gates (T,B,4H): i f g o; they leave as da: one array of that size less to stream through the caches.
     panels: weight_hh (4H,H) packed. mask, keep: as in the forward. dh, dc (B,H): gradients of the state after the
     chunk; they leave as gradients of the state before it.
     """

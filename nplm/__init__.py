@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from nplm.evaluate import Evaluation, evaluate
     from nplm.generate import next_words, sample
     from nplm.kenlm import Scorer, State
+    from nplm.meter import Observer
     from nplm.model import LanguageModel
     from nplm.noise import FreshNoise, NoiseDistribution, NoisePool
     from nplm.score import score_batch
-    from nplm.train import Observer, TrainResult, train
+    from nplm.train import TrainResult, train
     from nplm.vocabulary import Vocabulary
 
 _HOMES = {
@@ -39,7 +40,7 @@ _HOMES = {
     "TrainConfig": "nplm.config:TrainConfig",
     "LanguageModel": "nplm.model:LanguageModel",
     "train": "nplm.train:train",
-    "Observer": "nplm.train:Observer",
+    "Observer": "nplm.meter:Observer",
     "TrainResult": "nplm.train:TrainResult",
     "evaluate": "nplm.evaluate:evaluate",
     "Evaluation": "nplm.evaluate:Evaluation",

@@ -57,6 +57,9 @@ class TrainConfig:
     sequence_length: int = 200  # S, time steps per sequence; cut into N = ceil(S / T) >= 2 chunks
     objective: Objective = "nce"  # what is minimised; perplexity is always the exact one
     log_z_penalty: float = 0.0  # times the mean of log^2 Z, added to the softmax objective, >= 0
+    fit_log_z: bool = (
+        False  # the best model is kept with its output bias lowered by the valid text's mean log Z
+    )
     reset_at_eos: bool = False  # the state begins anew at every sentence, in training and in validation
     num_noise: int = 256  # K, noise words per chunk, in [1, 2**20]
     noise: Noise = "fresh"  # a new group for every chunk, or a pool of M groups drawn ahead
@@ -103,6 +106,7 @@ class TrainConfig:
         _real("log_z_penalty", self.log_z_penalty, least=0.0)
         if self.log_z_penalty > 0 and self.objective != "softmax":
             raise InputError("log_z_penalty belongs to the softmax objective: NCE keeps Z near 1 by itself")
+        _flag("fit_log_z", self.fit_log_z)
         _flag("reset_at_eos", self.reset_at_eos)
         for name in ("dropout", "dropout_words", "dropout_recurrent"):
             _real(name, getattr(self, name), least=0.0, below=1.0)

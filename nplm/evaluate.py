@@ -4,6 +4,7 @@
 [V2] perplexity = exp(nats)
 [V3] log Z_n = log sum_w exp(s(n, w)): zero for a model that NCE has taught to normalise itself
 [V4] unnormalised nats = -1/n sum_n s(n, target_n): what [V1] would be if Z were 1; not a perplexity
+[V7] s'(n, w) = s(n, w) - c, with c the mean of [V3]: the same p, and log Z zero on average
 
 Every token of the text is predicted and counted once, the out-of-vocabulary ones as <unk>.  Memory is bounded:
 the scores of a block of positions are made for a block of words at a time, and log Z goes into a histogram.
@@ -11,7 +12,7 @@ the scores of a block of positions are made for a block of words at a time, and 
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -135,6 +136,25 @@ def evaluate(
         for tally in run(tasks):  # in the order of the tasks, whichever thread was first
             total.merge(tally)
     return summary(total, batch_size, "reset" if reset else "carried")
+
+
+def without_mean_log_z(
+    model: LanguageModel, valid: Evaluation | None
+) -> tuple[LanguageModel, Evaluation | None]:
+    """[V7] The model with the mean log Z of a text taken off its output bias, and what its evaluation there becomes.
+
+    The other parameters are the model's own arrays.  Without a finite mean both stay as they are.
+    """
+    c = valid.mean_log_z if valid is not None else math.nan
+    if valid is None or not math.isfinite(c):
+        return model, valid
+    bias = model.params["decoder.bias"]
+    params = model.params | {"decoder.bias": bias - bias.dtype.type(c)}
+    quantiles = {share: value - c for share, value in valid.log_z_quantiles.items()}
+    fitted = replace(
+        valid, mean_log_z=0.0, unnormalised_nats=valid.unnormalised_nats + c, log_z_quantiles=quantiles
+    )
+    return LanguageModel(model.config, model.vocabulary, params), fitted
 
 
 def perplexity(nats: float) -> float:

@@ -31,6 +31,7 @@ from nplm.optim import Optimizer
 DEFAULTS = {field.name: field.default for config in (ModelConfig, TrainConfig) for field in fields(config)}
 # Settings that change no bit of what is learned up to a given chunk, so a resumed run may change them.
 FREE_SETTINGS = ("epochs", "threads", "log_interval", "save_interval")
+KEPT_SETTINGS = ("fit_log_z",)  # the same, but the best model's file depends on them, and names them
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Run:
         self.best, self.last = folder / "best.safetensors", folder / "last.safetensors"
         self.metrics, self.config = folder / "metrics.jsonl", folder / "config.json"
 
-    def save_best(self, model: LanguageModel, epoch: int, valid: Evaluation | None) -> None:
+    def save_best(self, model: LanguageModel, valid: Evaluation | None, epoch: int) -> None:
         """Keep the model; nothing in the file depends on the clock, so the same run gives the same bytes."""
         record = self.provenance | {"epoch": epoch, "valid": valid and valid.as_dict()}
         checkpoint.save_model(model, self.best, record)
@@ -228,7 +229,7 @@ def _finite(value: Any) -> Any:
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """A resumed run must be the same run: settings and texts as they were."""
     cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
-    free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
+    free = {name for name in FREE_SETTINGS + KEPT_SETTINGS if not (cosine and name == "epochs")}
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
             was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default

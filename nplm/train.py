@@ -5,15 +5,12 @@ gradient by BPTT, an update; then the next.  The state (h, c) is carried from ch
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +18,10 @@ from nplm.chunk import Plan
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, Span, Streams
 from nplm.errors import DivergedError, InputError
-from nplm.evaluate import Evaluation, evaluate
+from nplm.evaluate import evaluate, without_mean_log_z
+from nplm.interrupts import interrupts
 from nplm.layers.dropout import Dropout
+from nplm.meter import Meter, Observer, Step
 from nplm.model import LanguageModel
 from nplm.noise import make_noise
 from nplm.noise.groups import stream_key
@@ -31,42 +30,8 @@ from nplm.run import Progress, Run, open_run
 from nplm.schedule import chunk_rate, first_rate, next_rate
 from nplm.shards import ChunkGradient, Shards, workers
 from nplm.vocabulary import Vocabulary
-from nplm.workspace import Array
 
 PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
-
-
-class Step(NamedTuple):
-    """One chunk, just trained on."""
-
-    epoch: int  # from 0
-    span: Span
-    noise_ids: Array  # (K,)
-    loss: float  # nats per position
-    norm: float  # global norm of the gradient, before clipping
-    tokens: int  # positions of the chunk
-
-
-class Observer:
-    """What a caller may watch; every method does nothing here."""
-
-    def compiling(self) -> None:
-        """The kernels are about to be compiled, or loaded from the cache."""
-
-    def compiled(self, seconds: float) -> None:
-        """The kernels are ready; `seconds` is what compiling or loading them took."""
-
-    def begin(self, tokens_per_epoch: int, progress: Progress) -> None:
-        """Training starts, or goes on from `progress`."""
-
-    def step(self, step: Step) -> None:
-        """A chunk was trained on and the parameters are updated."""
-
-    def metrics(self, line: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl was written."""
-
-    def warning(self, text: str) -> None:
-        """Something a user should know."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +71,8 @@ def train(
         raise InputError(
             "asgd averages when the valid perplexity stalls, and there is no valid text: give --valid"
         )
+    if config.fit_log_z and corpus.valid is None:
+        raise InputError("fit_log_z takes log Z from the valid text, and there is none: give --valid")
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError(
             f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's"
@@ -123,7 +90,7 @@ def train(
         observer.compiling()
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), progress)
-        meter = _Meter(run, config, progress, observer)
+        meter = Meter(run, config, progress, observer)
         with (
             interrupts() as interrupted,
             workers(config.threads, min(config.shards, streams.batch_size)) as threads,
@@ -157,8 +124,9 @@ def train(
                 run.save_last(model, optimizer, progress, state)
             optimizer.settle(model.params)
         interrupted_early = progress.epoch < config.epochs and not progress.stopped
-        is_best = progress.best_epoch == progress.epoch and progress.chunk == 0 and not optimizer.averaging
-        best = model if is_best else run.best_model()
+        is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
+        changed = optimizer.averaging or config.fit_log_z  # what was kept is not `model` as it stands
+        best = model if is_best and not changed else run.best_model()
         return TrainResult(best, run.history(), progress, interrupted_early)
 
 
@@ -183,28 +151,29 @@ def _end_epoch(
     config: TrainConfig,
     optimizer: Optimizer,
     progress: Progress,
-    meter: "_Meter",
+    meter: Meter,
 ) -> None:
     """Validate, keep the model if it is the best, set the next epoch's learning rate."""
     progress.epoch, progress.chunk = progress.epoch + 1, 0
-    valid, trained = None, model
+    shown, valid = model, None
     optimizer.settle(model.params)
     if optimizer.averaging:
-        model = LanguageModel(model.config, model.vocabulary, optimizer.averaged(model.params))
+        shown = LanguageModel(model.config, model.vocabulary, optimizer.averaged(model.params))
     if corpus.valid is not None:
         batch = config.eval_batch_size
         reset = config.reset_at_eos
-        valid = evaluate(model, corpus.valid, batch_size=batch, reset=reset, threads=config.threads)
+        valid = evaluate(shown, corpus.valid, batch_size=batch, reset=reset, threads=config.threads)
     nats = valid.nats if valid is not None else -progress.epoch  # without a valid text the last is the best
     if nats < progress.best_nats or not math.isfinite(progress.best_nats):
         progress.best_nats, progress.best_epoch, progress.stalled = nats, progress.epoch, 0
-        run.save_best(model, progress.epoch, valid)
+        kept = without_mean_log_z(shown, valid) if config.fit_log_z else (shown, valid)
+        run.save_best(*kept, progress.epoch)
     else:
         progress.stalled += 1
     meter.validated(valid)
     meter.saved = -math.inf  # save as soon as the next chunk shows that this epoch's end is good
     if config.optimizer == "asgd" and progress.stalled >= config.averaging_patience:
-        optimizer.start_averaging(trained.params)
+        optimizer.start_averaging(model.params)
     progress.lr = next_rate(config, progress.lr, progress.epoch, progress.stalled)
     progress.stopped = 0 < config.patience <= progress.stalled
 
@@ -237,86 +206,6 @@ def _count_non_finite(
             f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped and"
             f" the model is back at its last good state; lower --lr (now {progress.lr:g}) or --clip"
         )
-
-
-class _Meter:
-    """Counts tokens, seconds and losses, writes the lines of metrics, and knows when to save."""
-
-    def __init__(self, run: Run, config: TrainConfig, progress: Progress, observer: Observer) -> None:
-        self.run, self.config, self.progress, self.observer = run, config, progress, observer
-        self.clock = self.saved = time.monotonic()
-
-    def count(self, step: Step) -> None:
-        """A chunk was trained on."""
-        progress = self.progress
-        self._tick(training=True)
-        progress.tokens += step.tokens
-        if math.isfinite(step.loss):
-            progress.loss_sum += step.loss * step.tokens
-            progress.loss_tokens += step.tokens
-        self.observer.step(step)
-        if progress.chunk % self.config.log_interval == 0:
-            self._write("train", loss=self._mean_loss(), gradient_norm=step.norm)
-
-    def validated(self, valid: Evaluation | None) -> None:
-        """An epoch is over."""
-        self._tick(training=False)
-        self._write("valid", **(valid.as_dict() if valid is not None else {}))
-
-    def time_to_save(self) -> bool:
-        """Whether the last checkpoint is older than save_interval."""
-        now = time.monotonic()
-        if now - self.saved < self.config.save_interval:
-            return False
-        self.saved = now
-        return True
-
-    def _tick(self, training: bool) -> None:
-        now = time.monotonic()
-        if training:
-            self.progress.seconds += now - self.clock
-        self.clock = now
-
-    def _mean_loss(self) -> float:
-        progress = self.progress
-        mean = progress.loss_sum / progress.loss_tokens if progress.loss_tokens else math.nan
-        progress.loss_sum, progress.loss_tokens = 0.0, 0
-        return mean
-
-    def _write(self, kind: str, **values: Any) -> None:
-        progress = self.progress
-        line = {
-            "kind": kind,
-            "epoch": progress.epoch if kind == "valid" else progress.epoch + 1,
-            "chunk": progress.chunk,
-            "tokens_trained": progress.tokens,
-            "seconds": progress.seconds,
-            "tokens_per_second": progress.tokens / progress.seconds if progress.seconds > 0 else math.nan,
-            "lr": progress.lr,
-            **values,
-        }
-        self.run.append_metrics(line)
-        progress.metrics_lines += 1
-        self.observer.metrics(line)
-
-
-@contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C was pressed; the second press interrupts at once, as usual."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def on_interrupt(number: int, frame: Any) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def warm_up(dtype: Any, config: TrainConfig) -> float:

@@ -3,6 +3,7 @@
 import importlib
 import math
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 from conftest import make_model
 
 from nplm.errors import InputError
-from nplm.evaluate import evaluate, sentence_groups
+from nplm.evaluate import evaluate, sentence_groups, without_mean_log_z
 from nplm.layers import softmax
 from nplm.reference import model as reference
 
@@ -237,3 +238,22 @@ def test_as_dict():
     """The fields, by name, ready for JSON."""
     got = evaluate(make_model(), text())
     assert got.as_dict()["nats"] == got.nats and got.as_dict()["log_z_quantiles"] == got.log_z_quantiles
+
+
+def test_the_mean_log_z_taken_off():
+    """Oracle: the evaluation of the changed model; the model itself stays as it is."""
+    model, ids = make_model(np.float64, scale=0.5), text()
+    before, bias = evaluate(model, ids), model.params["decoder.bias"].copy()
+    fitted, told = without_mean_log_z(model, before)
+    after = evaluate(fitted, ids)
+    assert abs(before.mean_log_z) > 0.01
+    np.testing.assert_array_equal(model.params["decoder.bias"], bias)
+    assert all(fitted.params[name] is value for name, value in model.params.items() if name != "decoder.bias")
+    for name, value in after.as_dict().items():
+        if name != "log_z_quantiles":
+            assert getattr(told, name) == pytest.approx(value, abs=1e-12), name
+    for share, value in after.log_z_quantiles.items():
+        assert told.log_z_quantiles[share] == pytest.approx(value, abs=2 * module.HISTOGRAM_WIDTH)
+    assert without_mean_log_z(model, None) == (model, None)
+    strange = replace(before, mean_log_z=math.nan)
+    assert without_mean_log_z(model, strange) == (model, strange)

@@ -21,7 +21,7 @@ from test_train import SETTINGS, Recorder, assert_same_bits, fit, toy
 
 import nplm
 from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig, checkpoint
-from nplm.run import FREE_SETTINGS, Run
+from nplm.run import FREE_SETTINGS, KEPT_SETTINGS, Run
 
 ROOT = Path(__file__).parent.parent
 PERIODIC = {"save_interval": 0.0, "log_interval": 7}  # a save before every update
@@ -285,7 +285,8 @@ def finished(tmp_path_factory):
 
 
 ELSEWHERE = {"log_z_penalty"}  # goes with another objective only, which is refused first
-BOUND = [field.name for field in fields(TrainConfig) if field.name not in {*FREE_SETTINGS, *ELSEWHERE}]
+FREE = {*FREE_SETTINGS, *KEPT_SETTINGS, *ELSEWHERE}
+BOUND = [field.name for field in fields(TrainConfig) if field.name not in FREE]
 
 
 @pytest.mark.parametrize("name", BOUND)
@@ -311,6 +312,22 @@ def test_a_changed_model_is_refused(name, finished):
     model = nplm.LanguageModel.init(ModelConfig(**shape), toy().vocabulary, np.random.default_rng(1))
     with pytest.raises(InputError, match=f"{name} was .* and is now {shape[name]}"):
         fit(toy(), model=model, save=finished, resume=True)
+
+
+def test_log_z_may_be_fitted_later(finished, tmp_path):
+    """Oracle: the run that went on without it: the same training, another bias in the best model, and it says so."""
+    with_fit, without = (tmp_path / name for name in ("with", "without"))
+    for folder, changes in ((with_fit, {"fit_log_z": True}), (without, {})):
+        shutil.copytree(finished, folder)
+        fit(toy(), save=folder, resume=True, epochs=SETTINGS["epochs"] + 4, **changes)
+    assert metrics(with_fit) == metrics(without)
+    models = [checkpoint.load_run(folder / "last.safetensors")[0].params for folder in (with_fit, without)]
+    assert_same_bits(*models)
+    got, raw = (checkpoint.load_model(folder / "best.safetensors") for folder in (with_fit, without))
+    assert got.mean_log_z == 0 != raw.mean_log_z
+    assert np.any(got.params["decoder.bias"] != raw.params["decoder.bias"])
+    _, metadata = checkpoint.read(with_fit / "best.safetensors")
+    assert json.loads(metadata["provenance"])["train"]["fit_log_z"] is True
 
 
 def test_a_setting_younger_than_the_run(finished, tmp_path):

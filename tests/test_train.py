@@ -59,6 +59,9 @@ def no_warm_up(monkeypatch):
     monkeypatch.setattr(import_module("nplm.train"), "warm_up", lambda dtype, config: 0.0)
 
 
+NO_CLOCK = {"seconds": 0, "tokens_per_second": 0}
+
+
 def toy(n=203, valid=50, seed=0):
     """A random text: 203 tokens are 40 steps of 5 columns, which are 12 chunks, and a tail of 3."""
     rng = np.random.default_rng(seed)
@@ -278,6 +281,9 @@ def test_bad_input():
         fit(other)
     with pytest.raises(InputError, match="--save"):
         fit(toy(), resume=True)
+    for changes in ({"optimizer": "asgd"}, {"fit_log_z": True}):
+        with pytest.raises(InputError, match="give --valid"):
+            fit(toy(valid=0), **changes)
 
 
 # ---- epochs
@@ -344,6 +350,25 @@ def test_without_a_valid_text_the_last_model_is_the_best():
     recorder, result = fit(toy(valid=0), epochs=3)
     assert result.progress.best_epoch == 3
     assert_same_bits(result.best.params, recorder.params[-1])
+
+
+def test_log_z_is_fitted_on_the_valid_text(tmp_path):
+    """Oracle: training without it, bit for bit; only the bias of the best model differs, by the valid mean log Z."""
+    corpus, plain, fitted = toy(), tmp_path / "plain", tmp_path / "fitted"
+    recorder, without = fit(corpus, np.float64, save=plain)
+    other, result = fit(corpus, np.float64, save=fitted, fit_log_z=True)
+    assert_same_bits(other.params[-1], recorder.params[-1])
+    for line, same in zip(other.lines, recorder.lines, strict=True):
+        assert {**line, **NO_CLOCK} == {**same, **NO_CLOCK}
+    best = dict(result.best.params)
+    valid = [line for line in recorder.lines if line["kind"] == "valid"][result.progress.best_epoch - 1]
+    expected = without.best.params["decoder.bias"] - valid["mean_log_z"]
+    np.testing.assert_allclose(best["decoder.bias"], expected, rtol=0, atol=1e-14)
+    assert_same_bits(best | {"decoder.bias": expected}, without.best.params | {"decoder.bias": expected})
+    batch = SETTINGS.get("eval_batch_size", TrainConfig().eval_batch_size)
+    got = nplm.evaluate(result.best, corpus.valid, batch_size=batch)
+    assert abs(got.mean_log_z) < 1e-12 < abs(valid["mean_log_z"])
+    assert got.nats == pytest.approx(valid["nats"], abs=1e-12)
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best_for_long(monkeypatch):

@@ -94,6 +94,8 @@ SETTINGS = (
             "What is minimised; perplexity is always the exact one."),
     Setting("log-z-penalty", "log_z_penalty", TrainConfig, "X", _METHOD,
             "Times the mean of log^2 Z, added to the softmax objective."),
+    Setting("fit-log-z", "fit_log_z", TrainConfig, None, _METHOD,
+            "Keep the best model with the mean log Z of --valid taken off its output bias."),
     Setting("reset-at-eos", "reset_at_eos", TrainConfig, None, _METHOD, "Begin every sentence with the zero state."),
     Setting("nce", "num_noise", TrainConfig, "K", _METHOD, "Noise words per chunk."),
     Setting("nce-unigram-power", "noise_power", ModelConfig, "X", _METHOD,

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from nplm.cli._output import say
 from nplm.kernels import _jit
+from nplm.meter import Observer, Step
 from nplm.run import Progress
-from nplm.train import Observer, Step
 
 MEMORY = 0.95  # of the running mean loss, per chunk
 

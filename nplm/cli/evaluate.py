@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli._common import check_stdin, open_model, reset_option, threads_option
-from nplm.cli._options import defaults
 from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, show
+from nplm.cli._settings import defaults
 from nplm.config import TrainConfig
 from nplm.log10 import LN10
 

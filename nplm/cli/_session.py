@@ -17,8 +17,8 @@ from nplm.cli._settings import SETTINGS, TextConfig
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, unigram_perplexity
 from nplm.evaluate import evaluate, perplexity
+from nplm.ids import Ids
 from nplm.model import LanguageModel
-from nplm.text import Ids
 from nplm.train import TrainResult, train
 
 Figures = dict[str, Any]

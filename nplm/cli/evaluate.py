@@ -99,8 +99,8 @@ def _measure(
 ) -> dict[str, Any]:
     from nplm.corpus import unigram_perplexity
     from nplm.evaluate import evaluate
+    from nplm.ids import read_ids
     from nplm.score import norm_deviation
-    from nplm.text import read_ids
 
     ids = read_ids(file, model.vocabulary)
     got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)

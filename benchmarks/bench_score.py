@@ -24,7 +24,8 @@ from _workload import CHUNKS, Shape, Trainer, make_model, text, zipf
 from nplm.evaluate import evaluate
 from nplm.kenlm import Scorer
 from nplm.log10 import LN10
-from nplm.score import encode, sentence_scores
+from nplm.score import sentence_scores
+from nplm.sentences import encode
 
 SMALL, MEDIUM = Shape(20, 20, 200, 200, 2, 256, 0), Shape(20, 20, 650, 650, 2, 256, 0)
 QUICK = Shape(4, 5, 12, 12, 2, 8, 100)

@@ -42,7 +42,7 @@ from study_chunks import CHUNKS, merged
 
 from nplm import checkpoint
 from nplm.chunk import Params
-from nplm.cli._options import TextConfig
+from nplm.cli._settings import TextConfig
 from nplm.cli.train import load_text
 from nplm.config import TrainConfig
 from nplm.model import LanguageModel

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm.errors import InputError
-from nplm.text import BLOCK, Ids, TextPath, count_tokens, is_pipe, read_ids, read_words, text_name
+from nplm.ids import BLOCK, Ids, read_ids
+from nplm.text import TextPath, count_tokens, is_pipe, read_words, text_name
 from nplm.vocabulary import EOS, Vocabulary, check_ids
 
 

@@ -28,6 +28,8 @@ from nplm.config import ModelConfig
 from nplm.layers import softmax
 from nplm.log10 import LN10, power
 from nplm.model import LanguageModel
+from nplm.sentences import encode
+from nplm.shards import one_blas_thread
 from nplm.vocabulary import Vocabulary
 from nplm.workspace import Array
 
@@ -128,7 +130,7 @@ class Scorer(LanguageModel):
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
     ) -> Iterator[tuple[float, int, bool]]:
         """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
-        ids, lengths = scores.encode(self.vocabulary, [_text(sentence).split()], eos)
+        ids, lengths = encode(self.vocabulary, [_text(sentence).split()], eos)
         score, log_z = scores.sentence_scores(self, ids, lengths, bos=bos, normalize=normalize)
         log_prob, oov = (score - log_z) / LN10, ids == self.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
@@ -161,7 +163,7 @@ class Scorer(LanguageModel):
         hidden = (in_state.read or self.zero_state(1)).h[-1]  # (1,H)
         weight, bias = self.output_weight, self.params["decoder.bias"]
         log_z = in_state.log_z if normalize else scores.mean_log_z(self)
-        with scores.one_blas_thread():
+        with one_blas_thread():
             if log_z is None:
                 log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
             score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]

@@ -12,23 +12,20 @@ the output bias alone.  Sentences go in lock-step, longest first, and a column i
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from functools import cache, partial
-from itertools import chain
+from functools import partial
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from nplm.chunk import Packed, State
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.log10 import LN10
 from nplm.model import LanguageModel
-from nplm.shards import workers
-from nplm.vocabulary import EOS, Vocabulary, check_ids
+from nplm.sentences import SENTENCES, encode, sentence_lengths, totals
+from nplm.shards import one_blas_thread, workers
+from nplm.vocabulary import check_ids
 from nplm.workspace import Array
 
-SENTENCES = 4096  # sentences sorted by length at a time
 COLUMNS = 64  # sentences in lock-step
 POSITIONS = 512  # positions scored at a time, at the most
 CHECKED = 64  # positions whose probabilities are summed at a time
@@ -91,36 +88,6 @@ def score_batch(
     return np.concatenate(parts)
 
 
-def in_pieces(
-    sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCES
-) -> Iterator[list[list[str]]]:
-    """Sentences, as lists of words, in pieces of at most `lines` and, but for the last of them, `tokens` words."""
-    piece, size = [], 0
-    for sentence in sentences:
-        piece.append(sentence)
-        size += len(sentence) + 1
-        if size >= tokens or len(piece) >= lines:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
-
-
-def encode(
-    vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], eos: bool = True
-) -> tuple[Array, Array]:
-    """Ids (n,) of sentences of words one after the other, </s> after each if eos, and their lengths (m,)."""
-    end = (EOS,) if eos else ()
-    words = chain.from_iterable(chain(sentence, end) for sentence in sentences)
-    lengths = np.array([len(sentence) + len(end) for sentence in sentences], np.int64)
-    return vocabulary.encode(words), lengths
-
-
-def totals(values: Array, lengths: Array) -> Array:
-    """Sums (m,) of values (n,) over sentences of `lengths` (m,)."""
-    return np.bincount(np.repeat(np.arange(lengths.size), lengths), values, lengths.size)
-
-
 def sentence_scores(
     model: LanguageModel,
     ids: Array,
@@ -156,32 +123,9 @@ def mean_log_z(model: LanguageModel) -> float:
     return getattr(model, "mean_log_z", None) or 0.0
 
 
-def sentence_lengths(ids: Array, eos: int) -> Array:
-    """Lengths (m,) of the sentences of a text of ids (n,), </s> counted; the last one may lack it."""
-    ends = np.flatnonzero(ids == eos) + 1
-    if ids.size and (ends.size == 0 or ends[-1] != ids.size):
-        ends = np.append(ends, ids.size)
-    return np.diff(ends, prepend=0)
-
-
 def shifted(ids: Array, before: int) -> Array:
     """The word before each of ids (n,); `before` stands before the first."""
     return np.concatenate([[before], ids])[: ids.size]
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # looking for them takes half a millisecond: as long as a sentence
-
-
-def one_blas_thread() -> AbstractContextManager[None]:
-    """Holds BLAS to the calling thread.
-
-    Left alone, its threads wait for one another after each of many small products: on two busy cores a sentence took
-    fifteen times as long.
-    """
-    limit: AbstractContextManager[None] = _libraries().limit(limits=1, user_api="blas")
-    return limit
 
 
 def norm_deviation(model: LanguageModel, ids: Array) -> float:

@@ -12,13 +12,13 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from nplm.chunk import Grads, Plan, State, chunk_gradient
 from nplm.layers import lstm, rows
@@ -72,6 +72,21 @@ def workers(threads: int, shards: int) -> Iterator[Run]:
         else:
             with ThreadPoolExecutor(threads - 1, thread_name_prefix="shard") as pool:
                 yield run_on_pool
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looking for them takes half a millisecond: as long as a sentence
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Holds BLAS to the calling thread.
+
+    Left alone, its threads wait for one another after each of many small products: on two busy cores a sentence took
+    fifteen times as long.
+    """
+    limit: AbstractContextManager[None] = _libraries().limit(limits=1, user_api="blas")
+    return limit
 
 
 def bounds(columns: int, shards: int) -> list[tuple[int, int]]:

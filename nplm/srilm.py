@@ -20,7 +20,8 @@ import numpy as np
 
 from nplm.log10 import LN10, power
 from nplm.model import LanguageModel
-from nplm.score import encode, in_pieces, stream_scores
+from nplm.score import stream_scores
+from nplm.sentences import encode, in_pieces
 from nplm.vocabulary import BOS
 from nplm.workspace import Array
 

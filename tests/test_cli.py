@@ -19,7 +19,7 @@ import pytest
 
 from nplm import builtin, checkpoint, corpus, evaluate, run
 from nplm.checkpoint import load_model
-from nplm.cli import COMMANDS, _errors, _options, _output, _progress, _session, demo, doctor, main
+from nplm.cli import COMMANDS, _errors, _merge, _output, _progress, _session, _settings, demo, doctor, main
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Floor, load_corpus, read_ids
 from nplm.model import LanguageModel
@@ -106,7 +106,7 @@ def test_importing_the_command_and_its_help_loads_no_numpy():
 def test_every_setting_of_the_dataclasses_has_a_flag_and_its_default_in_the_help(nplm):
     """The dataclasses: no field is forgotten, no default is copied."""
     text = " ".join(nplm("train", "--help").out.split())
-    by_field = {s.field: s.flag for s in _options.SETTINGS}
+    by_field = {s.field: s.flag for s in _settings.SETTINGS}
     for config in (ModelConfig, TrainConfig):
         for field in fields(config):
             if field.name != "vocab_size":
@@ -118,11 +118,11 @@ def test_every_setting_of_the_dataclasses_has_a_flag_and_its_default_in_the_help
 def test_text_defaults_are_those_of_load_corpus():
     """inspect.signature of load_corpus."""
     theirs = inspect.signature(load_corpus).parameters
-    ours = _options.TextConfig()
+    ours = _settings.TextConfig()
     assert (
         ours.min_count == theirs["min_count"].default and ours.max_vocab is theirs["max_size"].default is None
     )
-    assert builtin.NAMES == _options.CORPORA
+    assert builtin.NAMES == _settings.CORPORA
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -289,7 +289,7 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
     for cell in ("hidden 6 flag", "nce 9 config file", "init-scale 1 config file", "seed 5 config file"):
         assert cell in echo
     assert "clip 0.25 default" in echo and "min-count 1 default" in echo
-    assert all(f" {s.flag} " in echo for s in _options.SETTINGS if s.config is not _options.TextConfig)
+    assert all(f" {s.flag} " in echo for s in _settings.SETTINGS if s.config is not _settings.TextConfig)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
 )
 def test_chunks_and_sequence_length(file, flags, length, bptt):
     """S = N T, worked out by hand."""
-    found = _options.merge(("config file", file), ("flag", flags))
+    found = _merge.merge(("config file", file), ("flag", flags))
     assert (found["sequence_length"].value, found["bptt"].value) == (length, bptt)
 
 
@@ -708,9 +708,9 @@ def test_demo_trains_measures_and_samples(nplm, tiny_corpus, monkeypatch, tmp_pa
 
 def test_the_preset_of_the_demo_is_valid():
     """The dataclasses' own checks."""
-    found = _options.merge(("default", demo.PRESET))
-    assert _options.build(TrainConfig, found).epochs == demo.PRESET["epochs"]
-    assert _options.build(ModelConfig, found, vocab_size=9).hidden_dim == demo.PRESET["hidden_dim"]
+    found = _merge.merge(("default", demo.PRESET))
+    assert _merge.build(TrainConfig, found).epochs == demo.PRESET["epochs"]
+    assert _merge.build(ModelConfig, found, vocab_size=9).hidden_dim == demo.PRESET["hidden_dim"]
 
 
 def test_gradcheck_passes_and_sees_a_wrong_gradient(nplm, monkeypatch):

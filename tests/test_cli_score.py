@@ -15,8 +15,8 @@ from conftest import make_model
 
 from nplm import checkpoint
 from nplm.evaluate import evaluate
+from nplm.ids import read_ids
 from nplm.score import score_batch
-from nplm.text import read_ids
 
 LINES = ["w3 w4 w5", "", "w6 never w2 w2", "w7", "never", "  w8\tw9  w3 ", "w2 <unk> w9"]
 

@@ -19,7 +19,8 @@ from nplm.corpus import (
     split,
     unigram_perplexity,
 )
-from nplm.text import read_ids, read_words
+from nplm.ids import read_ids
+from nplm.text import read_words
 from nplm.vocabulary import Vocabulary
 
 # ---- the vocabulary of a corpus

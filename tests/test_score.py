@@ -14,6 +14,7 @@ from nplm.evaluate import evaluate, sentence_groups
 from nplm.kenlm import Scorer
 from nplm.model import LanguageModel
 from nplm.score import norm_deviation, score_batch, stream_scores, word_scores
+from nplm.sentences import in_pieces, sentence_lengths
 
 VOCAB, UNKNOWN = 30, 5  # words of the model, and how many more the sentences have
 
@@ -168,7 +169,7 @@ def test_a_text_in_pieces_is_the_text(model, sentences):
 def test_pieces_are_bounded_and_lose_nothing(sentences):
     """The sentences themselves."""
     words = [one.split() for one in sentences]
-    pieces = list(score.in_pieces(words, 20, lines=4))
+    pieces = list(in_pieces(words, 20, lines=4))
     assert [one for piece in pieces for one in piece] == words
     assert max(map(len, pieces)) == 4
     assert all(sum(len(one) + 1 for one in piece[:-1]) < 20 for piece in pieces)
@@ -178,7 +179,7 @@ def test_lengths_of_sentences(model):
     """Counted by hand, against evaluate's cut of the same text; the last sentence may be broken off."""
     eos = model.vocabulary.eos
     for ids, lengths in (([5, eos, eos, 6, 7], [2, 1, 2]), ([eos], [1]), ([4], [1]), ([], [])):
-        got = score.sentence_lengths(np.array(ids, int), eos)
+        got = sentence_lengths(np.array(ids, int), eos)
         assert got.tolist() == lengths
         if ids:
             groups = sentence_groups(np.array(ids), eos, 9)

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from nplm.cli._options import SETTINGS, TextConfig, Value
+from nplm.cli._merge import Value
 from nplm.cli._output import Rows, columns, emit, log_z_rows, perplexity_text, say, show
 from nplm.cli._progress import Display, duration
+from nplm.cli._settings import SETTINGS, TextConfig
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus, unigram_perplexity
 from nplm.evaluate import evaluate, perplexity
+from nplm.ids import Ids
 from nplm.model import LanguageModel
-from nplm.text import Ids
 from nplm.train import TrainResult, train
 
 Figures = dict[str, Any]

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from nplm.cli._options import GroupedCommand, build, merge, setting_options
+from nplm.cli._merge import build, merge
+from nplm.cli._options import GroupedCommand, setting_options
 from nplm.config import ModelConfig, TrainConfig
 
 CORPUS = "python"

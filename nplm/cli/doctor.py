@@ -30,8 +30,8 @@ def command(as_json: bool) -> int:
     """Versions, processor, BLAS, folders, and a one-second speed probe."""
     from nplm.cli._output import emit, say, show
     from nplm.cli._progress import announce_kernels
+    from nplm.ids import cache_folder
     from nplm.kernels._jit import CACHE_FOLDER
-    from nplm.text import cache_folder
 
     announce_kernels()
     report: dict[str, Any] = {

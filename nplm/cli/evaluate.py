@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli._common import check_stdin, open_model, reset_option, threads_option
-from nplm.cli._options import defaults
 from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, show
+from nplm.cli._settings import defaults
 from nplm.config import TrainConfig
 from nplm.log10 import LN10
 
@@ -99,8 +99,8 @@ def _measure(
 ) -> dict[str, Any]:
     from nplm.corpus import unigram_perplexity
     from nplm.evaluate import evaluate
+    from nplm.ids import read_ids
     from nplm.score import norm_deviation
-    from nplm.text import read_ids
 
     ids = read_ids(file, model.vocabulary)
     got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)

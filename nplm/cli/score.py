@@ -69,7 +69,8 @@ def command(
     Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
     .gz is unpacked.  The totals go to stderr.
     """
-    from nplm.score import encode, in_pieces, sentence_scores, totals
+    from nplm.score import sentence_scores
+    from nplm.sentences import encode, in_pieces, totals
 
     check_stdin(files)
     path, scorer = open_model(model)

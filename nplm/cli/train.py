@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli._config_file import read_config_file
 from nplm.cli._errors import suggestion
-from nplm.cli._options import (
-    CORPORA,
-    SETTINGS,
-    GroupedCommand,
-    GroupedOption,
-    Source,
-    TextConfig,
-    build,
-    defaults,
-    merge,
-    read_config_file,
-    setting_options,
-)
+from nplm.cli._merge import Source, build, merge
+from nplm.cli._options import GroupedCommand, GroupedOption, setting_options
+from nplm.cli._settings import CORPORA, SETTINGS, TextConfig, defaults
 from nplm.config import ModelConfig, TrainConfig
 from nplm.errors import InputError
 

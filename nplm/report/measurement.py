@@ -14,9 +14,10 @@ import numpy as np
 from nplm.errors import InputError
 from nplm.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, Tally, summary
 from nplm.evaluate import perplexity as perplexity_of
+from nplm.ids import BLOCK, read_ids
 from nplm.model import LanguageModel
 from nplm.score import stream_scores
-from nplm.text import BLOCK, TextPath, is_pipe, open_tokens, read_ids, text_name
+from nplm.text import TextPath, is_pipe, open_tokens, text_name
 from nplm.vocabulary import EOS, UNK, Vocabulary
 from nplm.workspace import Array
 

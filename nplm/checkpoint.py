@@ -148,9 +148,15 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
         if config.tied:
             del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
         valid = json.loads(metadata["provenance"]).get("valid") or {}
-        return Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
+        model = Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
+    for name, value in params.items():  # its extremes, which are NaN if any number is: no array is made
+        if not np.isfinite([value.min(), value.max()]).all():
+            raise InputError(
+                f"{path}: {name} holds numbers that are not finite, so the model says nothing; take an earlier one"
+            )
+    return model
 
 
 def blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:

@@ -239,8 +239,9 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
                         f"{folder}: the texts or the vocabulary are not those of the run; bring them back"
                     )
                 what = "the training text" if part == "corpus" else name
+                why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
                 raise InputError(
-                    f"{folder}: {what} was {was} and is now {value}; a resumed run must keep its"
+                    f"{folder}: {what} was {was} and is now {value}{why}; a resumed run must keep its"
                     " settings and texts: take back the change, or start anew with another --save"
                 )
 

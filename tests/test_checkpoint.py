@@ -334,6 +334,16 @@ def test_whole_files_that_hold_no_model(damage, tmp_path):
     assert "not a model this nplm can use" in fails(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["encoder.weight", "rnn.bias_l1"])
+def test_numbers_that_are_not_finite(name, value, tmp_path):
+    """Oracle: the message names the parameters; one number among many is enough."""
+    model = make_model(np.float32)
+    model.params[name].flat[3] = value
+    checkpoint.save_model(model, path := tmp_path / "model.safetensors", {})
+    assert f"{name} holds numbers that are not finite" in fails(path)
+
+
 # ---- whole or not at all
 
 

@@ -314,6 +314,15 @@ def test_a_changed_model_is_refused(name, finished):
         fit(toy(), model=model, save=finished, resume=True)
 
 
+def test_more_epochs_of_a_cosine_are_refused(tmp_path):
+    """Oracle: the message says why; with another schedule the same is taken."""
+    for schedule in ("cosine", "step"):
+        fit(toy(), save=tmp_path / schedule, schedule=schedule)
+    fit(toy(), save=tmp_path / "step", schedule="step", resume=True, epochs=SETTINGS["epochs"] + 1)
+    with pytest.raises(InputError, match=r"epochs was .*, and the rates of a cosine depend on it"):
+        fit(toy(), save=tmp_path / "cosine", schedule="cosine", resume=True, epochs=SETTINGS["epochs"] + 1)
+
+
 def test_log_z_may_be_fitted_later(finished, tmp_path):
     """Oracle: the run that went on without it: the same training, another bias in the best model, and it says so."""
     with_fit, without = (tmp_path / name for name in ("with", "without"))

@@ -1,7 +1,6 @@
 """What every result file holds: the machine, the versions, the commit, and the rows a script has measured."""
 
 import json
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -13,10 +12,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a figure was measured."""
+    """Where and with what a figure was measured; the cores are those that this process may use."""
+    from nplm.shards import cores
+
     return {
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         "commit": _commit(),

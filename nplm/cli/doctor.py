@@ -68,16 +68,17 @@ def machine() -> dict[str, Any]:
     """Processor, cores, vector width as the compiler sees it."""
     from llvmlite import binding
 
+    from nplm.shards import cores
+
     features = binding.get_host_cpu_features()
     widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
         "processor": _processor() or platform.processor() or "unknown",
         "compiler_target": binding.get_host_cpu_name(),
         "vector_bits": next((bits for name, bits in widths.items() if features.get(name)), None),
         "cores": os.cpu_count(),
-        "cores_for_this_process": cores,
+        "cores_for_this_process": cores(),
         "threads_set": os.environ.get("OMP_NUM_THREADS"),
     }
 

@@ -1,22 +1,24 @@
-"""Plots of the recorded results, benchmarks/results/bench_*.json; needs matplotlib (pip install nplm-nce[plot]).
+"""Plots of the recorded results, benchmarks/results/*.json; needs matplotlib (pip install nplm-nce[plot]).
 
-python benchmarks/plot.py                       PNG files in benchmarks/results/
-python benchmarks/plot.py --format svg --out plots
+python benchmarks/plot.py                                 PNG files in benchmarks/results/
+python benchmarks/plot.py --format svg --out docs/plots   those of the pages; the same results give the same bytes
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _plot_studies as studies
 import _record
 import matplotlib
+from _rows import Rows, groups, pick
 
 matplotlib.use("agg")  # files only, no display
 import matplotlib.pyplot as plt
 
-Rows = list[dict[str, Any]]
+plt.rcParams["svg.hashsalt"] = "nplm"  # or the ids in a file differ from run to run
 
 
 def train(rows: Rows, axes: Any) -> None:
@@ -48,7 +50,7 @@ def train_breakdown(rows: Rows, axes: Any) -> None:
 
 def vocab(rows: Rows, axes: Any) -> None:
     """Step time against V, as a ratio to the smallest V."""
-    for (kind, threads), line in _groups(_only(rows, "growth"), "text", "threads"):
+    for (kind, threads), line in groups(pick(rows, kind="growth"), "text", "threads"):
         axes.plot(*_xy(line, "vocab_size", "growth"), marker="o", label=f"{kind}, {threads} threads")
     axes.axhline(1.1, color="grey", linestyle=":")
     axes.set(title="A step's time against V", xlabel="V", ylabel="ratio to the smallest V", xscale="log")
@@ -57,8 +59,8 @@ def vocab(rows: Rows, axes: Any) -> None:
 
 def vocab_softmax(rows: Rows, axes: Any) -> None:
     """NCE over softmax, and its ceiling."""
-    rows = _only(rows, "softmax")
-    for (name, threads), line in _groups(rows, "softmax", "threads"):
+    rows = pick(rows, kind="softmax")
+    for (name, threads), line in groups(rows, "softmax", "threads"):
         axes.plot(*_xy(line, "vocab_size", "ratio"), marker="o", label=f"{name}'s softmax, {threads} threads")
     ceiling = sorted({(row["vocab_size"], row["ceiling"]) for row in rows})
     axes.plot(*zip(*ceiling, strict=True), color="grey", linestyle=":", label="ceiling by arithmetic")
@@ -68,7 +70,7 @@ def vocab_softmax(rows: Rows, axes: Any) -> None:
 
 def noise(rows: Rows, axes: Any) -> None:
     """Draws a second by method."""
-    for (method,), line in _groups([row for row in rows if row["draws"] == rows[0]["draws"]], "method"):
+    for (method,), line in groups([row for row in rows if row["draws"] == rows[0]["draws"]], "method"):
         axes.plot(*_xy(line, "vocab_size", "draws_per_second"), marker="o", label=method)
     axes.set(title="Noise words, one core", xlabel="V", ylabel="draws a second", xscale="log", yscale="log")
     axes.legend()
@@ -76,7 +78,7 @@ def noise(rows: Rows, axes: Any) -> None:
 
 def evaluation(rows: Rows, axes: Any) -> None:
     """Tokens a second, exact and unnormalised."""
-    for (kind, threads), line in _groups(rows, "kind", "threads"):
+    for (kind, threads), line in groups(rows, "kind", "threads"):
         axes.plot(
             *_xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads"
         )
@@ -101,19 +103,16 @@ PLOTS: dict[str, tuple[str, Callable[[Rows, Any], None]]] = {
     "noise": ("bench_noise", noise),
     "eval": ("bench_eval", evaluation),
     "memory": ("bench_memory", memory),
+    "objectives-epochs": ("study_objectives", studies.objectives_epochs),
+    "objectives-seconds": ("study_objectives", studies.objectives_seconds),
+    "objectives-num-noise": ("study_objectives", studies.objectives_num_noise),
+    "chunks": ("study_chunks", studies.chunks),
+    "chunks-matched": ("study_chunks", studies.chunks_matched),
+    "chunks-pool": ("study_chunks", studies.chunks_pool),
+    "chunks-log-z": ("study_chunks", studies.chunks_log_z),
+    "chunks-truncation": ("study_gradients", studies.chunks_truncation),
+    "chunks-reuse": ("study_gradients", studies.chunks_reuse),
 }
-
-
-def _only(rows: Rows, kind: str) -> Rows:
-    return [row for row in rows if row["kind"] == kind]
-
-
-def _groups(rows: Rows, *keys: str) -> Iterable[tuple[tuple[Any, ...], Rows]]:
-    """Rows with equal values of the keys, under these values, in the order of the first of each."""
-    groups: dict[tuple[Any, ...], Rows] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return groups.items()
 
 
 def _xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
@@ -132,9 +131,12 @@ def main() -> None:
         if file.exists():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
-            figure.savefig(path := arguments.out / f"{name}.{arguments.format}", dpi=150)
+            if axes.has_data():
+                metadata = {"Date": None} if arguments.format == "svg" else None
+                path = arguments.out / f"{name}.{arguments.format}"
+                figure.savefig(path, dpi=150, metadata=metadata)
+                print(path)
             plt.close(figure)
-            print(path)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ PRESET: dict[str, Any] = {
     "embed_dim": 200,
     "hidden_dim": 200,
     "num_layers": 1,
+    "tied": True,
     "num_noise": 128,
     "bptt": 20,
     "batch_size": 20,
     "lr": 20.0,
     "epochs": 6,
-    "decay_after": 3,
+    "schedule": "cosine",
+    "lr_floor": 0.02,
 }
 LINES = 5  # sampled
 

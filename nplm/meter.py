@@ -21,6 +21,7 @@ class Step(NamedTuple):
     loss: float  # nats per position
     norm: float  # global norm of the gradient, before clipping
     tokens: int  # positions of the chunk
+    lr: float  # learning rate of its update
 
 
 class Observer:
@@ -51,11 +52,13 @@ class Meter:
     def __init__(self, run: Run, config: TrainConfig, progress: Progress, observer: Observer) -> None:
         self.run, self.config, self.progress, self.observer = run, config, progress, observer
         self.clock = self.saved = time.monotonic()
+        self.lr = progress.lr  # of the last step
 
     def count(self, step: Step) -> None:
         """A chunk was trained on."""
         progress = self.progress
         self._tick(training=True)
+        self.lr = step.lr
         progress.tokens += step.tokens
         if math.isfinite(step.loss):
             progress.loss_sum += step.loss * step.tokens
@@ -98,7 +101,7 @@ class Meter:
             "tokens_trained": progress.tokens,
             "seconds": progress.seconds,
             "tokens_per_second": progress.tokens / progress.seconds if progress.seconds > 0 else math.nan,
-            "lr": progress.lr,
+            "lr": self.lr,
             **values,
         }
         self.run.append_metrics(line)

@@ -104,17 +104,19 @@ def train(
                     plan = make_plan(config, streams.batch_size, progress.epoch, span)
                     shards.prepare(optimizer, inputs, targets, noise_ids, plan)
                     chunk = shards.gradient(inputs, targets, noise_ids, carried, plan)
+                    done = progress.epoch * len(spans) + progress.chunk
+                    rate = chunk_rate(config, progress.lr, done, len(spans))
                     if math.isfinite(chunk.loss) and math.isfinite(chunk.norm):
                         progress.non_finite = 0
                         if meter.time_to_save():  # before the update: this state is known to be good
                             run.save_last(model, optimizer, progress, state)
-                        done = progress.epoch * len(spans) + progress.chunk
-                        shards.update(optimizer, chunk, chunk_rate(config, progress.lr, done, len(spans)))
+                        shards.update(optimizer, chunk, rate)
                         state = chunk.state
                     else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
                         _count_non_finite(run, model, optimizer, progress, chunk, span, observer)
                     progress.chunk += 1
-                    meter.count(Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size))
+                    step = Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size, rate)
+                    meter.count(step)
                     if interrupted() and progress.chunk < len(spans):
                         break
                 else:

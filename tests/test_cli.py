@@ -517,7 +517,7 @@ def test_the_bar_on_a_terminal(monkeypatch):
         display.metrics(
             {"kind": "valid", "epoch": 1, "perplexity": 12.5, "lr": 1.0, "tokens_per_second": 9.0}
         )
-        display.step(_progress.Step(1, span, np.zeros(1), 2.5, 1.0, 20))
+        display.step(_progress.Step(1, span, np.zeros(1), 2.5, 1.0, 20, 1.0))
         display.bar.refresh()
         display.warning("look here")
     shown = sys.stderr.getvalue()

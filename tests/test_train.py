@@ -345,6 +345,20 @@ def test_the_rates_are_used():
         assert move == pytest.approx(rate * 0.05, rel=1e-9)
 
 
+@pytest.mark.parametrize("changes", [{"schedule": "cosine", "warmup": 4}, {"schedule": "step", "warmup": 4}])
+def test_the_rate_that_is_told_is_the_one_used(changes):
+    """Oracle: the parameters' move in every update, whose clipped gradient has norm 0.05: the rate times that."""
+    recorder, _ = fit(toy(), np.float64, clip=0.05, epochs=2, log_interval=1, **changes)
+    told = [line["lr"] for line in recorder.lines if line["kind"] == "train"]
+    assert told == [step.lr for step in recorder.steps] and len(set(told)) >= 4
+    for k in range(1, len(told)):
+        after, before = recorder.params[k], recorder.params[k - 1]
+        move = math.sqrt(sum(float(((after[name] - before[name]) ** 2).sum()) for name in after))
+        assert move == pytest.approx(told[k] * 0.05, rel=1e-9)
+    valid = [line for line in recorder.lines if line["kind"] == "valid"]
+    assert valid[-1]["lr"] == told[-1]
+
+
 def test_without_a_valid_text_the_last_model_is_the_best():
     """Oracle: the parameters at the end."""
     recorder, result = fit(toy(valid=0), epochs=3)

@@ -38,9 +38,15 @@ def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, A
 
 
 def figures(command: Sequence[str]) -> dict[str, Any]:
-    """What a command with --json prints last."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    """What a command with --json prints last.  Where it fails, or is interrupted and has saved, the study ends too."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:  # Ctrl-C: the command had it too and is saving
+            printed, _ = process.communicate()
+    if process.returncode:
+        sys.exit(process.returncode)
+    result: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return result
 
 

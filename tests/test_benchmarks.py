@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -213,3 +214,33 @@ def test_plots(tmp_path, results):
     drawn = {file.stem for file in tmp_path.glob("*.svg")}
     assert drawn == {"train", "train-breakdown", "vocab", "vocab-softmax", "noise", "eval", "memory"}
     assert not run("plot.py", "--results", tmp_path, "--out", tmp_path)  # prints what it has written
+
+
+SAVES_SLOWLY = """
+import pathlib, sys, time
+try:
+    print("begun", file=sys.stderr, flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
+def test_ctrl_c_in_a_study_leaves_the_training_time_to_save(tmp_path):
+    """Oracle: a command that takes a second to save, and its exit code."""
+    study = "import sys, _training; _training.figures([sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", study, "-c", SAVES_SLOWLY, str(tmp_path / "model")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *sys.path])
+    }
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == ""
+    assert (tmp_path / "model").read_text() == "saved"

@@ -15,6 +15,7 @@ KEPT = (
     "seed", "valid_perplexity", "test_perplexity", "unigram_perplexity", "floor_perplexity", "mean_log_z", "std_log_z",
     "tokens", "tokens_per_second", "seconds",
 )  # fmt: skip
+INTERRUPTED = 130  # exit code
 CURVE = ("epoch", "seconds", "perplexity", "mean_log_z", "std_log_z", "unnormalised_nats")
 
 
@@ -27,13 +28,12 @@ def ptb() -> list[str]:
 
 
 def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """The figures of a recipe trained with changed flags; a run that was stopped goes on."""
+    """The figures of a recipe trained with changed flags; a run that was stopped goes on, if it is the same run."""
+    text = ptb() if recipe.startswith("ptb") else []
     command = [sys.executable, "-m", "nplm", "train", "--save", str(folder), "--json"]
+    command += ["--config", str(RECIPES / f"{recipe}.toml"), *text, *changes]
     if (folder / "last.safetensors").exists():
         command += ["--resume"]
-    else:
-        text = ptb() if recipe.startswith("ptb") else []
-        command += ["--config", str(RECIPES / f"{recipe}.toml"), *text, *changes]
     return figures(command)
 
 
@@ -43,7 +43,8 @@ def figures(command: Sequence[str]) -> dict[str, Any]:
         try:
             printed, _ = process.communicate()
         except KeyboardInterrupt:  # Ctrl-C: the command had it too and is saving
-            printed, _ = process.communicate()
+            process.communicate()
+            sys.exit(process.returncode or INTERRUPTED)
     if process.returncode:
         sys.exit(process.returncode)
     result: dict[str, Any] = json.loads(printed.splitlines()[-1])

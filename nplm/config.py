@@ -86,7 +86,7 @@ class TrainConfig:
     decay_after: int = 4  # epochs at the full rate before `step` decays, >= 0
     patience: int = 0  # stop after this many epochs without a better valid perplexity; 0: never
     epochs: int = 13  # passes over the training text, >= 1
-    seed: int = 1  # of initial weights and noise, in [0, 2**63)
+    seed: int = 1  # of initial weights, noise and dropout, in [0, 2**63)
     shards: int = 2  # parts the B columns are cut into; changes the rounding, so it belongs to the recipe
     threads: int = 0  # threads that run the shards; 0: one per shard, up to the cores.  Never changes a bit
     log_interval: int = 200  # chunks between two lines of metrics, >= 1

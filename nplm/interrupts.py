@@ -9,9 +9,13 @@ from typing import Any
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C was pressed; the second press interrupts at once, as usual."""
+    """A function that tells whether Ctrl-C was pressed; the second press interrupts at once, as usual.
+
+    Where it is ignored, as in the background of a script, or on another thread, it stays as it is.
+    """
     pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield pressed.is_set
         return
 

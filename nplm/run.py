@@ -24,7 +24,7 @@ from nplm.chunk import State
 from nplm.config import ModelConfig, TrainConfig
 from nplm.corpus import Corpus
 from nplm.errors import InputError
-from nplm.evaluate import Evaluation
+from nplm.evaluate import Evaluation, without_mean_log_z
 from nplm.model import LanguageModel
 from nplm.optim import Optimizer
 
@@ -36,7 +36,7 @@ KEPT_SETTINGS = ("fit_log_z",)  # the same, but the best model's file depends on
 
 @dataclass
 class Progress:
-    """Where training stands: with the parameters and the carried state, all that the future depends on."""
+    """Where training stands: with parameters, optimiser and carried state, all that the future depends on."""
 
     lr: float  # learning rate of this epoch
     epoch: int = 0  # epochs finished
@@ -49,7 +49,7 @@ class Progress:
     loss_sum: float = 0.0  # since the last line of metrics
     loss_tokens: int = 0
     metrics_lines: int = 0  # lines of metrics.jsonl
-    tokens: int = 0  # trained on, all epochs
+    tokens: int = 0  # read in training, all epochs
     seconds: float = 0.0  # spent training
 
 
@@ -66,9 +66,16 @@ class Run:
         record = self.provenance | {"epoch": epoch, "valid": valid and valid.as_dict()}
         checkpoint.save_model(model, self.best, record)
 
+    def fit_log_z(self) -> None:
+        """[V7] for the model that is kept; nothing where it has been done."""
+        record = checkpoint.provenance(self.best)
+        valid = Evaluation(**record["valid"])
+        if valid.mean_log_z != 0:
+            self.save_best(*without_mean_log_z(self.best_model(), valid), record["epoch"])
+
     def best_model(self) -> LanguageModel:
-        """The best model so far; before the first epoch's end, the model as it stands."""
-        return checkpoint.load_model(self.best if self.best.exists() else self.last)
+        """The best model so far, after the first epoch's end."""
+        return checkpoint.load_model(self.best)
 
     def save_last(self, model: LanguageModel, optimizer: Optimizer, progress: Progress, state: State) -> None:
         """Keep everything that resuming needs."""
@@ -143,7 +150,9 @@ def open_run(
             yield Run(Path(temporary), _provenance(train, corpus))
         return
     folder = Path(save)
-    record = _record(model, train, corpus, source or {})
+    if source is None:
+        source = read_config(folder)["source"] if resume else {}
+    record = _record(model, train, corpus, source)
     run = Run(folder, _provenance(train, corpus))
     if resume:
         _check_same(read_config(folder), record, folder)
@@ -229,7 +238,8 @@ def _finite(value: Any) -> Any:
 def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """A resumed run must be the same run: settings and texts as they were."""
     cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
-    free = {name for name in FREE_SETTINGS + KEPT_SETTINGS if not (cosine and name == "epochs")}
+    free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
+    free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # taken up, but not taken back
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
             was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default

@@ -63,16 +63,12 @@ def train(
 
     save: folder for best.safetensors, last.safetensors, metrics.jsonl and config.json; None keeps nothing.
     resume: go on, bit for bit, from the folder's last.safetensors. source: where the corpus came from, for the record.
-    Ctrl-C ends after the current chunk, with everything saved.
+    Ctrl-C ends after the current chunk, with all that is good saved.
     Raises InputError on bad input and DivergedError after several non-finite chunks in a row.
     """
     config, observer = config or TrainConfig(), observer or Observer()
-    if config.optimizer == "asgd" and corpus.valid is None:
-        raise InputError(
-            "asgd averages when the valid perplexity stalls, and there is no valid text: give --valid"
-        )
-    if config.fit_log_z and corpus.valid is None:
-        raise InputError("fit_log_z takes log Z from the valid text, and there is none: give --valid")
+    if corpus.valid is None:
+        _check_without_valid(config)
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError(
             f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's"
@@ -85,6 +81,8 @@ def train(
         progress, state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         if run.begun():
             progress, state = run.load(model, optimizer)
+            if config.fit_log_z and progress.best_epoch:
+                run.fit_log_z()  # of a model that was kept before this was asked for
         else:
             run.save_last(model, optimizer, progress, state)
         observer.compiling()
@@ -128,8 +126,21 @@ def train(
         interrupted_early = progress.epoch < config.epochs and not progress.stopped
         is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
         changed = optimizer.averaging or config.fit_log_z  # what was kept is not `model` as it stands
-        best = model if is_best and not changed else run.best_model()
+        best = model if not progress.best_epoch or (is_best and not changed) else run.best_model()
         return TrainResult(best, run.history(), progress, interrupted_early)
+
+
+def _check_without_valid(config: TrainConfig) -> None:
+    """Refuse what goes by the valid text."""
+    asked = {
+        "--optimizer asgd averages when": config.optimizer == "asgd",
+        "--schedule plateau lowers the rate when": config.schedule == "plateau",
+        "--patience stops when": config.patience > 0,
+        "--fit-log-z takes log Z as": config.fit_log_z,
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            raise InputError(f"{what} the valid text tells, and there is none: give --valid")
 
 
 def make_plan(config: TrainConfig, num_streams: int, epoch: int, span: Span) -> Plan:
@@ -206,7 +217,7 @@ def _count_non_finite(
         optimizer.settle(model.params)
         raise DivergedError(
             f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped and"
-            f" the model is back at its last good state; lower --lr (now {progress.lr:g}) or --clip"
+            f" the model is back at its last good state; lower --lr (of this epoch: {progress.lr:g}) or --clip"
         )
 
 

@@ -335,8 +335,29 @@ def test_log_z_may_be_fitted_later(finished, tmp_path):
     got, raw = (checkpoint.load_model(folder / "best.safetensors") for folder in (with_fit, without))
     assert got.mean_log_z == 0 != raw.mean_log_z
     assert np.any(got.params["decoder.bias"] != raw.params["decoder.bias"])
-    _, metadata = checkpoint.read(with_fit / "best.safetensors")
-    assert json.loads(metadata["provenance"])["train"]["fit_log_z"] is True
+    assert checkpoint.provenance(with_fit / "best.safetensors")["train"]["fit_log_z"] is True
+    with pytest.raises(InputError, match="fit_log_z was True and is now False"):
+        fit(toy(), save=with_fit, resume=True, epochs=SETTINGS["epochs"] + 4, fit_log_z=False)
+
+
+def test_log_z_of_a_finished_run_is_fitted(finished, tmp_path):
+    """Oracle: the same run with log Z fitted all along, byte for byte; a second time changes nothing."""
+    fit(toy(), save=tmp_path / "all along", fit_log_z=True)
+    shutil.copytree(finished, tmp_path / "later")
+    for _ in range(2):
+        _, result = fit(toy(), save=tmp_path / "later", resume=True, fit_log_z=True)
+        assert best_bytes(tmp_path / "later") == best_bytes(tmp_path / "all along") != best_bytes(finished)
+        kept = checkpoint.load_model(tmp_path / "later" / "best.safetensors")
+        assert_same_bits(result.best.params, kept.params)
+
+
+def test_the_source_is_kept(tmp_path):
+    """Oracle: the record of the run that was started with it; resumed without."""
+    corpus, folder = toy(), tmp_path / "run"
+    settings, source = TrainConfig(**SETTINGS), {"train": "text.txt"}
+    nplm.train(make_model(np.float32, scale=0.3), corpus, settings, save=folder, source=source)
+    nplm.train(make_model(np.float32, scale=0.3), corpus, settings, save=folder, resume=True)
+    assert json.loads((folder / "config.json").read_text())["source"] == source
 
 
 def test_a_setting_younger_than_the_run(finished, tmp_path):

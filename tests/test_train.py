@@ -281,9 +281,39 @@ def test_bad_input():
         fit(other)
     with pytest.raises(InputError, match="--save"):
         fit(toy(), resume=True)
-    for changes in ({"optimizer": "asgd"}, {"fit_log_z": True}):
+    for changes in ({"optimizer": "asgd"}, {"fit_log_z": True}, {"schedule": "plateau"}, {"patience": 2}):
         with pytest.raises(InputError, match="give --valid"):
             fit(toy(valid=0), **changes)
+
+
+def test_stopped_in_the_first_epoch():
+    """Oracle: the parameters as they stand, rows that lag under Adam caught up: those of the model itself."""
+    for changes in ({}, {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1}):
+        model = make_model(np.float32, scale=0.3)
+
+        class Stop(Recorder):
+            def step(self, step):
+                if step.span.chunk == 1:
+                    signal.raise_signal(signal.SIGINT)
+
+        _, result = fit(toy(), model=model, recorder=Stop, **changes)
+        assert result.interrupted and result.progress.best_epoch == 0 and result.best is model
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    """Oracle: the number of epochs, and the handler afterwards."""
+
+    class Press(Recorder):
+        def step(self, step):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _, result = fit(toy(), recorder=Press, epochs=1)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.progress.epoch == 1 and not result.interrupted
 
 
 # ---- epochs

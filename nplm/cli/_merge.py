@@ -1,13 +1,13 @@
 """Which of several values a setting has, flag > config file > resumed > default, and the dataclasses made of them."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from nplm.cli._settings import SETTINGS, defaults
 from nplm.errors import InputError
 
 Source = Literal["default", "resumed", "config file", "flag"]
-RANKS = ("default", "resumed", "config file", "flag")
+RANKS: tuple[Source, ...] = get_args(Source)
 
 
 class Value(NamedTuple):

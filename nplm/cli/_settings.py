@@ -115,7 +115,7 @@ SETTINGS = (
     Setting("averaging-patience", "averaging_patience", TrainConfig, "EPOCHS", _RATE,
             "Epochs without a better valid perplexity before asgd averages."),
     Setting("epochs", "epochs", TrainConfig, "N", _RUN, "Passes over the training text."),
-    Setting("seed", "seed", TrainConfig, "N", _RUN, "Of the first weights and of the noise."),
+    Setting("seed", "seed", TrainConfig, "N", _RUN, "Of the first weights, the noise and the dropout."),
     Setting("shards", "shards", TrainConfig, "N", _RUN, "Parts the B streams are cut into; part of the recipe."),
     Setting("threads", "threads", TrainConfig, "N", _RUN, "Threads that run the shards; 0: one each. Changes no bit."),
     Setting("eval-batch-size", "eval_batch_size", TrainConfig, "N", _RUN, "Streams in lock-step when measuring."),

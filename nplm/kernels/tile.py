@@ -19,14 +19,14 @@ from numba.extending import intrinsic
 
 def _host_vector_bytes() -> int:
     chosen = getattr(numba.config, "CPU_FEATURES", None)
-    if chosen:  # NUMBA_CPU_FEATURES: code for another processor
+    if chosen is not None:  # NUMBA_CPU_FEATURES: code for another processor
         return 64 if "+avx512f" in chosen else 32 if "+avx2" in chosen else 16
     features = llvmlite.binding.get_host_cpu_features()
     return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
 
 
 VECTOR_BYTES = _host_vector_bytes()
-# Rows R of the tiles, largest first: 2 R accumulators and 3 more, of 32 registers with AVX-512 and of 16 else.
+# Rows R of the tiles, largest first: 2 R accumulators and 3 more, of 32 registers with AVX-512 and of 16 or more else.
 # A product is cut into the largest tiles that fit; a tile for every R would double what the compiler takes.
 TILES = (12, 10, 8, 6, 4, 2, 1) if VECTOR_BYTES == 64 else (6, 5, 4, 2, 1)
 # One or two rows alone cannot keep the multipliers busy: a sum waits for the one before it.  They take four panels

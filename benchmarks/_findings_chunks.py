@@ -6,7 +6,7 @@ Functions of rows, each yielding plain sentences; none where the rows are missin
 from collections.abc import Iterable
 from typing import Any
 
-from _phrases import compared, direction, figure, listed, percent, seeds, versus
+from _phrases import compared, figure, listed, percent, seeds, versus
 from _rows import Rows, groups, mean, pick
 
 LIVES = {
@@ -27,11 +27,9 @@ def number_of_chunks(trained: Rows, gradients: Rows) -> Iterable[str]:
             " lowest."
         )
     for k, (few, first), (many, last), best in _ends(pick(trained, kind="matched")):
-        side = direction(mean(last, "perplexity"), mean(first, "perplexity"))
         yield (
-            f"At equal updates and K = {k}, the perplexity with N = {many} is"
-            f" {compared(last, first, f'that with N = {few}', 'perplexity')}, so reaching less far back"
-            f" {('makes no difference', 'costs', 'gains')[side]}; of the N tried, {best} has the lowest."
+            f"At equal updates, B = N, and K = {k}, the perplexity with N = {many} is"
+            f" {compared(last, first, f'that with N = {few}', 'perplexity')}; of the N tried, {best} has the lowest."
         )
     yield from _truncation(pick(gradients, kind="truncation", parameters="all"))
 
@@ -47,7 +45,7 @@ def _ends(rows: Rows) -> Iterable[tuple[Any, ...]]:
 def _truncation(rows: Rows) -> Iterable[str]:
     """The bias of the cut gradient, at the least and the most chunks."""
     for (k,), cuts in _falling(rows, "num_noise"):
-        few, *_, many = sorted([cuts[0], *cuts], key=lambda row: row["chunks"])
+        few, many = (end(cuts, key=lambda row: row["chunks"]) for end in (min, max))
         yield (
             f"At fixed parameters and K = {k}, the expected gradient of a sequence cut into {few['chunks']} chunks is"
             f" {percent(few['bias'])} of its length away from the uncut one, cut into {many['chunks']}"
@@ -68,11 +66,11 @@ def shared_noise(trained: Rows, gradients: Rows, speed: Rows) -> Iterable[str]:
         grown = listed(f"{row['growth']:.1f} times with M = {row['groups']}" for row in rows)
         yield (
             f"At fixed parameters and K = {k}, the variance that noise gives the gradient of a sequence of"
-            f" {rows[0]['chunks']} chunks is, over that with fresh groups, {grown}."
+            f" {rows[0]['chunks']} chunks grows, against that with fresh groups, {grown}."
         )
     if off := [row["unbiased"] for row in reuse]:
         yield (
-            "Its mean: the squared distance of the mean of the draws from the expected gradient is"
+            "The mean of the gradient with shared groups, drawn anew: its squared distance from the expected one is"
             f" {min(off):.2f} to {max(off):.2f} of what chance gives."
         )
     for (k, name), pools in _falling(pick(trained, kind="pool", redraw="sequence"), "num_noise", "group_map"):
@@ -87,8 +85,8 @@ def shared_noise(trained: Rows, gradients: Rows, speed: Rows) -> Iterable[str]:
     if reuse and (steps := pick(speed, threads=1)):
         share = max(row["breakdown"]["noise"] / row["breakdown"]["total"] for row in steps)
         yield (
-            f"Drawing fresh noise is at most {percent(share)} of a training step's time in the shapes of"
-            " [speed and memory](benchmarks.md): a pool can save no more than that."
+            f"Drawing fresh noise takes {percent(share)} of a training step's time in that shape of"
+            " [speed and memory](benchmarks.md) where it takes most: a pool can save no more than that."
         )
 
 

@@ -70,11 +70,11 @@ def num_noise(rows: Rows) -> Iterable[str]:
     )
     if before != first:
         yield (
-            f"The last step, from K = {before:,}, ends"
-            f" {compared(by_k[last], by_k[before], f'the perplexity with K = {before:,}')}."
+            f"With K = {last:,} the test perplexity is"
+            f" {compared(by_k[last], by_k[before], f'that with K = {before:,}')}."
         )
     best = min(by_k, key=lambda k: mean(by_k[k], "test_perplexity"))
-    yield f"Of the K tried, {best:,} has the lowest."
+    yield f"Of the K tried, {listed(f'{k:,}' for k in by_k)}, the lowest test perplexity is that of {best:,}."
 
 
 def noise_power(rows: Rows) -> Iterable[str]:
@@ -112,13 +112,29 @@ def self_normalisation(recipes: Rows, studied: Rows) -> Iterable[str]:
     models: dict[str, Rows] = {}
     for row in recipes + studied:
         models.setdefault(row.get("case") or row["recipe"], []).append(row)
+    if "nce-256" in models:  # the recipe itself
+        models.pop("ptb-small", None)
+    fitted = {name: models.pop(name) for name in list(models) if models[name][0].get("fit_log_z")}
     nce = {name: same for name, same in models.items() if same[0]["objective"] == "nce"}
     kept = [name for name, same in nce.items() if all(map(normalised, same))]
     if nce:
-        text = f"Of {len(nce)} models trained by NCE, {len(kept)} keep |mean log Z| <= {LOG_Z} and sd <= {LOG_Z_SD}"
-        yield text + (f": {listed(kept)}." if kept else ".")
-    if missed := [log_z(name, same) for name, same in nce.items() if name not in kept]:
-        yield f"Not kept by {listed(missed)}."
+        text = (
+            f"Models trained by NCE that keep |mean log Z| <= {LOG_Z} and sd <= {LOG_Z_SD} on the test text,"
+        )
+        yield f"{text} nothing done after training: {len(kept)} of {len(nce)}" + (
+            f", {listed(log_z(name, nce[name]) for name in kept)}." if kept else "."
+        )
+    if missed := [
+        log_z(name, [row for row in same if not normalised(row)])
+        for name, same in nce.items()
+        if name not in kept
+    ]:
+        yield f"Those that do not: {listed(missed)}."
+    if fitted:
+        yield (
+            "Trained with dropout, and the mean log Z of the valid text taken off the bias afterwards (fit-log-z), on"
+            f" the test text: {listed(log_z(name, same) for name, same in fitted.items())}."
+        )
     if other := [log_z(name, same) for name, same in models.items() if name not in nce]:
         yield f"By other objectives, which do not ask for it: {listed(other)}."
 
@@ -159,7 +175,7 @@ def counting(demo: Rows, ptb: Rows) -> Iterable[str]:
             if row.get("mixed_test_perplexity"):
                 ngram, lstm, mixed = (row[f"{kind}test_perplexity"] for kind in ("", "neural_", "mixed_"))
                 yield (
-                    f"On {text} the LSTM's test perplexity is {versus(lstm, ngram)} that of the Kneser-Ney"
-                    f" {row['order']}-gram ({figure(lstm)} against {figure(ngram)}); mixed they reach {figure(mixed)},"
-                    f" {versus(mixed, min(lstm, ngram))} the better of the two."
+                    f"On {text} the test perplexity of the LSTM it was mixed with is {versus(lstm, ngram)} that of"
+                    f" the Kneser-Ney {row['order']}-gram ({figure(lstm)} against {figure(ngram)}); mixed they"
+                    f" reach {figure(mixed)}, {versus(mixed, min(lstm, ngram))} the better of the two."
                 )

@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
         "cores": cores(),
         "system": platform.system(),
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
         **{name: _version(name) for name in ("numpy", "numba", "torch")},
     }
 
@@ -46,7 +46,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The commit that is checked out; -dirty with changes."""
     run = subprocess.run(
         ["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True
     )

@@ -56,7 +56,11 @@ def objectives(rows: Rows) -> Rows:
     return [
         row
         | settings(row["case"])
-        | {"relative": base and row["test_perplexity"] / base - 1, "at": _at_moments(row["curve"])}
+        | {
+            "relative": base and row["test_perplexity"] / base - 1,
+            "at": _at_moments(row["curve"]),
+            "epochs": len(row["curve"]),
+        }
         for row in rows
     ]
 

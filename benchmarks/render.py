@@ -98,7 +98,7 @@ def render(section: Section) -> Iterator[str]:
     yield ""
     for plot in section.plots:
         yield f"![{section.title}](plots/{plot}.svg)\n"
-    for line in sorted({_machine(result["machine"]) for result in results}):
+    for line in sorted({line for result in results for line in _machines(result)}):
         yield f"Measured on: {line}.\n"
 
 
@@ -110,6 +110,13 @@ def _cell(row: Row, spec: str) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else format(value, form)
+
+
+def _machines(result: dict[str, Any]) -> Iterator[str]:
+    """The machine of a result file, once for each commit that its rows are of."""
+    machine = result["machine"]
+    for commit in {row.get("commit", machine["commit"]) for row in result["rows"]}:
+        yield _machine(machine | {"commit": commit})
 
 
 def _machine(machine: dict[str, Any]) -> str:

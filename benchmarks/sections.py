@@ -20,7 +20,8 @@ class Section(NamedTuple):
 RECIPES = Section(
     "Recipes",
     "Perplexity is exact, `</s>` and `<unk>` counted; log Z over the test text. Run with"
-    " `python benchmarks/study_recipes.py RECIPE`; the settings are in `benchmarks/recipes/`.",
+    " `python benchmarks/study_recipes.py RECIPE`; the settings are in `benchmarks/recipes/`, those of"
+    " python-demo in `nplm/cli/demo.py`.",
     "recipe-*.json",
     {
         "recipe": "recipe",
@@ -54,6 +55,7 @@ OBJECTIVES = Section(
         "over softmax": "relative:+.1%",
         "log Z": "mean_log_z:+.3f",
         "sd": "std_log_z:.3f",
+        "epochs": "epochs",
         "training s": "seconds:,.0f",
     },
     rows=objectives,

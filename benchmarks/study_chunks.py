@@ -5,8 +5,8 @@ steps is cut into N chunks of T = S / N.  With S fixed, N is what claim 1 leaves
 how far the gradient reaches back, and how many updates a text gives.  So there are two series, and one for claim 3:
 
     split     B = 20 streams: at N = 64 there are 32 times as many updates, and noise groups, as at N = 2
-    matched   B = N streams, so B T = 640: updates, positions of an update and noise words are the same at every N,
-              and only the reach of the gradient differs
+    matched   B = N streams, so B T = 640: updates, positions of an update and noise words are the same at every N;
+              what differs is the shape of an update, few long pieces or many short ones, and so the reach
     pool      N = 32 (T = 20, B = 20), M groups a sequence in place of the fresh ones of split-32
 
 T fixed with N growing would show nothing: the state is carried from sequence to sequence and fresh noise does not know
@@ -115,6 +115,7 @@ def row(case: Case, seed: int, runs: Path, time: float, quick: bool) -> dict[str
     return {
         **case._asdict(),
         "seed": seed,
+        "commit": _record.commit(),
         "bptt": config.bptt,
         "batch_size": config.batch_size,
         "updates": num_chunks(config, tokens // config.epochs) * config.epochs,

@@ -1,9 +1,9 @@
 """Does NCE reach what the full softmax reaches, and what do K, the noise law and the objective buy?
 
 The recipe ptb-small, with one thing changed at a time: the objective, K, or the power of the unigram counts in the
-noise law.  Perplexity is exact in every case.  A row of a case and seed holds its curve, so that objectives can be
-compared at equal epochs and at equal seconds.  Rows are added to the result file as they come; a run that was stopped
-goes on.
+noise law.  The softmax overfits, so it stops three epochs after its best; of every run the best epoch counts.
+Perplexity is exact in every case.  A row of a case and seed holds its curve, so that objectives can be compared at
+equal epochs and at equal seconds.  Rows are added to the result file as they come; a run that was stopped goes on.
 
     python benchmarks/study_objectives.py softmax nce-100 nce-500
     python benchmarks/study_objectives.py nce-100 --seeds 2 3
@@ -39,7 +39,7 @@ def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
     return (
         {"recipe": "ptb-small", "case": case, "objective": objective}
         | kept
-        | {"curve": _training.curve(folder)}
+        | {"commit": _record.commit(), "curve": _training.curve(folder)}
     )
 
 

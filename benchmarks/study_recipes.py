@@ -15,6 +15,8 @@ from typing import Any
 import _record
 import _training
 
+from nplm.run import read_config
+
 DEMO = "python-demo"  # the recipe is that of `nplm demo`
 
 
@@ -25,7 +27,9 @@ def run(recipe: str, runs: Path, quick: bool) -> dict[str, Any]:
         result = _training.figures([sys.executable, "-m", "nplm", "demo", "--json", *changes])
     else:
         result = _training.train(runs / recipe, recipe, changes)
-    return {"recipe": recipe, "objective": "nce"} | {name: result[name] for name in _training.KEPT}
+    fitted = recipe != DEMO and read_config(runs / recipe)["train"].get("fit_log_z", False)
+    kept = {name: result[name] for name in _training.KEPT}
+    return {"recipe": recipe, "objective": "nce", "fit_log_z": fitted} | kept
 
 
 def main() -> None:

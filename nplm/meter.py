@@ -37,7 +37,7 @@ class Observer:
         """Training starts, or goes on from `progress`."""
 
     def step(self, step: Step) -> None:
-        """A chunk was trained on and the parameters are updated."""
+        """A chunk was trained on and the parameters are updated, unless it was not finite."""
 
     def metrics(self, line: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl was written."""

@@ -17,7 +17,7 @@ SENTENCES = 4096  # in a piece: sorted by length, and scored, together
 def in_pieces(
     sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCES
 ) -> Iterator[list[list[str]]]:
-    """Sentences, as lists of words, in pieces of at most `lines` and, but for the last of them, `tokens` words."""
+    """Sentences, as lists of words, in pieces of at most `lines` sentences; a piece ends when it has `tokens` words."""
     piece, size = [], 0
     for sentence in sentences:
         piece.append(sentence)

@@ -155,3 +155,12 @@ def test_faults_are_found(tmp_path: Path) -> None:
         "[L1]": ["a = b"],
         "[dL1]": ["d = e", "f = g"],
     }
+
+
+def test_the_reading_order_leads_through_every_file():
+    """Oracle: the files of the package; a folder that is linked as a whole stands for its files."""
+    text = (ROOT / "docs" / "reading-order.md").read_text(encoding="utf-8")
+    for path in SOURCES:
+        if not path.name.startswith("__"):
+            file, folder = (part.relative_to(ROOT).as_posix() for part in (path, path.parent))
+            assert f"(../{file})" in text or (folder != "nplm" and f"(../{folder})" in text), file

@@ -215,9 +215,13 @@ def test_num_noise(benchmark):
     check(
         finding(rows), "With K = 1,000 the test perplexity is 10.0 % below that with K = 10", "50.0 % above"
     )
-    check(finding(rows), "The last step, from K = 100, ends 5.3 % below", "1,000 has the lowest")
+    check(
+        finding(rows),
+        "is 5.3 % below that with K = 100",
+        "10, 100 and 1,000, the lowest test perplexity is that of 1,000",
+    )
     rows[0] |= {"test_perplexity": 110.0}
-    check(finding(rows), "is 10.0 % above", "100 has the lowest")
+    check(finding(rows), "is 10.0 % above", "the lowest test perplexity is that of 100")
     assert not list(finding([*rows[:1], trained("nce-100-power-0.5", 95.0)]))
 
 
@@ -251,16 +255,18 @@ def test_self_normalisation(benchmark):
         trained("nce-25", 1.0, std_log_z=0.31),
         trained("nce-100", 1.0),
     ]
-    check(finding([recipe], rows), "Of 4 models trained by NCE, 2 keep", "0.3: demo and nce-100.")
-    check(finding([], rows), "Not kept by nce-10 (-0.110, sd 0.200) and nce-25 (+0.050, sd 0.310).")
+    check(finding([recipe], rows), "nothing done after training: 2 of 4, demo (+0.100, sd 0.300) and nce-100")
+    check(finding([], rows), "Those that do not: nce-10 (-0.110, sd 0.200) and nce-25 (+0.050, sd 0.310).")
     seeds = [trained("nce-100", 1.0), trained("nce-100", 1.0, seed=2, mean_log_z=0.25)]
     check(
         finding([], [*seeds, trained("softmax", 1.0)]),
-        "0 keep",
-        "+0.150",
+        "after training: 0 of 1.",
+        "nce-100 (+0.250",
         "other objectives",
         "softmax (+0.050",
     )
+    fitted = recipe | {"recipe": "tied", "fit_log_z": True}
+    check(finding([recipe, fitted], []), "1 of 1, demo (+0.100, sd 0.300).", "on the test text: tied (+0.100")
     assert not list(finding([], []))
 
 
@@ -311,9 +317,11 @@ def test_number_of_chunks(benchmark):
     )
     check(finding(rows, []), *says)
     check(finding([chunked("split", 64, 300.0), rows[1]], []), "50.0 % above", "of the N tried, 2 has")
-    for perplexity, says in ((104.0, "costs"), (96.0, "gains"), (100.0, "makes no difference")):
+    for perplexity, says in ((104.0, "4.0 % above"), (96.0, "4.0 % below"), (100.0, "equal to")):
         matched = [chunked("matched", 2, 100.0), chunked("matched", 64, perplexity)]
-        check(finding(matched, []), f"so reaching less far back {says};")
+        check(
+            finding(matched, []), f"B = N, and K = 100, the perplexity with N = 64 is {says} that with N = 2"
+        )
     check(
         finding([], gradient_rows()), "cut into 2 chunks is 2.0 % of its length", "cut into 8 8.0 % (10.0 %"
     )
@@ -331,7 +339,7 @@ def test_shared_noise(benchmark):
     says = (
         "8.0 times with M = 2 and 2.0 times with M = 8",
         "1.00 to 1.00 of what chance gives",
-        "at most 2.0 %",
+        "takes 2.0 %",
     )
     check(finding([], gradient_rows(), speed), *says)
     assert not list(finding([], [], speed))

@@ -13,10 +13,11 @@ from unittest.mock import patch
 
 from _workload import Trainer
 
-from nplm import optim
 from nplm.kernels import lstm as lstm_kernels
-from nplm.layers import embedding, lstm, nce, rows
+from nplm.layers import embedding, lstm, nce
+from nplm.layers import row_gradient as rows
 from nplm.noise import FreshNoise
+from nplm.training import optim
 
 PIECES: list[tuple[str, Any, str]] = [
     ("noise", FreshNoise, "group"),

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm.chunk import Grads, Params, Plan, State, chunk_gradient, layer_names, run_layers
-from nplm.corpus import Streams
+from nplm.arrays import Array
+from nplm.data.streams import Streams
 from nplm.layers import embedding, lstm
-from nplm.layers.rows import RowGradient
+from nplm.layers.row_gradient import RowGradient
+from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
-from nplm.workspace import Array, Workspace
+from nplm.network import Grads, Params, Plan, State, chunk_gradient, layer_names, run_layers
 
 BLOCK = 512  # positions scored against all words at a time: 40 MB at V = 10,000
 PARTS = {  # parameters by the beginning of their names

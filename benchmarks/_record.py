@@ -13,7 +13,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def machine() -> dict[str, Any]:
     """Where and with what a figure was measured; the cores are those that this process may use."""
-    from nplm.shards import cores
+    from nplm.threads import cores
 
     return {
         "cpu": _cpu(),

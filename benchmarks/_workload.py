@@ -1,4 +1,4 @@
-"""What the benchmarks train: words by a Zipf law like the Penn Treebank's, our model, and the step of nplm/train.py.
+"""What the benchmarks train: words by a Zipf law like the Penn Treebank's, our model, and the training step.
 
 The law is Zipf and Mandelbrot's, p(rank r) proportional to (r + SHIFT)^-EXPONENT, where the word of rank r has the
 id r - 1.  Its two constants are those of greatest likelihood for the 10,000 word counts of PTB's training text, `</s>`
@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm import optim, shards
-from nplm.chunk import Plan
 from nplm.config import ModelConfig, Objective
+from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.model import LanguageModel, param_shapes
+from nplm.network import Plan
 from nplm.noise import FreshNoise
-from nplm.vocabulary import EOS, UNK, Vocabulary
+from nplm.threads import workers
+from nplm.training import optim
+from nplm.training import step as shards
 
 EXPONENT, SHIFT = 1.0835, 1.3617
 LR, CLIP = 1.0, 0.25
@@ -109,7 +111,7 @@ def make_model(shape: Shape, probs: np.ndarray | None = None, seed: int = 2) -> 
 
 
 class Trainer:
-    """Our side: the step of nplm/train.py on a stream of words, with fresh noise for every chunk.
+    """Our side: the step of nplm/training/loop.py on a stream of words, with fresh noise for every chunk.
 
     num_shards: as many as threads unless told otherwise.  A word that two shards share is computed in both, so who has
     one core cuts the chunk into one.
@@ -134,7 +136,7 @@ class Trainer:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Its threads."""
-        with shards.workers(self.threads, self.num_shards) as run:
+        with workers(self.threads, self.num_shards) as run:
             self.shards = shards.Shards(self.model, self.num_shards, run)
             yield
 

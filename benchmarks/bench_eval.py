@@ -19,10 +19,11 @@ import _timing
 import numpy as np
 from _workload import Shape, make_model, text
 
-from nplm import shards
-from nplm.evaluate import evaluate
+from nplm.data.streams import bounds
 from nplm.layers import softmax
 from nplm.model import LanguageModel
+from nplm.scoring.evaluate import evaluate
+from nplm.threads import workers
 
 SHAPES = {10_000: 20_000, 100_000: 5_000}  # V: tokens of the text
 QUICK = {100: 80}
@@ -48,8 +49,8 @@ def unnormalised(model: LanguageModel, ids: np.ndarray, threads: int) -> float:
             total += float(softmax.target_scores(flat, part[1:].ravel(), weight, bias).sum())
         return total
 
-    cuts = shards.bounds(ids.shape[1], threads)
-    with shards.workers(threads, len(cuts)) as run:
+    cuts = bounds(ids.shape[1], threads)
+    with workers(threads, len(cuts)) as run:
         return sum(run([partial(task, *cut) for cut in cuts])) / ids[1:].size
 
 

@@ -1,6 +1,6 @@
 """How much memory do training and evaluating take at their peak, against the sum of what must be held?
 
-    steps     make a model (LanguageModel.init) and train it on some chunks, by the step of nplm/train.py
+    steps     make a model (LanguageModel.init) and train it on some chunks, by the step of nplm/training/loop.py
     evaluate  make a model and evaluate a text exactly
     train     nplm.train into a run folder for one short epoch; it ends with two models in memory, the one it
               trained in place and the best one, read back from its file
@@ -44,7 +44,8 @@ def child(task: str, shape_text: str, optimizer: str) -> dict[str, Any]:
     from _workload import Shape, Trainer, text, vocabulary, zipf
 
     import nplm
-    from nplm.train import warm_up
+    from nplm.training.loop import warm_up
+    from nplm.training.optim import Optimizer
 
     warm_up(np.float32, nplm.TrainConfig(optimizer=optimizer))
     if task == "import":
@@ -57,7 +58,7 @@ def child(task: str, shape_text: str, optimizer: str) -> dict[str, Any]:
     found = {"made_mb": made, "tokens": ids.size}
     if task == "steps":
         trainer = Trainer(model, shape, ids, 2)
-        trainer.optimizer = nplm.optim.Optimizer(model.params, optimizer, 0.25)
+        trainer.optimizer = Optimizer(model.params, optimizer, 0.25)
         with trainer.running():
             for _ in range(STEPS):
                 trainer.step()

@@ -21,11 +21,11 @@ import _timing
 import numpy as np
 from _workload import CHUNKS, Shape, Trainer, make_model, text, zipf
 
-from nplm.evaluate import evaluate
-from nplm.kenlm import Scorer
-from nplm.log10 import LN10
-from nplm.score import sentence_scores
-from nplm.sentences import encode
+from nplm.logs import LN10
+from nplm.scoring.evaluate import evaluate
+from nplm.scoring.kenlm import Scorer
+from nplm.scoring.score import sentence_scores
+from nplm.scoring.sentences import encode
 
 SMALL, MEDIUM = Shape(20, 20, 200, 200, 2, 256, 0), Shape(20, 20, 650, 650, 2, 256, 0)
 QUICK = Shape(4, 5, 12, 12, 2, 8, 100)

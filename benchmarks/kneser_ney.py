@@ -33,15 +33,15 @@ import _record
 import numpy as np
 import numpy.typing as npt
 
-from nplm import builtin
-from nplm.checkpoint import load_model
-from nplm.corpus import Corpus, load_corpus
+from nplm.data import builtin
+from nplm.data.corpus import Corpus, load_corpus
+from nplm.data.vocabulary import BOS, EOS, Vocabulary, check_ids
 from nplm.errors import InputError
-from nplm.log10 import LN10
-from nplm.mix import best_mix
+from nplm.logs import LN10
 from nplm.model import LanguageModel
-from nplm.score import word_scores
-from nplm.vocabulary import BOS, EOS, Vocabulary, check_ids
+from nplm.scoring.score import word_scores
+from nplm.storage.checkpoint import load_model
+from nplm.toolkits.mix import best_mix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -40,15 +40,15 @@ import _record
 import numpy as np
 from study_chunks import CHUNKS, merged
 
-from nplm import checkpoint
-from nplm.chunk import Params
-from nplm.cli._settings import TextConfig
+from nplm.arrays import Array
+from nplm.cli.settings import TextConfig
 from nplm.cli.train import load_text
 from nplm.config import TrainConfig
 from nplm.model import LanguageModel
+from nplm.network import Params
 from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool
-from nplm.run import read_config
-from nplm.workspace import Array
+from nplm.storage import checkpoint
+from nplm.training.run_folder import read_config
 
 Row = dict[str, Any]
 KEY = ("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")

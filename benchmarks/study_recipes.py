@@ -15,7 +15,7 @@ from typing import Any
 import _record
 import _training
 
-from nplm.run import read_config
+from nplm.training.run_folder import read_config
 
 DEMO = "python-demo"  # the recipe is that of `nplm demo`
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from nplm.chunk import Grads, Packed, Params, Plan, State, chunk_gradient, run_layers
+from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 from nplm.layers import lstm, softmax
+from nplm.layers.workspace import Workspace
+from nplm.network import Grads, Packed, Params, Plan, State, chunk_gradient, run_layers
 from nplm.noise import NoiseDistribution
-from nplm.vocabulary import Vocabulary, check_ids
-from nplm.workspace import Array, Workspace
 
 
 class LanguageModel:
@@ -152,7 +153,7 @@ class LanguageModel:
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file, whole or not at all."""
-        from nplm import checkpoint  # files are not the model's business; the method is for convenience
+        from nplm.storage import checkpoint
 
         checkpoint.save_model(self, path)
 

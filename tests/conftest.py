@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from nplm.chunk import State
 from nplm.cli import main
 from nplm.config import ModelConfig
+from nplm.data.vocabulary import Vocabulary
 from nplm.model import LanguageModel, param_shapes
-from nplm.vocabulary import Vocabulary
+from nplm.network import State
 
 RTOL = {np.float32: 2e-5, np.float64: 1e-12}  # of an array's largest entry, for sums of a few dozen terms
 

@@ -168,14 +168,14 @@ BUGS = [
     ),
     Bug(
         "the cell state not carried to the next chunk",
-        "chunk.py",
+        "network.py",
         "np.stack([cache.c[-1] for cache in caches])",
         "np.stack([cache.c[0] for cache in caches])",
         "test_model::test_state_is_carried",
     ),
     Bug(
         "an upper layer starts from the first layer's state",
-        "chunk.py",
+        "network.py",
         "x, state.h[k], state.c[k], *weights",
         "x, state.h[0], state.c[k], *weights",
         "test_model::test_log_probs",
@@ -191,7 +191,7 @@ BUGS = [
     # ---- dropout, tied weights, sentences that begin anew
     Bug(
         "a mask between layers not reused in the backward",
-        "chunk.py",
+        "network.py",
         "plan.dropout.input(dx, k + 1)",
         "plan.dropout.input(dx, k + 9)",
         "test_plans::test_gradients_of_everything",
@@ -205,7 +205,7 @@ BUGS = [
     ),
     Bug(
         "the tied matrix has the gradient of one of its places",
-        "chunk.py",
+        "network.py",
         "rows.total([doutput, dencoder]",
         "rows.total([doutput]",
         "test_plans::test_gradients_of_everything",
@@ -285,7 +285,7 @@ BUGS = [
     ),
     Bug(
         "Adam's warm start begins anew whenever all rows catch up",
-        "optim.py",
+        "training/optim.py",
         "t, place = int(self.clock[0]), self.clock[0] - self.clock[1]",
         "t = place = int(self.clock[0] - self.clock[1])",
         "test_optim::test_rows_are_up_to_date_when_they_are_read",
@@ -301,14 +301,14 @@ BUGS = [
     ),
     Bug(
         "biases decay",
-        "optim.py",
+        "training/optim.py",
         "self.decay > 0 and param.ndim > 1",
         "self.decay > 0",
         "test_optim::test_biases_are_not_decayed",
     ),
     Bug(
         "rows that nobody read are dated as if they had caught up",
-        "optim.py",
+        "training/optim.py",
         "self.dates[name][rows] = self.clock[0]",
         "self.dates[name][:] = self.clock[0]",
         "test_optim::test_rows_are_up_to_date_when_they_are_read",
@@ -316,7 +316,7 @@ BUGS = [
     ),
     Bug(
         "the average counts a row in the steps that touch it only",
-        "optim.py",
+        "training/optim.py",
         "-before * lr * scale)",
         "-lr * scale)",
         "test_optim::test_average_of_all_steps_after_the_trigger",
@@ -332,7 +332,7 @@ BUGS = [
     ),
     Bug(
         "the average includes the step before the trigger",
-        "optim.py",
+        "training/optim.py",
         "count = int(self.clock[0] - self.clock[2])",
         "count = int(self.clock[0] - self.clock[2] + 1)",
         "test_optim::test_average_of_all_steps_after_the_trigger",
@@ -340,7 +340,7 @@ BUGS = [
     ),
     Bug(
         "the number of steps is not saved",
-        "optim.py",
+        "training/optim.py",
         '{"clock": self.clock, "history": self.history}',
         '{"history": self.history}',
         "test_optim::test_memory_is_all_there_is",
@@ -348,7 +348,7 @@ BUGS = [
     ),
     Bug(
         "warm-up begins with a rate of zero",
-        "schedule.py",
+        "training/schedule.py",
         "rate * (chunk + 1) / config.warmup",
         "rate * chunk / config.warmup",
         "test_schedule::test_warm_up",
@@ -356,7 +356,7 @@ BUGS = [
     ),
     Bug(
         "the cosine begins before the warm-up is over",
-        "schedule.py",
+        "training/schedule.py",
         "share = (chunk - config.warmup) / max(config.epochs * chunks_per_epoch - config.warmup, 1)",
         "share = chunk / (config.epochs * chunks_per_epoch)",
         "test_schedule::test_warm_up",
@@ -365,7 +365,7 @@ BUGS = [
     # ---- sums over rows and shards
     Bug(
         "`+=` through an index array: a repeated input word gets one gradient",
-        "layers/rows.py",
+        "layers/row_gradient.py",
         "kernels.sum_at(values, places, sums)",
         "sums[...] = 0\n    sums[places] += values",
         "test_embedding::test_backward",
@@ -373,7 +373,7 @@ BUGS = [
     ),
     Bug(
         "a row that two shards share keeps the last shard's gradient",
-        "kernels/rows.py",
+        "kernels/row_gradient.py",
         "target[j] += value[j]",
         "target[j] = value[j]",
         "test_shards::test_sum_of_the_shards",
@@ -381,7 +381,7 @@ BUGS = [
     ),
     Bug(
         "every shard takes the mean over its own positions",
-        "shards.py",
+        "training/step.py",
         "columns, scale, self.packed, room, own)",
         "columns, 1.0 / part[1].size, self.packed, room, own)",
         "test_shards::test_sum_of_the_shards",
@@ -390,7 +390,7 @@ BUGS = [
     # ---- updates
     Bug(
         "every tensor clipped by its own norm",
-        "optim.py",
+        "training/optim.py",
         "kernels.sgd(matrix, rows, values, lr * scale)",
         "kernels.sgd(matrix, rows, values, lr * min(1.0, self.clip / global_norm({name: grad})))",
         "test_optim::test_clipping_is_by_the_norm_of_all_together",
@@ -406,7 +406,7 @@ BUGS = [
     # ---- text and evaluation
     Bug(
         "the tokens that do not fill all streams dropped",
-        "corpus.py",
+        "data/streams.py",
         "self.full_steps, self.tail = divmod(len(ids), batch_size)",
         "self.full_steps, self.tail = len(ids) // batch_size, 0",
         "test_evaluate::test_carried_state",
@@ -414,7 +414,7 @@ BUGS = [
     ),
     Bug(
         "the target is the input word itself",
-        "corpus.py",
+        "data/streams.py",
         "inputs = np.ascontiguousarray(self.ids[places - 1])",
         "inputs = np.ascontiguousarray(self.ids[places])",
         "test_evaluate::test_carried_state",
@@ -422,7 +422,7 @@ BUGS = [
     ),
     Bug(
         "the state not carried from window to window in evaluation",
-        "evaluate.py",
+        "scoring/evaluate.py",
         "state = _score(model, inputs, targets, carried, packed, tally)",
         "_score(model, inputs, targets, carried, packed, tally)",
         "test_evaluate::test_carried_state",
@@ -430,7 +430,7 @@ BUGS = [
     ),
     Bug(
         "perplexity skips the words that are out of the vocabulary",
-        "evaluate.py",
+        "scoring/evaluate.py",
         "self.nats += float(nats.sum())",
         "self.nats += float(nats[~oov].sum())",
         "test_evaluate::test_carried_state",
@@ -438,7 +438,7 @@ BUGS = [
     ),
     Bug(
         "unnormalised scores passed off as log-probabilities",
-        "evaluate.py",
+        "scoring/evaluate.py",
         "nats = log_z - scores",
         "nats = -scores",
         "test_evaluate::test_state_reset_at_every_sentence",
@@ -446,7 +446,7 @@ BUGS = [
     ),
     Bug(
         "the fitted log Z added to the bias instead of taken off",
-        "evaluate.py",
+        "scoring/evaluate.py",
         "bias - bias.dtype.type(c)",
         "bias + bias.dtype.type(c)",
         "test_evaluate::test_the_mean_log_z_taken_off",

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nplm import builtin, synthetic
-from nplm.corpus import Corpus
+from nplm.data import builtin, synthetic
+from nplm.data.corpus import Corpus
+from nplm.data.synthetic import Source, entropy_rate, hidden_markov, markov_chain, standard_error
 from nplm.errors import InputError
-from nplm.synthetic import Source, entropy_rate, hidden_markov, markov_chain, standard_error
 
 SMALL = Source(
     words=("</s>", "a", "b", "c"),
@@ -281,7 +281,10 @@ def fingerprint(corpus: Corpus) -> str:
 def test_same_bytes_for_any_hash_seed(python: Corpus) -> None:
     """Oracle: another process, with another PYTHONHASHSEED than this one."""
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    code = "from nplm.builtin import load; from test_builtin import fingerprint; print(fingerprint(load('python')))"
+    code = (
+        "from nplm.data.builtin import load; from test_builtin import fingerprint;"
+        " print(fingerprint(load('python')))"
+    )
     folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": folders}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

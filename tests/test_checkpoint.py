@@ -15,8 +15,8 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
 
 import nplm
-from nplm import checkpoint
 from nplm.errors import InputError
+from nplm.storage import checkpoint, tensorfile
 
 ROOT = Path(__file__).parent.parent
 TINY = {"vocab": 4, "embed": 2, "hidden": 3, "layers": 1}
@@ -113,7 +113,7 @@ def test_names_and_shapes_are_those_of_pytorch(tmp_path):
         assert not tensors[f"rnn.bias_hh_{layer}"].any()
     assert tensors["vocabulary"].tobytes() == model.vocabulary.to_bytes()
     assert size == len(model.vocabulary.to_bytes())
-    _, metadata = checkpoint.read(tmp_path / "model.safetensors")
+    _, metadata = tensorfile.read(tmp_path / "model.safetensors")
     assert set(metadata) == {"format", "version", "config", "provenance", "sha256"}
     assert json.loads(metadata["config"])["hidden_dim"] == 6
     assert json.loads(metadata["provenance"]) == {"epoch": 3}
@@ -144,7 +144,7 @@ def test_a_second_bias_is_added(tmp_path):
     model = make_model(np.float32)
     tensors, metadata = checkpoint._pack(model, {})
     tensors["rnn.bias_hh_l0"] = np.arange(24, dtype=np.float32)
-    checkpoint.write(tmp_path / "model.safetensors", tensors, metadata)
+    tensorfile.write(tmp_path / "model.safetensors", tensors, metadata)
     got = nplm.load(tmp_path / "model.safetensors").params["rnn.bias_l0"]
     assert_array_equal(got, model.params["rnn.bias_l0"] + np.arange(24, dtype=np.float32))
 
@@ -212,8 +212,8 @@ def test_planted_bug_arrays_in_the_order_of_memory(tmp_path):
     """Planted bug: safetensors' own writer on transposed arrays; the checksum over the true values finds it."""
     model, same = not_contiguous(np.asfortranarray)
     tensors, metadata = checkpoint._pack(same, {})
-    metadata |= {"format": checkpoint.FORMAT, "version": checkpoint.VERSION}
-    metadata["sha256"] = checkpoint._digest(tensors, metadata)
+    metadata |= {"format": tensorfile.FORMAT, "version": tensorfile.VERSION}
+    metadata["sha256"] = tensorfile._digest(tensors, metadata)
     path = tmp_path / "model.safetensors"
     save_file(tensors, path, metadata)
     if np.array_equal(load_file(path)["decoder.weight"], model.params["decoder.weight"]):
@@ -260,7 +260,7 @@ def test_every_flipped_bit_is_found(tmp_path):
 def test_another_version(tmp_path, monkeypatch):
     """Oracle: a file of version 2, whole."""
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "VERSION", "2")
+        patch.setattr(tensorfile, "VERSION", "2")
         path = saved(tmp_path)
         nplm.load(path)
     assert "'2'" in fails(path)
@@ -330,7 +330,7 @@ def test_whole_files_that_hold_no_model(damage, tmp_path):
     tensors, metadata = checkpoint._pack(make_model(np.float32), {})
     damage(tensors, metadata)
     path = tmp_path / "model.safetensors"
-    checkpoint.write(path, tensors, metadata)
+    tensorfile.write(path, tensors, metadata)
     assert "not a model this nplm can use" in fails(path)
 
 

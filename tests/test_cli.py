@@ -17,13 +17,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nplm import builtin, checkpoint, corpus, evaluate, run
-from nplm.checkpoint import load_model
-from nplm.cli import COMMANDS, _errors, _merge, _output, _progress, _session, _settings, demo, doctor, main
+from nplm.cli import COMMANDS, demo, doctor, main
+from nplm.cli import errors as _errors
+from nplm.cli import merge as _merge
+from nplm.cli import output as _output
+from nplm.cli import progress as _progress
+from nplm.cli import session as _session
+from nplm.cli import settings as _settings
 from nplm.config import ModelConfig, TrainConfig
-from nplm.corpus import Floor, load_corpus, read_ids
+from nplm.data import builtin, corpus, streams
+from nplm.data.corpus import Floor, load_corpus, read_ids
 from nplm.model import LanguageModel
-from nplm.train import train
+from nplm.scoring.evaluate import evaluate
+from nplm.storage import checkpoint, tensorfile
+from nplm.storage.checkpoint import load_model
+from nplm.training import run_folder as run
+from nplm.training.loop import train
 
 WORDS = [f"w{k}" for k in range(12)]
 SMALL = [
@@ -97,7 +106,7 @@ def tiny_corpus(texts, monkeypatch):
 def test_importing_the_command_and_its_help_loads_no_numpy():
     """sys.modules after `nplm train --help` has neither NumPy nor Numba: help need not wait for them."""
     code = "import sys\nfrom nplm.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-    code += "print(sorted({'numpy', 'numba', 'tqdm', 'nplm.train'} & set(sys.modules)))"
+    code += "print(sorted({'numpy', 'numba', 'tqdm', 'nplm.training.loop'} & set(sys.modules)))"
     for args in (["--help"], ["train", "--help"], ["eval", "--help"], ["trian"]):
         got = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
         assert got.stdout.splitlines()[-1] == "[]", args
@@ -510,7 +519,7 @@ def test_the_bar_on_a_terminal(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "150")
-    span = corpus.Span(0, 0, 0, 5)
+    span = streams.Span(0, 0, 0, 5)
     with _progress.Display(2) as display:
         display.begin(20, run.Progress(lr=1.0))
         display.bar.mininterval = 0
@@ -656,7 +665,7 @@ def test_a_bad_model_file_is_one_line(refused, finished, texts, tmp_path, monkey
             assert "bad.safetensors: " in refused(*args)
     model = load_model(finished / "best.safetensors")
     with monkeypatch.context() as later:
-        later.setattr(checkpoint, "VERSION", "99")
+        later.setattr(tensorfile, "VERSION", "99")
         model.save(path)
     assert "version '99'" in refused("eval", path, texts / "test.txt")
     assert "a folder" in refused("info", tmp_path)

@@ -13,8 +13,10 @@ import pytest
 from conftest import make_model
 
 import nplm
-from nplm import checkpoint, generate
-from nplm.cli import _errors, next, sample
+from nplm.cli import errors as _errors
+from nplm.cli import next, sample
+from nplm.scoring import generate
+from nplm.storage import checkpoint
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"sample": sample.command, "next": next.command}
@@ -97,7 +99,7 @@ def test_an_unknown_word_of_the_prompt_is_said_once_and_kept(call):
 
 
 def test_next_prints_what_the_function_gives(call):
-    """nplm.generate.next_words; cumulative sums and base-10 logarithms of it; words in one argument or in several."""
+    """nplm.next_words; cumulative sums and base-10 logarithms of it; words in one argument or in several."""
     expected = generate.next_words(make_model(np.float32), "w3 w4", 4)
     code, out, err = call("next m.safetensors -k 4 w3 w4 --json")
     got = json.loads(out)
@@ -156,8 +158,8 @@ def test_a_mistake_is_one_line(call, line, phrase):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_closed_pipe_ends_quietly(folder, name):
     """`head -1` after a million lines: one line comes out, nothing on stderr, and it ends at once."""
-    run = f"import nplm.cli.{name} as c; from nplm.cli import _errors; import sys\n"
-    run += "sys.exit(_errors.exit_code(lambda: c.command.main(sys.argv[1:], standalone_mode=False)))"
+    run = f"import nplm.cli.{name} as c; from nplm.cli import errors; import sys\n"
+    run += "sys.exit(errors.exit_code(lambda: c.command.main(sys.argv[1:], standalone_mode=False)))"
     args = {"sample": "--lines 1000000 --seed 1", "next": "- --json"}[name]
     source = {"sample": "true", "next": "yes w3"}[name]
     line = f"{source} | {shlex.quote(sys.executable)} -c {shlex.quote(run)} m.safetensors {args} | head -1"

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-from nplm import checkpoint
-from nplm.evaluate import evaluate
-from nplm.ids import read_ids
-from nplm.score import score_batch
+from nplm.data.encode import read_ids
+from nplm.scoring.evaluate import evaluate
+from nplm.scoring.score import score_batch
+from nplm.storage import checkpoint
 
 LINES = ["w3 w4 w5", "", "w6 never w2 w2", "w7", "never", "  w8\tw9  w3 ", "w2 <unk> w9"]
 
@@ -285,7 +285,7 @@ def test_verbose_in_many_pieces_is_the_same(nplm, path, folder, monkeypatch):
     """One piece: neither the state nor a sentence is lost where a piece ends."""
     args = ["eval", path, folder / "text.txt", "-v", "word"]
     whole = nplm(*args).out
-    monkeypatch.setattr("nplm.srilm.TOKENS", 3)
+    monkeypatch.setattr("nplm.toolkits.srilm.TOKENS", 3)
     pieces = nplm(*args).out
     number = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
     assert number.sub("#", pieces) == number.sub("#", whole)
@@ -309,7 +309,7 @@ def test_check_norm(nplm, path, folder, monkeypatch):
     assert got.code == 0 and json.loads(got.out)["norm_positions"] == 22
     assert 0 <= json.loads(got.out)["norm_deviation"] < 1e-5
     for planted in (2e-4, math.nan):
-        monkeypatch.setattr("nplm.score.norm_deviation", lambda model, ids, off=planted: off)
+        monkeypatch.setattr("nplm.scoring.score.norm_deviation", lambda model, ids, off=planted: off)
         got = nplm(*args)
         assert got.code == 1 and "MORE THAN 1e-04" in got.out
     assert nplm(*args, "-v", "word").code == 2

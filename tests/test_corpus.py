@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 from test_text import TEXT, VOCABULARY, fails, write
 
-import nplm.corpus as corpus_module
-from nplm.corpus import (
-    Corpus,
-    Floor,
-    Span,
-    Streams,
-    load_corpus,
-    split,
-    unigram_perplexity,
-)
-from nplm.ids import read_ids
-from nplm.text import read_words
-from nplm.vocabulary import Vocabulary
+import nplm.data.corpus as corpus_module
+from nplm.data.corpus import Corpus, Floor, load_corpus, unigram_perplexity
+from nplm.data.encode import read_ids
+from nplm.data.streams import Span, Streams, split
+from nplm.data.text import read_words
+from nplm.data.vocabulary import Vocabulary
 
 # ---- the vocabulary of a corpus
 

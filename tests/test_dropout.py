@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from conftest import make_chunk, make_model
 
-from nplm.chunk import Plan
 from nplm.layers.dropout import Dropout
+from nplm.network import Plan
 from nplm.reference import dropout as reference
-from nplm.shards import Shards
+from nplm.training.step import Shards
 
 KEYS = {"chunk_key": 2**63 + 5, "sequence_key": 77}
 

@@ -12,12 +12,12 @@ import pytest
 from conftest import make_model
 
 from nplm.errors import InputError
-from nplm.evaluate import evaluate, sentence_groups, without_mean_log_z
 from nplm.layers import softmax
 from nplm.reference import model as reference
+from nplm.scoring.evaluate import evaluate, sentence_groups, without_mean_log_z
 
 UNK, EOS = 0, 1
-module = importlib.import_module("nplm.evaluate")  # `nplm.evaluate` is the function
+module = importlib.import_module("nplm.scoring.evaluate")
 
 
 def text(num_tokens=37, seed=20, vocab=11):

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 from test_docs import blocks
 
 import nplm
-from nplm import checkpoint
+from nplm.data.text import open_text
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.export import onnx as onnx_export
 from nplm.export import to_folder, to_onnx, to_torch, to_word2vec
 from nplm.export import torch as torch_export
-from nplm.text import open_text
-from nplm.vocabulary import Vocabulary
+from nplm.storage import checkpoint
 
 TOKENS = [
     "<unk>",

@@ -7,9 +7,10 @@ import pytest
 from conftest import make_model
 
 import nplm
-from nplm import InputError, generate
-from nplm.generate import Law, Reader, draw, draw_lines, next_after, next_words
+from nplm import InputError
 from nplm.reference import model as reference
+from nplm.scoring import generate
+from nplm.scoring.generate import Law, Reader, draw, draw_lines, next_after, next_words
 
 LAWS = [
     {},

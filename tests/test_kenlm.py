@@ -10,11 +10,11 @@ import pytest
 from conftest import make_model
 
 import nplm
-from nplm import checkpoint
-from nplm.checkpoint import load_model
-from nplm.kenlm import Scorer, State
 from nplm.layers import softmax
 from nplm.model import LanguageModel
+from nplm.scoring.kenlm import Scorer, State
+from nplm.storage import checkpoint
+from nplm.storage.checkpoint import load_model
 
 ARPA = """\\data\\
 ngram 1=6

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-from nplm import builtin, checkpoint
+from nplm.data import builtin
 from nplm.errors import InputError
-from nplm.score import word_scores
+from nplm.scoring.score import word_scores
+from nplm.storage import checkpoint
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 UNK, EOS = 0, 1

@@ -83,7 +83,7 @@ def test_reference_and_gradcheck_import_numpy_only(path):
 @pytest.mark.parametrize("path", [p for p in FILES if p not in files_in("nplm.reference")], ids=module_name)
 def test_nothing_imports_the_reference(path):
     """Design: the slow twins are an oracle; the code cannot lean on its own oracle.  `nplm gradcheck` may."""
-    allowed = module_name(path) in ("nplm.cli.gradcheck", "nplm.cli._twin")
+    allowed = module_name(path) in ("nplm.cli.gradcheck", "nplm.selfcheck")
     assert allowed or not any(starts_with(name, "nplm.reference") for name in imports_of(path))
 
 
@@ -115,7 +115,7 @@ def test_layers_import_kernels(path):
     """Design: NumPy, kernels, room to work in, and each other."""
     names = imports_of(path)
     assert {name.split(".")[0] for name in third_party(names)} <= {"numpy"}
-    assert all(starts_with(name, "nplm.kernels", "nplm.layers", "nplm.workspace") for name in ours(names))
+    assert all(starts_with(name, "nplm.kernels", "nplm.layers", "nplm.arrays") for name in ours(names))
 
 
 @pytest.mark.parametrize("path", files_in("nplm.noise"), ids=module_name)
@@ -128,20 +128,31 @@ def test_noise_imports_kernels(path):
 
 
 @pytest.mark.parametrize(
-    "path", files_in("nplm.chunk", "nplm.model", "nplm.optim", "nplm.shards"), ids=module_name
+    "path",
+    files_in("nplm.network", "nplm.model", "nplm.training.optim", "nplm.training.step"),
+    ids=module_name,
 )
 def test_the_model_knows_no_files_data_or_optimiser(path):
     """Design: what holds at module level; the one exception is save, which imports where it is called."""
     names = imports_of(path, everywhere=False)
-    allowed = {"nplm.config", "nplm.errors", "nplm.layers", "nplm.noise", "nplm.vocabulary", "nplm.workspace"}
-    allowed |= {"nplm.chunk"}
+    allowed = {
+        "nplm.config",
+        "nplm.errors",
+        "nplm.layers",
+        "nplm.noise",
+        "nplm.data.vocabulary",
+        "nplm.arrays",
+        "nplm.data.streams",
+        "nplm.threads",
+    }
+    allowed |= {"nplm.network"}
     if module_name(path) != "nplm.model":
         allowed |= {"nplm.kernels", "nplm.model"}
-    if module_name(path) == "nplm.shards":
-        allowed |= {"nplm.optim"}  # the update is shared out like the gradient
+    if module_name(path) == "nplm.training.step":
+        allowed |= {"nplm.training.optim"}  # the update is shared out like the gradient
     assert all(starts_with(name, *allowed) for name in ours(names))
     inside = imports_of(path) - names
-    assert ours(inside) <= {"nplm.checkpoint"}
+    assert ours(inside) <= {"nplm.storage.checkpoint"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p not in files_in("nplm.cli")], ids=module_name)

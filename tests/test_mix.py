@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nplm.errors import InputError
-from nplm.mix import best_mix, read_scores
+from nplm.toolkits.mix import best_mix, read_scores
 
 # What `ngram -debug 2 -ppl` writes: the sentence, a line a word, the sums; with an OOV, and a zeroprob.
 SRILM = """\

@@ -7,10 +7,10 @@ import pytest
 from conftest import RTOL, assert_close, make_chunk, make_model, make_vocabulary
 
 import nplm
-from nplm.chunk import State
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.model import LanguageModel, param_shapes
+from nplm.network import State
 from nplm.reference import alias as reference_alias
 from nplm.reference import model as reference
 

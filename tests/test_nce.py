@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from conftest import RTOL, assert_close, make_chunk, make_model
 
-from nplm.chunk import Plan, run_layers
 from nplm.gradcheck import complex_step
 from nplm.layers import nce, softmax
+from nplm.layers.workspace import Workspace
+from nplm.network import Plan, run_layers
 from nplm.reference import lstm as reference_lstm
 from nplm.reference import nce as reference
-from nplm.workspace import Workspace
 
 NOISE = [3, 7, 3, 0, 7, 7, 5]  # K = 7: one word three times, one twice; 0, 3 and 5 are targets too
 TARGETS = [3, 1, 3, 10, 5, 0, 2, 1, 9, 3, 4, 6, 8, 1, 5]

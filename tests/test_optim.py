@@ -10,10 +10,10 @@ import pytest
 from conftest import RTOL, assert_close, make_chunk, make_model
 from test_docs import equations
 
-from nplm import optim
 from nplm.kernels import optim as kernels
-from nplm.layers.rows import RowGradient
-from nplm.optim import Optimizer
+from nplm.layers.row_gradient import RowGradient
+from nplm.training import optim
+from nplm.training.optim import Optimizer
 
 DTYPES = [np.float32, np.float64]
 HUGE = math.inf

@@ -8,14 +8,14 @@ import pytest
 from conftest import assert_close, make_chunk, make_model
 from test_gradients import check
 
-from nplm.chunk import Plan, run_layers
-from nplm.cli._twin import masks, objective, random_plan
 from nplm.config import ModelConfig
 from nplm.errors import InputError
 from nplm.gradcheck import complex_step
 from nplm.layers.dropout import Dropout
+from nplm.layers.workspace import Workspace
+from nplm.network import Plan, run_layers
 from nplm.reference import model as reference
-from nplm.workspace import Workspace
+from nplm.selfcheck import masks, objective, random_plan
 
 
 def check_plan(model, chunk, plan):

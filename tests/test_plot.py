@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nplm import InputError, extras
-from nplm.cli import _errors
+from nplm import InputError, optional
+from nplm.cli import errors as _errors
 from nplm.cli import plot as cli_plot
-from nplm.history import read_history, read_runs, series
-from nplm.plot import COLOURS, draw, plot, smooth, speeds
-from nplm.tensorboard import write_events
+from nplm.views.metrics_log import read_history, read_runs, series
+from nplm.views.plot import COLOURS, draw, plot, smooth, speeds
+from nplm.views.tensorboard import write_events
 
 ROOT = Path(__file__).parent.parent
 PER_EPOCH = 1000
@@ -230,7 +230,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_writes_what_the_functions_write(call):
-    """nplm.plot.plot with the same settings; two folders of one name go by their paths."""
+    """nplm.views.plot.plot with the same settings; two folders of one name go by their paths."""
     pytest.importorskip("matplotlib")
     assert call("run deep/run -o both.svg --x tokens") == (0, "", "wrote both.svg\n")
     plot(read_runs(["run", "deep/run"]), "twin.svg", "tokens")
@@ -281,7 +281,7 @@ def test_a_missing_package_is_named_with_its_remedy(call, monkeypatch):
     assert "pip install 'nplm-nce[plot]'" in call("run -o a.png")[2]
     assert "pip install 'nplm-nce[tensorboard]'" in call("run --tensorboard logs")[2]
     with pytest.raises(InputError):
-        extras.load("matplotlib", "plot", "a plot")
+        optional.load("matplotlib", "plot", "a plot")
 
 
 def test_the_file_of_the_command_loads_no_numpy():

@@ -21,17 +21,17 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-import nplm.report.measurement as measuring
-from nplm.checkpoint import save_model
+import nplm.views.report.measurement as measuring
 from nplm.cli.report import command
-from nplm.corpus import unigram_perplexity
+from nplm.data.corpus import unigram_perplexity
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
-from nplm.evaluate import evaluate
-from nplm.history import History
-from nplm.report import charts, measure, numbers, render
-from nplm.report import words as words_part
-from nplm.score import word_scores
-from nplm.vocabulary import Vocabulary
+from nplm.scoring.evaluate import evaluate
+from nplm.scoring.score import word_scores
+from nplm.storage.checkpoint import save_model
+from nplm.views.metrics_log import History
+from nplm.views.report import charts, measure, numbers, render
+from nplm.views.report import words as words_part
 
 EVIL = "<script>alert(1)</script>"
 LINES = [f"w2 w5 {EVIL} w3", "", "w9 </script> w9 &amp; w4 \"'><img/src=x>", f"w7 {'long' * 60}"]
@@ -242,7 +242,7 @@ def test_page_is_inert_and_whole(model):
     policy = next(a["content"] for _, a in got.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none';")
     for kind, name in (("style", "page.css"), ("script", "page.js")):
-        assert got.inside[kind] == files("nplm.report").joinpath(name).read_text("utf-8")
+        assert got.inside[kind] == files("nplm.views.report").joinpath(name).read_text("utf-8")
         digest = base64.b64encode(hashlib.sha256(got.inside[kind].encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     ids = got.attributes("id")
@@ -334,7 +334,7 @@ def contrast(a, b):
 def test_colours_can_be_read(dark):
     """WCAG 2: 4.5 for text, 3 for lines; the shades go one way in luminance, so they need no sense of hue."""
     schemes = re.findall(
-        r":root \{(.*?)\}", files("nplm.report").joinpath("page.css").read_text("utf-8"), re.S
+        r":root \{(.*?)\}", files("nplm.views.report").joinpath("page.css").read_text("utf-8"), re.S
     )
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", schemes[dark]))
     assert len(schemes) == 2

@@ -14,9 +14,9 @@ import pytest
 from conftest import make_model
 
 from nplm.errors import InputError
-from nplm.nbest import NBest, read_kaldi, read_srilm
-from nplm.rescore import one_best, rescore, whole_list
-from nplm.score import score_batch
+from nplm.scoring.score import score_batch
+from nplm.toolkits.nbest import NBest, read_kaldi, read_srilm
+from nplm.toolkits.rescore import one_best, rescore, whole_list
 
 LN10 = math.log(10)
 SRILM = "-100.25 -9 3 w2 w3 w4\n-101 -1 2 w5 w6\n-99.5 -20 3 w2 w2 w7\n"

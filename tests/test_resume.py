@@ -20,8 +20,9 @@ from numpy.testing import assert_array_equal
 from test_train import SETTINGS, Recorder, assert_same_bits, fit, toy
 
 import nplm
-from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig, checkpoint
-from nplm.run import FREE_SETTINGS, KEPT_SETTINGS, Run
+from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig
+from nplm.storage import checkpoint, tensorfile
+from nplm.training.run_folder import FREE_SETTINGS, KEPT_SETTINGS, Run
 
 ROOT = Path(__file__).parent.parent
 PERIODIC = {"save_interval": 0.0, "log_interval": 7}  # a save before every update
@@ -138,7 +139,7 @@ def half_a_line(run, line):
     die()
 
 
-real_blocks = checkpoint.blocks
+real_blocks = tensorfile.blocks
 
 
 def half_written(number):
@@ -151,7 +152,7 @@ def half_written(number):
             calls.append(0)
             return (half_a_file if len(calls) == number else real_blocks)(tensors, metadata)
 
-        checkpoint.blocks = blocks
+        tensorfile.blocks = blocks
 
     return plant
 

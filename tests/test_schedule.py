@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nplm import schedule
+from nplm.training import schedule
 
 CHUNKS = 7  # in an epoch
 

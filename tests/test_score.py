@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from conftest import assert_close, make_model
 
-from nplm import score
-from nplm.chunk import State
-from nplm.evaluate import evaluate, sentence_groups
-from nplm.kenlm import Scorer
 from nplm.model import LanguageModel
-from nplm.score import norm_deviation, score_batch, stream_scores, word_scores
-from nplm.sentences import in_pieces, sentence_lengths
+from nplm.network import State
+from nplm.scoring import score
+from nplm.scoring.evaluate import evaluate, sentence_groups
+from nplm.scoring.kenlm import Scorer
+from nplm.scoring.score import norm_deviation, score_batch, stream_scores, word_scores
+from nplm.scoring.sentences import in_pieces, sentence_lengths
 
 VOCAB, UNKNOWN = 30, 5  # words of the model, and how many more the sentences have
 

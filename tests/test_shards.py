@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from conftest import assert_close, make_chunk, make_model
 
-from nplm import shards
-from nplm.optim import global_norm
+from nplm import threads as threads_of
+from nplm.data import streams
+from nplm.training import step as shards
+from nplm.training.optim import global_norm
 
 
 def sharded(model, chunk, num_shards, threads):
     """Loss, gradients and state by shards on threads."""
-    with shards.workers(threads, num_shards) as run:
+    with threads_of.workers(threads, num_shards) as run:
         loss, grads, norm, after = shards.Shards(model, num_shards, run).gradient(*chunk)
         assert norm == pytest.approx(global_norm(grads), rel=1e-6)
         return loss, grads, after
@@ -52,11 +54,11 @@ def test_same_bits_for_any_number_of_threads(dtype, num_shards):
 
 def test_bounds():
     """By hand: every column once, in order, sizes within one of each other, no empty shard."""
-    assert shards.bounds(5, 2) == [(0, 2), (2, 5)]
-    assert shards.bounds(3, 7) == [(0, 1), (1, 2), (2, 3)]
+    assert streams.bounds(5, 2) == [(0, 2), (2, 5)]
+    assert streams.bounds(3, 7) == [(0, 1), (1, 2), (2, 3)]
     for columns in range(1, 20):
         for num_shards in range(1, 20):
-            cuts = shards.bounds(columns, num_shards)
+            cuts = streams.bounds(columns, num_shards)
             assert [b for start, stop in cuts for b in range(start, stop)] == list(range(columns))
             sizes = {stop - start for start, stop in cuts}
             assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
@@ -73,7 +75,7 @@ def test_workers_use_the_threads_they_are_given():
 
         return wait
 
-    with shards.workers(3, 3) as run:
+    with threads_of.workers(3, 3) as run:
         assert run([task(k) for k in range(3)]) == [0, 1, 2]
 
 
@@ -85,5 +87,5 @@ def test_an_error_in_a_shard_reaches_the_caller():
 
     for tasks in ([fails, lambda: 1], [lambda: 1, fails]):
         for threads in (1, 2):
-            with shards.workers(threads, 2) as run, pytest.raises(ArithmeticError, match="shard"):
+            with threads_of.workers(threads, 2) as run, pytest.raises(ArithmeticError, match="shard"):
                 run(tasks)

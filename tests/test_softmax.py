@@ -7,8 +7,8 @@ from conftest import RTOL, assert_close
 from nplm.gradcheck import complex_step
 from nplm.kernels import softmax as kernels
 from nplm.layers import softmax
+from nplm.layers.workspace import Workspace
 from nplm.reference import softmax as reference
-from nplm.workspace import Workspace
 
 PENALTIES = pytest.mark.parametrize("penalty", [0.0, 0.3])
 

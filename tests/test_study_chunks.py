@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from conftest import assert_close, make_model
 from test_nce import enumerated
 
-from nplm.chunk import State
 from nplm.cli.train import command as train_command
 from nplm.gradcheck import complex_step
+from nplm.network import State
 from nplm.noise.groups import FreshNoise, NoisePool
 from nplm.reference import model as reference
 from nplm.reference.nce import softplus

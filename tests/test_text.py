@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nplm.corpus import load_corpus
+from nplm.data.corpus import load_corpus
+from nplm.data.encode import read_ids
+from nplm.data.text import MAX_LINE, count_tokens, open_text
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
-from nplm.ids import read_ids
-from nplm.text import MAX_LINE, count_tokens, open_text
-from nplm.vocabulary import Vocabulary
 
 TEXT = "the cat sat\non the mat\n\nthe café 日本 sat\n"
 SENTENCES = [["the", "cat", "sat"], ["on", "the", "mat"], [], ["the", "café", "日本", "sat"]]

@@ -5,7 +5,7 @@ import pytest
 from conftest import assert_close, make_chunk, make_model
 
 from nplm.layers import softmax
-from nplm.optim import EPSILON, Optimizer
+from nplm.training.optim import EPSILON, Optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[bench]")
 

@@ -11,8 +11,8 @@ from conftest import make_model, make_vocabulary
 
 import nplm
 from nplm import Corpus, FreshNoise, NoisePool, Observer, TrainConfig
-from nplm.corpus import Span, Streams
-from nplm.shards import Shards
+from nplm.data.streams import Span, Streams
+from nplm.training.step import Shards
 
 V, B, T, S, K, M, EPOCHS = 11, 5, 4, 27, 24, 3, 3
 N = 7  # chunks of a whole sequence: six of 4 steps and one of 3
@@ -24,7 +24,7 @@ TEXT = np.random.default_rng(0).integers(0, V, FULL_STEPS * B + TAIL).astype(np.
 @pytest.fixture(autouse=True)
 def no_warm_up(monkeypatch):
     """The warm-up takes a gradient too, which is not one of the run's."""
-    monkeypatch.setattr(import_module("nplm.train"), "warm_up", lambda dtype, config: 0.0)
+    monkeypatch.setattr(import_module("nplm.training.loop"), "warm_up", lambda dtype, config: 0.0)
 
 
 class Row(NamedTuple):

@@ -19,23 +19,16 @@ from conftest import assert_close, make_model, make_vocabulary
 from numpy.testing import assert_array_equal
 
 import nplm
-from nplm import (
-    Corpus,
-    DivergedError,
-    InputError,
-    ModelConfig,
-    Observer,
-    TrainConfig,
-    checkpoint,
-    synthetic,
-)
-from nplm.chunk import State
-from nplm.corpus import Streams
+from nplm import Corpus, DivergedError, InputError, ModelConfig, Observer, TrainConfig
+from nplm.data import synthetic
+from nplm.data.streams import Streams
+from nplm.data.vocabulary import Vocabulary
+from nplm.network import State
 from nplm.noise import FreshNoise
-from nplm.optim import Optimizer, global_norm
 from nplm.reference import model as reference_model
-from nplm.shards import Shards
-from nplm.vocabulary import Vocabulary
+from nplm.storage import checkpoint
+from nplm.training.optim import Optimizer, global_norm
+from nplm.training.step import Shards
 
 ROOT = Path(__file__).parent.parent
 V = 11
@@ -56,7 +49,7 @@ SETTINGS = {
 @pytest.fixture(autouse=True)
 def no_warm_up(monkeypatch):
     """The warm-up takes a gradient too, which is not one of the run's."""
-    monkeypatch.setattr(import_module("nplm.train"), "warm_up", lambda dtype, config: 0.0)
+    monkeypatch.setattr(import_module("nplm.training.loop"), "warm_up", lambda dtype, config: 0.0)
 
 
 NO_CLOCK = {"seconds": 0, "tokens_per_second": 0}
@@ -321,7 +314,7 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
 
 def script_validation(monkeypatch, corpus, scripted):
     """Validation gives the scripted nats, one an epoch."""
-    module, left = import_module("nplm.train"), iter(scripted)
+    module, left = import_module("nplm.training.loop"), iter(scripted)
     real = module.evaluate
 
     def evaluate(model, ids, **options):

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import click
 
-from nplm import __version__
-from nplm.cli._errors import Interrupted, exit_code, signals, suggestion
+from nplm._version import __version__
+from nplm.cli.errors import Interrupted, exit_code, signals, suggestion
 
 # command -> file; the order is that of the help
 COMMANDS = {

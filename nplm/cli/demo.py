@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from nplm.cli._merge import build, merge
-from nplm.cli._options import GroupedCommand, setting_options
+from nplm.cli.merge import build, merge
+from nplm.cli.options import GroupedCommand, setting_options
 from nplm.config import ModelConfig, TrainConfig
 
 CORPUS = "python"
@@ -52,10 +52,10 @@ def command(save: str | None, as_json: bool, **flags: Any) -> int:
 
     import numpy as np
 
-    from nplm import builtin
-    from nplm.cli import _session
-    from nplm.cli._output import say, show
-    from nplm.generate import sample
+    from nplm.cli import session as _session
+    from nplm.cli.output import say, show
+    from nplm.data import builtin
+    from nplm.scoring.generate import sample
 
     corpus = builtin.load(CORPUS)
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-import nplm
+from nplm._version import __version__
 
 PACKAGES = ("numpy", "numba", "llvmlite", "click", "tqdm", "safetensors", "threadpoolctl")
 PROBE_SECONDS = 0.5  # for each of the two probes
@@ -28,9 +28,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
 def command(as_json: bool) -> int:
     """Versions, processor, BLAS, folders, and a one-second speed probe."""
-    from nplm.cli._output import emit, say, show
-    from nplm.cli._progress import announce_kernels
-    from nplm.ids import cache_folder
+    from nplm.cli.output import emit, say, show
+    from nplm.cli.progress import announce_kernels
+    from nplm.data.encode import cache_folder
     from nplm.kernels._jit import CACHE_FOLDER
 
     announce_kernels()
@@ -55,7 +55,7 @@ def command(as_json: bool) -> int:
 
 def versions() -> dict[str, str]:
     """Of Python, nplm and what it stands on."""
-    found = {"python": platform.python_version(), "nplm": nplm.__version__}
+    found = {"python": platform.python_version(), "nplm": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores, vector width as the compiler sees it."""
     from llvmlite import binding
 
-    from nplm.shards import cores
+    from nplm.threads import cores
 
     features = binding.get_host_cpu_features()
     widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
@@ -119,11 +119,12 @@ def train_tokens_per_second() -> float:
     import numpy as np
 
     from nplm.config import ModelConfig, TrainConfig
+    from nplm.data.vocabulary import Vocabulary
     from nplm.model import LanguageModel
-    from nplm.optim import Optimizer
-    from nplm.shards import Shards, workers
-    from nplm.train import warm_up
-    from nplm.vocabulary import Vocabulary
+    from nplm.threads import workers
+    from nplm.training.loop import warm_up
+    from nplm.training.optim import Optimizer
+    from nplm.training.step import Shards
 
     config, rng, size = TrainConfig(), np.random.default_rng(1), 5000
     warm_up(np.float32, config)

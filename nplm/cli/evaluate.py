@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import check_stdin, open_model, reset_option, threads_option
-from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, show
-from nplm.cli._settings import defaults
+from nplm.cli.common import check_stdin, open_model, reset_option, threads_option
+from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
+from nplm.cli.settings import defaults
 from nplm.config import TrainConfig
-from nplm.log10 import LN10
+from nplm.logs import LN10
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
-    from nplm.srilm import TextStats
+    from nplm.toolkits.srilm import TextStats
 
 STREAMS = defaults(TrainConfig)["eval_batch_size"]
 NORM_POSITIONS, NORM_TOLERANCE = 2000, 1e-4  # of --check-norm; the tolerance is SRILM's
@@ -97,10 +97,10 @@ def _measure(
     threads: int,
     check_norm: bool,
 ) -> dict[str, Any]:
-    from nplm.corpus import unigram_perplexity
-    from nplm.evaluate import evaluate
-    from nplm.ids import read_ids
-    from nplm.score import norm_deviation
+    from nplm.data.corpus import unigram_perplexity
+    from nplm.data.encode import read_ids
+    from nplm.scoring.evaluate import evaluate
+    from nplm.scoring.score import norm_deviation
 
     ids = read_ids(file, model.vocabulary)
     got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)
@@ -113,7 +113,7 @@ def _measure(
 
 def _text_stats(figures: dict[str, Any], skip_oov: bool) -> "TextStats":
     """The figures of an evaluation in SRILM's arithmetic."""
-    from nplm.srilm import TextStats
+    from nplm.toolkits.srilm import TextStats
 
     tokens, sentences, oovs = figures["tokens"], figures["sentences"], figures["oovs"]
     nats = figures["nats"] * tokens
@@ -128,8 +128,8 @@ def _describe(
     model: "LanguageModel", file: str, reset: bool, words: bool, skip_oov: bool, as_json: bool
 ) -> dict[str, Any]:
     """Writes every sentence while the text is read, then SRILM's two lines."""
-    from nplm import srilm
-    from nplm.text import no_words, open_text
+    from nplm.data.text import no_words, open_text
+    from nplm.toolkits import srilm
 
     stats = srilm.TextStats()
     for text, sentence in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli._common import check_output, model_file
-from nplm.cli._output import say
+from nplm.cli.common import check_output, model_file
+from nplm.cli.output import say
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     word2vec         word vectors as text; word2vec-binary: the same in float32
     folder           config.json, model.safetensors, vocab.txt, tokenizer.json
     """
-    from nplm.checkpoint import load_model
+    from nplm.storage.checkpoint import load_model
 
     check_output(output)
     path, target = model_file(model), Path(output)
@@ -56,7 +56,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
 
 def _writer(source: Path, form: str, layer: str | None) -> "Callable[[LanguageModel, Path], None]":
     from nplm import export
-    from nplm.checkpoint import provenance
+    from nplm.storage.checkpoint import provenance
 
     if form == "torch":
         return export.to_torch

@@ -35,8 +35,8 @@ def command(seed: int, configs: int, as_json: bool) -> int:
     """
     import numpy as np
 
-    from nplm.cli._output import emit, say, show
-    from nplm.cli._progress import announce_kernels
+    from nplm.cli.output import emit, say, show
+    from nplm.cli.progress import announce_kernels
 
     announce_kernels()
     rng = np.random.default_rng(seed)
@@ -61,13 +61,13 @@ def check_one(rng: Any) -> dict[str, float]:
     """Relative error by parameter for a random model, chunk and plan."""
     import numpy as np
 
-    from nplm.chunk import State
-    from nplm.cli._twin import masks, objective, random_plan
     from nplm.config import ModelConfig
+    from nplm.data.vocabulary import Vocabulary
     from nplm.gradcheck import complex_step, relative_error
     from nplm.model import LanguageModel, param_shapes
+    from nplm.network import State
     from nplm.reference import model as equations
-    from nplm.vocabulary import Vocabulary
+    from nplm.selfcheck import masks, objective, random_plan
 
     vocab, embed, hidden, layers = (int(rng.integers(*span)) for span in ((4, 9), (1, 5), (1, 6), (1, 4)))
     steps, batch, noise = (int(rng.integers(*span)) for span in ((1, 6), (1, 4), (1, 7)))

@@ -2,8 +2,8 @@
 
 import click
 
-from nplm.cli._common import check_output
-from nplm.cli._output import say
+from nplm.cli.common import check_output
+from nplm.cli.output import say
 from nplm.errors import InputError
 
 EPILOG = """\b
@@ -35,9 +35,9 @@ def command(
     A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
     'nplm-nce[torch]'. The words come from --vocab, or from the file if `nplm export --to torch` wrote it.
     """
-    from nplm import __version__
-    from nplm.checkpoint import save_model
+    from nplm._version import __version__
     from nplm.export import from_torch, read_state_dict, read_tokens
+    from nplm.storage.checkpoint import save_model
 
     check_output(output)
     words = read_tokens(vocab) if vocab else None

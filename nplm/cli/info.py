@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from nplm.cli._common import model_file
+from nplm.cli.common import model_file
 
 EPILOG = """\b
 Examples:
@@ -19,7 +19,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
 def command(model: str, as_json: bool) -> None:
     """Configuration, vocabulary, parameters and provenance of a model or a run."""
-    from nplm.cli._output import emit
+    from nplm.cli.output import emit
 
     figures = describe(model_file(model))
     if (Path(model) / "config.json").is_file():
@@ -33,7 +33,7 @@ def describe(path: Path) -> dict[str, Any]:
     """What is in a model file."""
     from dataclasses import asdict
 
-    from nplm.checkpoint import load_model, provenance
+    from nplm.storage.checkpoint import load_model, provenance
 
     model, record = load_model(path), provenance(path)
     return {
@@ -53,8 +53,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:
-    from nplm.checkpoint import load_run
-    from nplm.run import read_config
+    from nplm.storage.checkpoint import load_run
+    from nplm.training.run_folder import read_config
 
     record = read_config(folder)
     figures: dict[str, Any] = {"folder": str(folder), "source": record["source"]}
@@ -69,7 +69,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:
-    from nplm.cli._output import Rows, show
+    from nplm.cli.output import Rows, show
 
     config, valid = figures["config"], figures["valid"]
     rows: Rows = [

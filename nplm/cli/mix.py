@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import check_stdin
-from nplm.cli._output import Rows, emit, perplexity_text, show
+from nplm.cli.common import check_stdin
+from nplm.cli.output import Rows, emit, perplexity_text, show
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
-    from nplm.mix import Mixture
+    from nplm.toolkits.mix import Mixture
 
 EPILOG = """\b
 Examples:
@@ -44,7 +44,7 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
     SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is unpacked.
     """
-    from nplm.mix import best_mix, read_scores
+    from nplm.toolkits.mix import best_mix, read_scores
 
     if len(files) < 2:
         raise InputError(f"{files[0]}: the only output; a mixture needs two or more, of the same text")

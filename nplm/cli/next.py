@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import open_model
-from nplm.cli._output import emit
+from nplm.cli.common import open_model
+from nplm.cli.output import emit
 
 if TYPE_CHECKING:
-    from nplm.generate import Reader
+    from nplm.scoring.generate import Reader
 
 EPILOG = """\b
 Examples:
@@ -36,8 +36,8 @@ def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
 
     Without WORDS, the likeliest first words. With - for WORDS, contexts come from standard input, one a line.
     """
-    from nplm.generate import Reader
-    from nplm.text import open_text
+    from nplm.data.text import open_text
+    from nplm.scoring.generate import Reader
 
     path, loaded = open_model(model)
     reader = Reader(loaded)
@@ -50,7 +50,7 @@ def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
 
 
 def _likeliest(reader: "Reader", context: list[str], k: int) -> dict[str, Any]:
-    from nplm.generate import next_after
+    from nplm.scoring.generate import next_after
 
     words, cumulative = [], 0.0
     for word, probability in next_after(reader, context, k):

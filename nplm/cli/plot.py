@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nplm.cli._output import say
+from nplm.cli.output import say
 
 EPILOG = """\b
 Examples:
@@ -27,9 +27,9 @@ Examples:
 )
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
     """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be going on."""
-    from nplm.history import read_runs
-    from nplm.plot import check_suffix, plot
-    from nplm.tensorboard import write_events
+    from nplm.views.metrics_log import read_runs
+    from nplm.views.plot import check_suffix, plot
+    from nplm.views.tensorboard import write_events
 
     if output is None and tensorboard is None:
         raise click.UsageError("give -o FILE.png or FILE.svg, or --tensorboard FOLDER")

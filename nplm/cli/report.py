@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import open_model, reset_option
-from nplm.cli._output import Rows, emit, log_z_rows, perplexity_text, say, show
+from nplm.cli.common import open_model, reset_option
+from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, say, show
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
-    from nplm.history import History
     from nplm.model import LanguageModel
-    from nplm.report import Measurement
+    from nplm.views.metrics_log import History
+    from nplm.views.report import Measurement
 
 EPILOG = """\b
 Examples:
@@ -51,11 +51,11 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     It has the exact perplexity, the configuration, the training curves, a histogram of log Z, the perplexity by
     word frequency, and the text with each word shaded by its surprisal.
     """
-    from nplm.checkpoint import provenance
-    from nplm.files import write
-    from nplm.report import measure, render
-    from nplm.report.measurement import read_text
-    from nplm.text import text_name
+    from nplm.atomic import write
+    from nplm.data.text import text_name
+    from nplm.storage.checkpoint import provenance
+    from nplm.views.report import measure, render
+    from nplm.views.report.measurement import read_text
 
     _check_place(output, as_json)
     path, model = open_model(run)
@@ -95,7 +95,7 @@ def _check_place(output: str, as_json: bool) -> None:
 
 def _history(model: Path) -> "History | None":
     """The metrics of the run whose folder the model file lies in."""
-    from nplm.history import read_history
+    from nplm.views.metrics_log import read_history
 
     of_a_run = model.name in ("best.safetensors", "last.safetensors")
     metrics = model.parent / "metrics.jsonl"

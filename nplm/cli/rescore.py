@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli._common import check_stdin, open_model
-from nplm.cli._output import emit, say
+from nplm.cli.common import check_stdin, open_model
+from nplm.cli.output import emit, say
 from nplm.errors import InputError
-from nplm.log10 import LN10
+from nplm.logs import LN10
 
 if TYPE_CHECKING:
-    from nplm.nbest import NBest
-    from nplm.rescore import Ranked
+    from nplm.toolkits.nbest import NBest
+    from nplm.toolkits.rescore import Ranked
 
 EPILOG = """\b
 Examples:
@@ -89,8 +89,8 @@ def command(
     """
     from functools import partial
 
-    from nplm.rescore import rescore
-    from nplm.score import mean_log_z, score_batch
+    from nplm.scoring.score import mean_log_z, score_batch
+    from nplm.toolkits.rescore import rescore
 
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
@@ -115,7 +115,7 @@ def _check(
     files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float, nbest: bool, output: str | None
 ) -> None:
     """Refuse what does not go together, before anything is read."""
-    from nplm.nbest import list_name
+    from nplm.toolkits.nbest import list_name
 
     check_stdin([*files, acoustic])
     if form == "kaldi" and (mix_old or output is not None):
@@ -146,15 +146,15 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
     """Writes the lists as they are ranked: the best of each, or all of it, and to a folder; how many there were."""
     from contextlib import nullcontext
 
-    from nplm import files as writer
-    from nplm.rescore import one_best, whole_list
+    from nplm import atomic
+    from nplm.toolkits.rescore import one_best, whole_list
 
     lists = hypotheses = changed = 0
-    with nullcontext() if output is None else writer.atomic_folder(output) as folder:
+    with nullcontext() if output is None else atomic.atomic_folder(output) as folder:
         for result in ranked:
             lines = whole_list(result)
             if folder is not None:
-                writer.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
+                atomic.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
             click.echo("\n".join(lines) if nbest else one_best(result))
             lists += 1
             hypotheses += len(lines)
@@ -164,7 +164,7 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
 
 
 def _lists(files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float) -> Iterator["NBest"]:
-    from nplm.nbest import read_kaldi, read_srilm
+    from nplm.toolkits.nbest import read_kaldi, read_srilm
 
     if form == "kaldi":
         return read_kaldi(files, acoustic)

@@ -2,8 +2,8 @@
 
 import click
 
-from nplm.cli._common import open_model
-from nplm.cli._output import emit, say
+from nplm.cli.common import open_model
+from nplm.cli.output import emit, say
 
 EPILOG = """\b
 Examples:
@@ -82,7 +82,7 @@ def command(
 
     import numpy as np
 
-    from nplm.generate import Law, draw_lines
+    from nplm.scoring.generate import Law, draw_lines
 
     _, loaded = open_model(model)
     words = prompt.split()

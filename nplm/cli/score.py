@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._common import check_stdin, open_model, threads_option
-from nplm.cli._output import emit, perplexity_text, say
+from nplm.cli.common import check_stdin, open_model, threads_option
+from nplm.cli.output import emit, perplexity_text, say
 from nplm.errors import InputError
-from nplm.log10 import LN10, power
+from nplm.logs import LN10, power
 
 if TYPE_CHECKING:
-    from nplm.kenlm import Scorer
+    from nplm.scoring.kenlm import Scorer
 
 TOKENS = 2**16  # tokens after which scores are written, however few lines they are
 EPILOG = """\b
@@ -69,8 +69,8 @@ def command(
     Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
     .gz is unpacked.  The totals go to stderr.
     """
-    from nplm.score import sentence_scores
-    from nplm.sentences import encode, in_pieces, totals
+    from nplm.scoring.score import sentence_scores
+    from nplm.scoring.sentences import encode, in_pieces, totals
 
     check_stdin(files)
     path, scorer = open_model(model)
@@ -135,7 +135,7 @@ class Totals:
 
 def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
     """The words of every line of the files, one file after the other; for kaldi the first is the utterance."""
-    from nplm.text import open_text, text_name
+    from nplm.data.text import open_text, text_name
 
     for file in files:
         for number, words in enumerate(open_text(file), start=1):

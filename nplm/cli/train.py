@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli._config_file import read_config_file
-from nplm.cli._errors import suggestion
-from nplm.cli._merge import Source, build, merge
-from nplm.cli._options import GroupedCommand, GroupedOption, setting_options
-from nplm.cli._settings import CORPORA, SETTINGS, TextConfig, defaults
+from nplm.cli.config_file import read_config_file
+from nplm.cli.errors import suggestion
+from nplm.cli.merge import Source, build, merge
+from nplm.cli.options import GroupedCommand, GroupedOption, setting_options
+from nplm.cli.settings import CORPORA, SETTINGS, TextConfig, defaults
 from nplm.config import ModelConfig, TrainConfig
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
-    from nplm.corpus import Corpus
+    from nplm.data.corpus import Corpus
 
 EPILOG = """\b
 Examples:
@@ -65,7 +65,7 @@ def command(save: str | None, resume: bool, config: str | None, as_json: bool, *
     text = build(TextConfig, found)
     check_text(text)
 
-    from nplm.cli import _session
+    from nplm.cli import session as _session
 
     corpus = load_text(text)
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
@@ -86,7 +86,7 @@ def resumed_settings(save: str | None, given: list[tuple[Source, Mapping[str, An
     """The settings and texts of the run in the folder `save`, by field."""
     if save is None:
         raise InputError("--resume goes on with the run in a folder: give --save DIR")
-    from nplm.run import read_config
+    from nplm.training.run_folder import read_config
 
     record = read_config(save)
     settings = {**record["model"], **record["train"]}
@@ -119,7 +119,7 @@ def check_text(text: TextConfig) -> None:
 
 def load_text(text: TextConfig) -> "Corpus":
     """The corpus that the settings name."""
-    from nplm import builtin, corpus
+    from nplm.data import builtin, corpus
 
     if text.corpus is not None:
         return builtin.load(text.corpus)

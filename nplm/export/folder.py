@@ -12,19 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nplm import __version__, files
-from nplm.checkpoint import save_model
+from nplm import atomic
+from nplm._version import __version__
+from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.model import LanguageModel
-from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
+from nplm.storage.checkpoint import save_model
 
 
 def to_folder(model: LanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
     """Write the folder, whole or not at all.  Raises InputError if there is something of that name already."""
     vocabulary = model.vocabulary
-    with files.atomic_folder(path) as folder:
+    with atomic.atomic_folder(path) as folder:
         _write_json(folder / "config.json", _config(model))
         save_model(model, folder / "model.safetensors", provenance)
-        files.write(folder / "vocab.txt", (f"{token}\n".encode() for token in vocabulary.tokens))
+        atomic.write(folder / "vocab.txt", (f"{token}\n".encode() for token in vocabulary.tokens))
         _write_json(folder / "tokenizer.json", tokenizer(vocabulary))
 
 
@@ -84,4 +85,4 @@ def _config(model: LanguageModel) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    files.write(path, [(json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()])
+    atomic.write(path, [(json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()])

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from nplm import extras
+from nplm import optional
+from nplm.arrays import Array
 from nplm.errors import InputError
-from nplm.workspace import Array
 
 StateDict = dict[str, Array]  # under PyTorch's names
 
@@ -91,7 +91,7 @@ def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
 
 
 def _read_torch(path: Path) -> StateDict:
-    torch = extras.load("torch", "torch", f"{path}: reading what torch.save wrote")
+    torch = optional.load("torch", "torch", f"{path}: reading what torch.save wrote")
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

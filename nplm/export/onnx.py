@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from nplm import __version__, extras, files
-from nplm.checkpoint import torch_tensors
+from nplm import atomic, optional
+from nplm._version import __version__
+from nplm.arrays import Array
 from nplm.errors import InputError
 from nplm.export.torch import metadata
 from nplm.model import LanguageModel
-from nplm.workspace import Array
+from nplm.storage.checkpoint import torch_tensors
 
 OPSET, IR_VERSION = 17, 8  # of 2022: read by onnxruntime 1.12 and all later ones
 LARGEST = 2**31 - 2**20  # bytes of the arrays: a protobuf message ends at 2 GiB
@@ -26,14 +27,14 @@ GATES = [0, 3, 1, 2]  # ONNX's i o f c out of PyTorch's i f g o
 
 def to_onnx(model: LanguageModel, path: str | Path) -> None:
     """Write the model as an ONNX graph.  Raises InputError if `onnx` is missing, or the model too large for it."""
-    onnx = extras.load("onnx", "onnx", "exporting to ONNX")
+    onnx = optional.load("onnx", "onnx", "exporting to ONNX")
     size = 4 * sum(value.size for value in model.params.values())
     if size > LARGEST:
         raise InputError(
             f"{path}: the model has {size / 1e9:.1f} GB in float32, an ONNX file holds 2.1 GB;"
             " export it to torch or folder"
         )
-    files.write(path, [_graph(onnx, model).SerializeToString()])
+    atomic.write(path, [_graph(onnx, model).SerializeToString()])
 
 
 def _graph(onnx: Any, model: LanguageModel) -> Any:

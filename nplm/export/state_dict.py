@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from nplm.chunk import Params
+from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.export.foreign import StateDict, Tokens
 from nplm.model import LanguageModel, param_shapes
-from nplm.vocabulary import BOS, EOS, UNK, Vocabulary
-from nplm.workspace import Array
+from nplm.network import Params
 
 EOS_NAMES = (EOS, "<eos>")  # what the end of a sentence is called
 KINDS = {3: "a GRU", 1: "a plain RNN"}  # by the number of gates; an LSTM has 4

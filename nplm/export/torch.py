@@ -9,10 +9,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from nplm import files
-from nplm.checkpoint import blocks, torch_tensors
+from nplm import atomic
 from nplm.errors import InputError
 from nplm.model import LanguageModel
+from nplm.storage.checkpoint import torch_tensors
+from nplm.storage.tensorfile import blocks
 
 MAX_METADATA = 99_000_000  # bytes: no reader of safetensors takes a header of more than 100 MB
 
@@ -24,7 +25,7 @@ def to_torch(model: LanguageModel, path: str | Path) -> None:
         raise InputError(
             f"{path}: the words take {size / 1e6:.0f} MB, a header holds 99; export it to folder"
         )
-    files.write(path, blocks(torch_tensors(model), about))
+    atomic.write(path, blocks(torch_tensors(model), about))
 
 
 def metadata(model: LanguageModel) -> dict[str, str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nplm import files
+from nplm import atomic
+from nplm.arrays import Array
 from nplm.errors import InputError
 from nplm.model import LanguageModel
-from nplm.workspace import Array
 
 LAYERS = ("input", "output")  # (V,E), (V,H)
 
@@ -28,7 +28,7 @@ def to_word2vec(
         raise InputError(f"layer = {layer!r} is not one of {', '.join(LAYERS)}")
     weight = model.params["encoder.weight"] if layer == "input" else model.output_weight
     lines = _binary(model.vocabulary.tokens, weight) if binary else _text(model.vocabulary.tokens, weight)
-    files.write(path, lines)
+    atomic.write(path, lines)
 
 
 def _text(tokens: tuple[str, ...], weight: Array) -> Iterator[bytes]:

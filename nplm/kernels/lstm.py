@@ -13,7 +13,7 @@ import numpy as np
 
 from nplm.kernels._jit import njit
 from nplm.kernels.elementary import sigmoid, tanh
-from nplm.kernels.gemm import multiply_flat
+from nplm.kernels.matmul import multiply_flat
 
 
 @njit()

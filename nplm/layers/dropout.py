@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from nplm.arrays import Array
 from nplm.kernels import dropout as kernels
-from nplm.workspace import Array
 
 WORDS, RECURRENT = 2**16, 2**17  # sites beside the inputs of the layers, which are 0 ... L
 

@@ -4,8 +4,8 @@
 [dE1] dW[w] = sum of dx_n over the n with w_n = w
 """
 
-from nplm.layers.rows import RowGradient, sum_by_row
-from nplm.workspace import Array
+from nplm.arrays import Array
+from nplm.layers.row_gradient import RowGradient, sum_by_row
 
 
 def forward(inputs: Array, weight: Array) -> Array:

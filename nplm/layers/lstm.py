@@ -25,10 +25,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nplm.arrays import Array
 from nplm.kernels import lstm as kernels
-from nplm.kernels import rows as row_kernels
-from nplm.layers.products import pack_right, pack_transposed, product, transposed_product
-from nplm.workspace import Array, Workspace
+from nplm.kernels import row_gradient as row_kernels
+from nplm.layers.matmul import pack_right, pack_transposed, product, transposed_product
+from nplm.layers.workspace import Workspace
 
 
 class Factors(NamedTuple):

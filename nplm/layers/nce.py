@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nplm.arrays import Array
 from nplm.kernels import nce as kernels
-from nplm.layers.products import pack_right, pack_transposed, product, transposed_product
-from nplm.layers.rows import RowGradient
-from nplm.workspace import Array, Workspace
+from nplm.layers.matmul import pack_right, pack_transposed, product, transposed_product
+from nplm.layers.row_gradient import RowGradient
+from nplm.layers.workspace import Workspace
 
 
 class NCECache(NamedTuple):

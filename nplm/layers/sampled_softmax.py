@@ -17,11 +17,12 @@ Scores and their gradients are those of nce.py.  The slow twin is reference/samp
 
 import numpy as np
 
+from nplm.arrays import Array
 from nplm.kernels import sampled_softmax as kernels
 from nplm.layers import nce
 from nplm.layers.nce import NCECache
-from nplm.layers.rows import RowGradient
-from nplm.workspace import Array, Workspace
+from nplm.layers.row_gradient import RowGradient
+from nplm.layers.workspace import Workspace
 
 
 def _hits(targets: Array, words: Array) -> Array:

@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nplm.arrays import Array
 from nplm.kernels import nce as score_kernels
 from nplm.kernels import softmax as kernels
-from nplm.layers.products import transposed_product
-from nplm.workspace import Array, Workspace
+from nplm.layers.matmul import transposed_product
+from nplm.layers.workspace import Workspace
 
 BLOCK = 1024  # words scored at a time: 256 positions give a block of 1 MB, which stays in the cache
 

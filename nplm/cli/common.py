@@ -1,0 +1,62 @@
+"""What several commands have alike: options, the model that they open, standard input."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nplm.errors import InputError
+
+if TYPE_CHECKING:
+    from nplm.scoring.kenlm import Scorer
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+reset_option = click.option(
+    "--reset", is_flag=True, help="Begin every sentence with the zero state, instead of carrying it on."
+)
+
+
+def threads_option(text: str) -> Callable[[Function], Function]:
+    """How many threads; the text says what 0 means."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(0, 1024),
+        metavar="N",
+        default=0,
+        show_default=True,
+        help=text,
+    )
+
+
+def model_file(model: str) -> Path:
+    """The model file that a user names: itself, or the best model in a run's folder."""
+    path = Path(model)
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    return path
+
+
+def open_model(model: str) -> "tuple[Path, Scorer]":
+    """The file that a user names, and the model in it; says so if its kernels must be compiled first."""
+    from nplm.cli.progress import announce_kernels
+    from nplm.storage.checkpoint import load_model
+
+    path = model_file(model)
+    loaded = load_model(path)
+    announce_kernels("lstm")
+    return path, loaded
+
+
+def check_output(output: str) -> None:
+    """Raises InputError where a file that is written whole is to go to standard output."""
+    if output == "-":
+        raise InputError("-o -: a model is written to a file, not to standard output; name the file")
+
+
+def check_stdin(files: Iterable[str | None]) -> None:
+    """Raises InputError where standard input is named twice."""
+    if list(files).count("-") > 1:
+        raise InputError("standard input is given twice; it can be read only once")

@@ -1,0 +1,1 @@
+"""From text to the chunks that are trained on."""

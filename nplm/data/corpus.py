@@ -1,0 +1,109 @@
+"""Corpus: a training text and the texts to measure on; from ids to B streams, to sequences, to chunks.
+
+A text of n tokens (every line's words and its </s>) gives n predictions: the target at i is ids[i], the input
+is ids[i-1], and the first input is </s>.  Nothing is dropped: not the remainder that does not fill B columns,
+not a sequence's or the text's last, short chunk.
+
+    ids   --Streams-->  B columns in lock-step
+    steps --split---->  sequences of S steps, each in chunks of T, earliest first
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nplm.data.encode import BLOCK, Ids, read_ids
+from nplm.data.text import TextPath, count_tokens, is_pipe, read_words, text_name
+from nplm.data.vocabulary import EOS, Vocabulary, check_ids
+from nplm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The lowest loss any model can reach on a synthetic corpus's test text."""
+
+    nats: float  # nats per predicted token
+    std_error: float  # standard error of `nats` as a forecast of the loss on the test sample, in nats
+    description: str  # how it was computed
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats)."""
+        return math.exp(self.nats)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A training text, its vocabulary, and the texts to measure on.  Raises InputError on bad ids, or none."""
+
+    name: str
+    vocabulary: Vocabulary
+    train: Ids  # (n,) int32, every line ending in </s>
+    valid: Ids | None = None  # (n_valid,)
+    test: Ids | None = None  # (n_test,)
+    floor: Floor | None = None  # synthetic sources only
+    baselines: Mapping[str, float] = field(default_factory=dict)  # other models' test perplexity by name
+
+    def __post_init__(self) -> None:
+        for what, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            if ids is None:
+                continue
+            if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.size == 0:
+                shape = (
+                    f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
+                )
+                raise InputError(f"{what} is {shape}, not an array (n,) of at least 1 id")
+            check_ids(ids, len(self.vocabulary), what)
+
+
+def load_corpus(
+    train: TextPath,
+    valid: TextPath | None = None,
+    test: TextPath | None = None,
+    *,
+    min_count: int = 1,
+    max_size: int | None = None,
+    words: TextPath | None = None,
+) -> Corpus:
+    """The corpus in these text files, its vocabulary from `train` alone, or from the word list `words`.
+
+    train, valid, test, words: paths, see `open_text`; `train` is read twice, so it cannot be a pipe.
+    Raises InputError on bad text, or fewer than 2 word types in `train`.
+    """
+    if is_pipe(train):
+        raise InputError(
+            f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe"
+        )
+    counts = count_tokens([train])
+    types = len(counts.keys() - {EOS})
+    if types < 2:
+        raise InputError(f"{text_name(train)}: only {types} distinct word; a training text needs at least 2")
+    listed = None if words is None else read_words(words)
+    vocabulary = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size, words=listed)
+    if len(vocabulary) < 3:
+        raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower --min-count")
+    return Corpus(
+        name=Path(train).name,
+        vocabulary=vocabulary,
+        train=read_ids(train, vocabulary),
+        valid=None if valid is None else read_ids(valid, vocabulary),
+        test=None if test is None else read_ids(test, vocabulary),
+    )
+
+
+def unigram_perplexity(vocabulary: Vocabulary, ids: npt.NDArray[Any]) -> float:
+    """Perplexity over ids (n,) of the unigram model: p(w) = max(count, 1) / sum, </s> counted."""
+    if ids.size == 0:
+        raise InputError("there are no ids to compute a perplexity of")
+    check_ids(ids, len(vocabulary), "token")
+    seen = np.zeros(len(vocabulary), dtype=np.int64)
+    for start in range(0, len(ids), BLOCK):  # bincount would copy all of a memory-mapped text
+        seen += np.bincount(ids[start : start + BLOCK], minlength=len(vocabulary))
+    weights = np.maximum(vocabulary.counts, 1).astype(np.float64)
+    log_probs = np.log(weights) - math.log(weights.sum())
+    return math.exp(-float(seen @ log_probs) / len(ids))

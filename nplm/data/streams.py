@@ -1,0 +1,107 @@
+"""From a text's ids to B streams in lock-step, to sequences, to chunks.
+
+A text of n tokens (every line's words and its </s>) gives n predictions: the target at i is ids[i], the input
+is ids[i-1], and the first input is </s>.  Nothing is dropped: not the remainder that does not fill B columns,
+not the last, short chunk of a sequence or of the text.
+
+    ids   --Streams-->  B columns in lock-step
+    steps --split---->  sequences of S steps, each in chunks of T, earliest first
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nplm.data.encode import Ids
+from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.errors import InputError
+
+
+class Span(NamedTuple):
+    """Chunk `chunk` of sequence `sequence`: the steps [start, stop) of every stream."""
+
+    sequence: int
+    chunk: int
+    start: int
+    stop: int
+
+
+def split(num_full_steps: int, has_tail: bool, sequence_length: int, bptt: int) -> list[Span]:
+    """The chunks of q full steps, earliest first: sequences of S steps, each cut into chunks of T by time.
+
+    The last sequence and a sequence's last chunk may be short.  The tail, one step in which only some streams
+    still have a token, is a last sequence of its own.
+    """
+    spans = []
+    for first in range(0, num_full_steps, sequence_length):
+        last = min(first + sequence_length, num_full_steps)
+        for start in range(first, last, bptt):
+            chunk = (start - first) // bptt
+            spans.append(Span(first // sequence_length, chunk, start, min(start + bptt, last)))
+    if has_tail:
+        sequence = -(-num_full_steps // sequence_length)
+        spans.append(Span(sequence, 0, num_full_steps, num_full_steps + 1))
+    return spans
+
+
+class Streams:
+    """B contiguous streams of the ids (n,), in lock-step, nothing dropped.
+
+    n = B*q + r: the first r streams have q+1 steps, the others q.  Step q, the tail, has r columns.
+    Raises InputError unless 1 <= B <= n and the ids are integers.
+    """
+
+    def __init__(self, ids: npt.NDArray[Any], batch_size: int) -> None:
+        if ids.ndim != 1 or ids.size == 0:
+            raise InputError(f"streams need a row of at least 1 id, not an array of shape {ids.shape}")
+        if not 1 <= batch_size <= len(ids):
+            raise InputError(f"{len(ids)} tokens cannot be cut into {batch_size} streams; lower --batch-size")
+        if ids.dtype != np.int32:
+            check_ids(ids, 2**31, "token")
+            ids = ids.astype(np.int32)
+        self.ids: Ids = ids
+        self.batch_size = batch_size
+        self.full_steps, self.tail = divmod(len(ids), batch_size)  # q, r
+        columns = np.arange(batch_size)
+        self._starts = columns * self.full_steps + np.minimum(columns, self.tail)  # (B,)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the longest stream, the tail included."""
+        return self.full_steps + (1 if self.tail else 0)
+
+    def window(self, start: int, stop: int) -> tuple[Ids, Ids]:
+        """Inputs and targets (stop-start, B) of the steps [start, stop); (1, r) for the tail, taken alone.
+
+        The input at a stream's first step is the token before it in the text; </s> for stream 0.
+        """
+        if not 0 <= start < stop <= self.num_steps:
+            raise ValueError(f"window [{start}, {stop}) is outside the {self.num_steps} steps")
+        if start < self.full_steps < stop:
+            raise ValueError(f"window [{start}, {stop}) runs into the tail, step {self.full_steps}")
+        width = self.tail if start == self.full_steps else self.batch_size
+        places = np.arange(start, stop)[:, None] + self._starts[:width]  # (t,b), where targets stand in ids
+        targets = np.ascontiguousarray(self.ids[places])
+        inputs = np.ascontiguousarray(self.ids[places - 1])
+        if start == 0:
+            inputs[0, 0] = Vocabulary.eos
+        return inputs, targets
+
+    def spans(self, sequence_length: int, bptt: int) -> list[Span]:
+        """The chunks to train on, see `split`.  Raises InputError if the text does not fill one chunk."""
+        n, b = len(self.ids), self.batch_size
+        if n < b * bptt:
+            raise InputError(
+                f"the training text has n = {n} tokens, fewer than one chunk's {b * bptt} (B = {b} streams of"
+                f" T = {bptt} steps); lower --batch-size or --bptt"
+            )
+        return split(self.full_steps, self.tail > 0, sequence_length, bptt)
+
+
+def bounds(columns: int, shards: int) -> list[tuple[int, int]]:
+    """Start and stop of each shard's columns; no more shards than columns."""
+    shards = min(shards, columns)
+    cuts = [columns * k // shards for k in range(shards + 1)]
+    return list(pairwise(cuts))

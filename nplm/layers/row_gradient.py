@@ -1,0 +1,60 @@
+"""Row gradients: the gradient of a big matrix of which a chunk touches a few rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.kernels import row_gradient as kernels
+from nplm.layers.workspace import Workspace
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a matrix whose rows outside `rows` have gradient zero; np.asarray gives the dense array."""
+
+    rows: Array  # (R,) int32, ascending, each once
+    values: Array  # (R,D), or (R,) for the gradient of a vector
+    num_rows: int  # V
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the dense gradient."""
+        return (self.num_rows, *self.values.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        dense = np.zeros(self.shape, dtype=dtype or self.values.dtype)
+        dense[self.rows] = self.values
+        return dense
+
+
+Gradient = Array | RowGradient
+
+
+def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
+    """Sum of `values` (N,D) over equal `ids` (N,), always in the order of n."""
+    if (np.diff(ids) > 0).all():
+        return RowGradient(ids, values, num_rows)  # each once, ascending: nothing to sum
+    rows, places = np.unique(ids, return_inverse=True)
+    sums = np.empty((rows.size, values.shape[1]), values.dtype)
+    kernels.sum_at(values, places, sums)
+    return RowGradient(rows, sums, num_rows)
+
+
+def total(gradients: Sequence[Gradient], room: Workspace | None = None) -> tuple[Gradient, float]:
+    """Sum of gradients of one parameter, in the order given, and the sum of its squares; made in the first."""
+    first, room = gradients[0], room or Workspace()
+    if not isinstance(first, RowGradient):
+        flat = first.ravel()
+        squares = kernels.sum_of_squares(flat) if len(gradients) == 1 else 0.0
+        for gradient in gradients[1:]:
+            squares = kernels.add_and_square(np.asarray(gradient).ravel(), flat)
+        return first, squares
+    parts = [gradient for gradient in gradients if isinstance(gradient, RowGradient)]
+    if len(parts) == 1:
+        return first, kernels.sum_of_squares(first.values.ravel())
+    rows = np.unique(np.concatenate([part.rows for part in parts]))
+    values = room.zeros("values", (rows.size, *first.values.shape[1:]), first.values.dtype)
+    for part in parts:
+        kernels.merge(part.rows, part.values.reshape(len(part.rows), -1), rows, values.reshape(rows.size, -1))
+    return RowGradient(rows, values, first.num_rows), kernels.sum_of_squares(values.ravel())

@@ -1,0 +1,243 @@
+"""What a model says next: text drawn from it, a word at a time, and the likeliest next words.
+
+[D1] s' = s / temperature                         s: the model's scores, <unk> left out unless it is allowed
+[D2] top-k: only the k words with the largest s' stay
+[D3] top-p: of these, the fewest likeliest whose probabilities add up to p or more stay; at least one
+[D4] a word is drawn from the softmax of s' over the words that stay, by the inverse of its distribution function
+
+In this order, as is usual.  Of words with equal scores the one with the smaller id comes first.  Temperature 0 is the
+limit of [D1]: the word with the largest score.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.data.vocabulary import BOS, EOS
+from nplm.errors import InputError
+from nplm.layers.workspace import Workspace
+from nplm.model import LanguageModel
+from nplm.network import State
+
+LOCK_STEP = 64  # lines drawn at a time, at the most
+SCORES = 2**23  # scores held at a time, which makes the lines fewer where V is above 131,072
+READ = 256  # words of a context read at a time
+SUMS = 256  # words whose probabilities are summed before one of them is looked for
+
+
+class Line(NamedTuple):
+    """A line drawn from a model."""
+
+    words: list[str]  # the prompt's, then those drawn; without </s>
+    ended: bool  # by a </s>, not by its length
+
+
+class Law(NamedTuple):
+    """How a word is drawn from the scores, [D1] to [D4]."""
+
+    temperature: float = 1.0  # >= 0; below 1 prefers likely words, above 1 evens them out
+    top_k: int = 0  # 0: all
+    top_p: float = 1.0  # in (0, 1]; 1: all
+    allow_unk: bool = False
+
+
+class Reader:
+    """A model with its weights packed once, that reads words and gives the scores of what comes next."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model, self._packed, self._room = model, model.pack_all(), Workspace()
+
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named
+    def step(self, ids: Array, state: State) -> tuple[Array, State]:
+        """Scores (B,V) after the last of ids (T,B), and the state there; the ids are trusted."""
+        hidden, state = self.model.hidden(ids, state, self._packed, self._room)
+        scores = hidden[-1] @ self.model.output_weight.T
+        scores += self.model.params["decoder.bias"]
+        if not np.isfinite(scores).all():
+            raise InputError(
+                "the model's scores are not finite: its training diverged; take an earlier model"
+            )
+        return scores, state
+
+    def read(self, words: Iterable[str]) -> tuple[Array, State]:
+        """Scores (1,V) after </s> and the words, from the zero state, and the state there.
+
+        An unknown word is read as <unk>.  Raises InputError on <s> or </s> among the words.
+        """
+        words = words.split() if isinstance(words, str) else list(words)
+        for mark in (BOS, EOS):
+            if mark in words:
+                raise InputError(
+                    f"{mark} among the words to begin with: leave it out; it is read before them"
+                )
+        ids = self.model.vocabulary.encode([EOS, *words])[:, None]  # (T,1)
+        state = self.model.zero_state(1)
+        for start in range(0, len(ids), READ):
+            scores, state = self.step(ids[start : start + READ], state)
+        return scores, state
+
+
+def sample(
+    model: LanguageModel,
+    rng: np.random.Generator,
+    *,
+    lines: int = 1,
+    max_words: int = 40,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    prompt: str | Iterable[str] = (),
+    allow_unk: bool = False,
+) -> list[str]:
+    """`lines` sentences, each the prompt and the words drawn after it, up to </s> or `max_words` of them.
+
+    The law of each word is [D1] to [D4]; every line begins with the zero state.  A word of the prompt that the model
+    does not know is read as <unk>, and stands in the line as it is.  The same rng gives the same lines, and fewer
+    lines are the first of more (to the rounding of the scores).
+    Raises InputError on a setting outside its range.
+    """
+    law = Law(temperature, top_k, top_p, allow_unk)
+    return [" ".join(line.words) for line in draw_lines(model, rng, law, lines, max_words, prompt)]
+
+
+def next_words(
+    model: LanguageModel, context: str | Iterable[str] = (), k: int = 10
+) -> list[tuple[str, float]]:
+    """The k likeliest words after </s> and the context, from the zero state, with their exact probabilities.
+
+    <unk> and </s> are words too.  Raises InputError on k < 1, and on <s> or </s> in the context.
+    """
+    return next_after(Reader(model), context, k)
+
+
+def next_after(reader: Reader, context: str | Iterable[str], k: int) -> list[tuple[str, float]]:
+    """`next_words`, for many contexts one after the other."""
+    if k < 1:
+        raise InputError(f"k = {k} is less than 1")
+    scores = reader.read(context)[0][0]  # (V,)
+    words = np.argsort(-scores, kind="stable")[:k]  # of equal ones the smaller id first
+    mass = np.exp(scores - scores[words[0]], dtype=np.float64)
+    return list(zip(reader.model.vocabulary.decode(words), (mass[words] / mass.sum()).tolist(), strict=True))
+
+
+def draw_lines(
+    model: LanguageModel,
+    rng: np.random.Generator,
+    law: Law,
+    lines: int,
+    max_words: int,
+    prompt: str | Iterable[str] = (),
+) -> Iterator[Line]:
+    """`sample`, line by line as they are made, in memory that does not grow with their number."""
+    _check(law, lines, max_words)
+    prompt = prompt.split() if isinstance(prompt, str) else list(prompt)
+    reader = Reader(model)
+    scores, state = reader.read(prompt)
+    batch = max(1, min(LOCK_STEP, SCORES // scores.size))
+    for start in range(0, lines, batch):
+        uniform = rng.random((min(batch, lines - start), max_words))  # a line's do not depend on the batch
+        for ids, ended in _lock_step(reader, scores, state, law, uniform):
+            yield Line(prompt + model.vocabulary.decode(ids), ended)
+
+
+def _check(law: Law, lines: int, max_words: int) -> None:
+    if not (law.temperature >= 0 and np.isfinite(law.temperature)):
+        raise InputError(f"temperature = {law.temperature} is not a number of at least 0")
+    if law.top_k < 0:
+        raise InputError(f"top_k = {law.top_k} is less than 0, which keeps all words")
+    if not 0 < law.top_p <= 1:
+        raise InputError(f"top_p = {law.top_p} is not in (0, 1]; 1 keeps all words")
+    if min(lines, max_words) < 1:
+        raise InputError(f"lines = {lines}, max_words = {max_words}: both must be at least 1")
+
+
+def _lock_step(
+    reader: Reader, scores: Array, state: State, law: Law, uniform: Array
+) -> list[tuple[list[int], bool]]:
+    """B lines from one state, by the numbers of `uniform` (B, words at most); those that have ended drop out."""
+    vocabulary = reader.model.vocabulary
+    lines, max_words = uniform.shape
+    drawn: list[list[int]] = [[] for _ in range(lines)]
+    alive = np.arange(lines)  # (b,), the lines that go on
+    scores = scores.repeat(lines, axis=0)  # (b,V)
+    state = State(state.h.repeat(lines, axis=1), state.c.repeat(lines, axis=1))
+    for step in range(max_words):
+        if not law.allow_unk:
+            scores[:, vocabulary.unk] = -np.inf
+        words = draw(scores, law, uniform[alive, step])  # (b,)
+        goes_on = words != vocabulary.eos
+        alive, words = alive[goes_on], words[goes_on]
+        for line, word in zip(alive.tolist(), words.tolist(), strict=True):
+            drawn[line].append(word)
+        if not alive.size or step + 1 == max_words:
+            break
+        state = State(state.h[:, goes_on], state.c[:, goes_on])
+        scores, state = reader.step(words[None, :], state)
+    cut = set(alive.tolist())
+    return [(ids, line not in cut) for line, ids in enumerate(drawn)]
+
+
+def draw(scores: Array, law: Law, uniform: Array) -> Array:
+    """One word (B,) int32 for each row of scores (B,V) and number of uniform (B,) in [0, 1), [D1] to [D4].
+
+    The scores are overwritten.
+    """
+    if law.temperature == 0:
+        return np.asarray(np.argmax(scores, axis=1), np.int32)
+    scores -= scores.max(axis=1, keepdims=True)
+    if law.temperature != 1:
+        with np.errstate(over="ignore"):  # by a temperature near zero: all but the largest become -inf
+            limits = np.finfo(scores.dtype)  # beyond them -inf / inf would be no number
+            scores /= float(np.clip(law.temperature, limits.tiny, limits.max))  # [D1]
+    mass = np.exp(scores, out=scores)
+    if law.top_k or law.top_p < 1:
+        return np.array([_among(row, law, u) for row, u in zip(mass, uniform, strict=True)], np.int32)
+    return _inverse(mass, uniform)
+
+
+def _among(mass: Array, law: Law, u: float) -> int:
+    """One word in proportion to mass (V,), of those that stay, [D2] to [D4]."""
+    ids = _largest(mass, law.top_k or mass.size)
+    mass = mass[ids]
+    if law.top_p < 1:
+        total = float(mass.sum(dtype=np.float64))
+        # words below this add up to less than 1 - p of the total: none of those that stay is among them
+        likely = mass[mass >= (1 - law.top_p) * total / mass.size]
+        upto = np.sort(likely)[::-1].cumsum(dtype=np.float64)
+        stay = _largest(mass, int(np.searchsorted(upto, law.top_p * total)) + 1)
+        ids, mass = ids[stay], mass[stay]
+    place, _ = _find(mass[None, :], np.array([u * mass.sum(dtype=np.float64)]))
+    return int(ids[place[0]])
+
+
+def _largest(values: Array, n: int) -> Array:
+    """Places, ascending, of the n largest of values (V,); of equal ones the first."""
+    if n >= values.size:
+        return np.arange(values.size)
+    least = np.partition(values, -n)[-n]
+    places = np.flatnonzero(values >= least)
+    equal = np.flatnonzero(values[places] == least)
+    return np.delete(places, equal[equal.size - (places.size - n) :])
+
+
+def _inverse(mass: Array, uniform: Array) -> Array:
+    """One word (B,) int32 in proportion to mass (B,V), [D4]: first a block of words, then the word in it."""
+    starts = np.arange(0, mass.shape[1], SUMS)
+    blocks = np.add.reduceat(mass, starts, axis=1, dtype=np.float64)  # (B,V/SUMS)
+    block, rest = _find(blocks, uniform * blocks.sum(axis=1))
+    ids = starts[block][:, None] + np.arange(SUMS)  # (B,SUMS)
+    inside = np.take_along_axis(mass, ids.clip(max=mass.shape[1] - 1), axis=1)
+    inside[ids >= mass.shape[1]] = 0
+    place, _ = _find(inside, rest)
+    return np.asarray(starts[block] + place, np.int32)
+
+
+def _find(mass: Array, target: Array) -> tuple[Array, Array]:
+    """Where the running sums of mass (B,n) first exceed target (B,), and what of the target is left there."""
+    upto = mass.cumsum(axis=1, dtype=np.float64)
+    place = (upto <= target[:, None]).sum(axis=1)
+    place = np.minimum(place, (upto < upto[:, -1:]).sum(axis=1))  # rounding must not lead past the last mass
+    here = np.arange(len(mass)), place
+    return place, np.maximum(target - (upto[here] - mass[here]), 0)

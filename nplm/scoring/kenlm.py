@@ -1,0 +1,197 @@
+"""KenLM's face: a program written for kenlm.Model runs with a model of nplm's in its place.
+
+    import nplm as kenlm
+    model = kenlm.Model("run/best.safetensors")
+
+Scores are log10, as KenLM's.  What differs because the model is recurrent, and not of n-grams:
+- A word that the model does not know is predicted as <unk>, with <unk>'s probability, and flagged as oov.
+- The history is never cut.  `ngram_length` counts the words that the prediction rests on, itself included: all that
+  were read since the state was begun, </s> for a sentence's beginning among them.  `order` has no bound.
+- Every method that gives a score takes normalize=False: see score.py, [V6].
+Where the two part, and why State is KenLM's and not the model's: decision 0009.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import total_ordering
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm import network as chunks
+from nplm.arrays import Array
+from nplm.config import ModelConfig
+from nplm.data.vocabulary import Vocabulary
+from nplm.layers import softmax
+from nplm.logs import LN10, power
+from nplm.model import LanguageModel
+from nplm.network import Params, layer_names
+from nplm.scoring import score as scores
+from nplm.scoring.sentences import encode
+from nplm.threads import one_blas_thread
+
+Text = str | bytes
+
+
+class FullScoreReturn(NamedTuple):
+    """What is known of a predicted word."""
+
+    log_prob: float  # log10
+    ngram_length: int  # words that the prediction rests on, itself included
+    oov: bool
+
+
+@total_ordering
+class State:
+    """What a model has read: (h, c), written by a model, read by `BaseScore`.  A new one has read nothing.
+
+    Equal states predict alike.  Arrays are replaced, never written to, so copies may share them.
+    """
+
+    def __init__(self) -> None:
+        self.read: chunks.State | None = None  # (L,1,H) each; None: the zero state
+        self.words = 0  # that were read
+        self.log_z: float | None = None  # nats, of the next word's prediction, once it was asked for
+
+    def write(self, read: chunks.State | None, words: int, log_z: float | None = None) -> None:
+        self.read, self.words, self.log_z = read, words, log_z
+
+    def key(self) -> bytes:
+        return b"" if self.read is None else self.read.h.tobytes() + self.read.c.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return self.key() == other.key() if isinstance(other, State) else NotImplemented
+
+    def __lt__(self, other: object) -> bool:
+        return self.key() < other.key() if isinstance(other, State) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __copy__(self) -> "State":
+        new = State()
+        new.write(self.read, self.words, self.log_z)
+        return new
+
+    def __deepcopy__(self, memo: Any = None) -> "State":
+        return self.__copy__()
+
+
+class Scorer(LanguageModel):
+    """A language model with the methods of kenlm.Model, which keep KenLM's names; what `nplm.load` returns.
+
+    mean_log_z: nats, of the valid text when the model was last validated; where it is None, normalize=False takes 0.
+    """
+
+    order = sys.maxsize
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary: Vocabulary,
+        params: Params,
+        path: str | Path = "",
+        mean_log_z: float | None = None,
+    ) -> None:
+        super().__init__(config, vocabulary, params)
+        self.path = os.fsencode(Path(path).absolute())  # bytes, as KenLM's
+        self.mean_log_z = mean_log_z
+
+    def __repr__(self) -> str:
+        return f"<Scorer from {self.path!r}>"
+
+    def __contains__(self, word: Text) -> bool:
+        """Whether the model knows the word; <unk> is no word."""
+        return self.vocabulary.id(_text(word)) != self.vocabulary.unk
+
+    def score(self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True) -> float:
+        """Total log10 probability of a sentence.
+
+        bos: its beginning is read first; eos: its end is predicted, too.
+        """
+        return float(self.score_batch([_text(sentence)], bos=bos, eos=eos, normalize=normalize)[0])
+
+    def score_batch(
+        self,
+        sentences: Sequence[str],
+        *,
+        bos: bool = True,
+        eos: bool = True,
+        normalize: bool = True,
+        threads: int = 0,
+    ) -> Array:
+        """`score` of many sentences (n,), in lock-step."""
+        return scores.score_batch(self, sentences, bos=bos, eos=eos, normalize=normalize, threads=threads)
+
+    def full_scores(
+        self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
+    ) -> Iterator[tuple[float, int, bool]]:
+        """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
+        ids, lengths = encode(self.vocabulary, [_text(sentence).split()], eos)
+        score, log_z = scores.sentence_scores(self, ids, lengths, bos=bos, normalize=normalize)
+        log_prob, oov = (score - log_z) / LN10, ids == self.vocabulary.unk
+        yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
+
+    def perplexity(self, sentence: Text, normalize: bool = True) -> float:
+        """10^(-score / (words + 1))."""
+        tokens = len(_text(sentence).split()) + 1
+        return power(-self.score(sentence, normalize=normalize) / tokens)
+
+    def BeginSentenceWrite(self, state: State) -> None:
+        """Let `state` be a sentence's beginning: </s> was read from the zero state."""
+        state.write(self._read(self.vocabulary.eos, None), 1)
+
+    def NullContextWrite(self, state: State) -> None:
+        """Let `state` be the zero state: nothing was read."""
+        state.write(None, 0)
+
+    def BaseScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> float:
+        """log10 probability of `word` after `in_state`; `out_state`, which may be `in_state`, has then read it."""
+        return self.BaseFullScore(in_state, word, out_state, normalize).log_prob
+
+    def BaseFullScore(
+        self, in_state: State, word: Text, out_state: State, normalize: bool = True
+    ) -> FullScoreReturn:
+        """`BaseScore`, with ngram_length and oov.
+
+        Words after one state share its log Z: only the first of them costs O(V H).
+        """
+        token, length = self.vocabulary.id(_text(word)), in_state.words + 1
+        hidden = (in_state.read or self.zero_state(1)).h[-1]  # (1,H)
+        weight, bias = self.output_weight, self.params["decoder.bias"]
+        log_z = in_state.log_z if normalize else scores.mean_log_z(self)
+        with one_blas_thread():
+            if log_z is None:
+                log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
+            score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]
+            out_state.write(self._read(token, in_state.read), length)
+        return FullScoreReturn((float(score) - log_z) / LN10, length, token == self.vocabulary.unk)
+
+    def _read(self, token: int, state: chunks.State | None) -> chunks.State:
+        """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""
+        h, c = state or self.zero_state(1)
+        x, after_h, after_c = self.params["encoder.weight"][None, token], [], []  # (1,E)
+        for k in range(self.config.num_layers):
+            ih, hh, b = (self.params[name] for name in layer_names(k))
+            i, f, g, o = np.split(x @ ih.T + h[k] @ hh.T + b, 4, axis=1)  # (1,H) each
+            cell = _sigmoid(f) * c[k] + _sigmoid(i) * np.tanh(g)
+            x = _sigmoid(o) * np.tanh(cell)
+            after_h.append(x)
+            after_c.append(cell)
+        return chunks.State(np.stack(after_h), np.stack(after_c))
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))
+
+
+def _text(text: Text) -> str:
+    """UTF-8 bytes are as good as a str, in KenLM's way; what is not UTF-8 in them is an unknown word."""
+    if isinstance(text, bytes):
+        return text.decode(errors="surrogateescape")
+    if isinstance(text, str):
+        return text
+    raise TypeError(f"a sentence or a word is a str or bytes, not {type(text).__name__}")

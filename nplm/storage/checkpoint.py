@@ -1,0 +1,108 @@
+"""One file holds a model, or a model with all that a run needs to go on: safetensors, written whole or not at all.
+
+tensors   PyTorch's names and shapes: encoder.weight, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0 (the
+          layer's one bias), rnn.bias_hh_l0 (zero), decoder.weight, decoder.bias, and `vocabulary`, uint8, lines
+          of "token<TAB>count"
+metadata  format, version, config (JSON), provenance (JSON), sha256 over all of these and the tensors
+A run's last.safetensors has in addition the tensors run.* and the metadata key `run` (JSON).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nplm.config import ModelConfig
+from nplm.data.vocabulary import Vocabulary
+from nplm.errors import InputError
+from nplm.model import LanguageModel
+from nplm.network import Params
+from nplm.scoring.kenlm import Scorer
+from nplm.storage.tensorfile import Metadata, Tensors, read, to_json, write
+
+
+def save_model(model: LanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write a model to one file.  The same model and provenance give the same bytes."""
+    write(path, *_pack(model, provenance or {}))
+
+
+def load_model(path: str | Path) -> Scorer:
+    """Read a model, with its mean log Z if the file has one.
+
+    Raises InputError if the file is missing, damaged, of another version, or no model.
+    """
+    return _unpack(path, *read(path))
+
+
+def save_run(
+    model: LanguageModel,
+    path: str | Path,
+    provenance: Mapping[str, Any],
+    run: Mapping[str, Any],
+    extra: Tensors,
+) -> None:
+    """Write a model with the state of its run: JSON values in `run`, arrays in `extra`."""
+    tensors, metadata = _pack(model, provenance)
+    tensors |= {f"run.{name}": value for name, value in extra.items()}
+    write(path, tensors, metadata | {"run": to_json(run)})
+
+
+def load_run(path: str | Path) -> tuple[LanguageModel, dict[str, Any], Tensors]:
+    """Read what `save_run` wrote: the model, `run` and `extra`."""
+    tensors, metadata = read(path)
+    if "run" not in metadata:
+        raise InputError(f"{path}: a model without the state of its run; resume from last.safetensors")
+    extra = {name[4:]: value for name, value in tensors.items() if name.startswith("run.")}
+    return _unpack(path, tensors, metadata), json.loads(metadata["run"]), extra
+
+
+def provenance(path: str | Path) -> dict[str, Any]:
+    """How the model in the file came to be: settings and figures of its training."""
+    value: dict[str, Any] = json.loads(read(path)[1]["provenance"])
+    return value
+
+
+def torch_tensors(model: LanguageModel) -> Tensors:
+    """The parameters under PyTorch's names."""
+    tensors: Tensors = {"decoder.weight": model.output_weight}  # of its own there, where ours is tied
+    for name, value in model.params.items():
+        if name.startswith("rnn.bias_l"):  # PyTorch has two biases a layer: ours, and zero
+            layer = name.removeprefix("rnn.bias_")
+            tensors[f"rnn.bias_ih_{layer}"] = value
+            tensors[f"rnn.bias_hh_{layer}"] = np.zeros_like(value)
+        else:
+            tensors[name] = value
+    return tensors
+
+
+def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
+    tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)} | torch_tensors(model)
+    return tensors, {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
+
+
+def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
+    try:
+        config = ModelConfig(**json.loads(metadata["config"]))
+        vocabulary = Vocabulary.from_bytes(tensors["vocabulary"].tobytes())
+        params: Params = {}
+        for name, value in tensors.items():
+            if name.startswith("rnn.bias_ih_"):
+                second = tensors[name.replace("_ih_", "_hh_")]  # zero in files of ours: keep every bit
+                params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
+            elif name != "vocabulary" and not name.startswith(("run.", "rnn.bias_hh_")):
+                params[name] = value
+        if config.tied:
+            del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
+        valid = json.loads(metadata["provenance"]).get("valid") or {}
+        model = Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a model this nplm can use ({error})") from error
+    for name, value in params.items():  # its extremes, which are NaN if any number is: no array is made
+        if not np.isfinite([value.min(), value.max()]).all():
+            raise InputError(
+                f"{path}: {name} holds numbers that are not finite, so the model says nothing; take an earlier one"
+            )
+    return model

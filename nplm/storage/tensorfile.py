@@ -1,0 +1,105 @@
+"""One .safetensors file of tensors and metadata, with a checksum over both, written whole or not at all.
+
+metadata  what the caller gives, and format, version, sha256 over the rest and the tensors
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from nplm import atomic
+from nplm.arrays import Array
+from nplm.errors import InputError
+
+FORMAT, VERSION = "nplm", "1"
+
+DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}  # NumPy's names and the format's
+
+Tensors = dict[str, Array]
+
+Metadata = dict[str, str]
+
+
+def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
+    """Write a file so that `path` holds either its old content or all of the new one, whatever happens.
+
+    The bytes are our own business, not safetensors' `save_file`: that one writes arrays that are not C-contiguous
+    in the order of their memory, without a word, and the metadata in an order that changes from call to call
+    (decision 0007).
+    """
+    tensors = {name: _plain(value) for name, value in tensors.items()}
+    metadata = metadata | {"format": FORMAT, "version": VERSION}
+    metadata["sha256"] = _digest(tensors, metadata)
+    atomic.write(path, blocks(tensors, metadata))
+
+
+def read(path: str | Path) -> tuple[Tensors, Metadata]:
+    """All tensors and the metadata of a file.  Raises InputError unless it is whole and of this version."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not a model file; name the .safetensors file in it")
+    try:
+        with path.open("rb"):
+            pass
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{path}: damaged, or not a model file ({error})"
+        raise InputError(
+            f"{what}; name a .safetensors file of nplm's, or take a copy that is whole"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path}: a safetensors file, but not one of nplm's; name a model that nplm wrote")
+    if metadata.get("version") != VERSION:
+        raise InputError(
+            f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r};"
+            " read it with the nplm that wrote it"
+        )
+    if metadata.get("sha256") != _digest(tensors, metadata):
+        raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")
+    return tensors, metadata
+
+
+def blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:
+    """The bytes of a file: length of the header, header (JSON), tensors; the wider types first, so all are aligned."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    place = 0
+    for name in names:
+        value = tensors[name]
+        offsets = [place, place := place + value.nbytes]
+        header[name] = {"dtype": DTYPES[value.dtype.name], "shape": value.shape, "data_offsets": offsets}
+    text = to_json(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in names:
+        yield tensors[name].data
+
+
+def _plain(value: Array) -> Array:
+    """The array as its bytes stand in a file: C-contiguous, little-endian."""
+    return np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _digest(tensors: Tensors, metadata: Metadata) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(set(metadata) - {"sha256"}):
+        digest.update(f"{key}={metadata[key]}\n".encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    return digest.hexdigest()

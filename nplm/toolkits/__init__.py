@@ -1,0 +1,1 @@
+"""The formats and the arithmetic of SRILM, Kaldi and their kin."""

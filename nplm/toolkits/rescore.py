@@ -1,0 +1,128 @@
+"""N-best lists ranked anew with a language model's scores.
+
+[R1] lm = (1 - w) new + w old                               w = mix_old: 0 leaves the old score out
+[R2] total = acoustic + lm_scale lm - word_penalty words    the highest is the best; of equals the first
+
+All scores are log10.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.errors import InputError
+from nplm.toolkits.nbest import Hypothesis, NBest
+
+GROUP = 512  # hypotheses scored at a time, if a list has no more
+Score = Callable[[Sequence[str]], Array]  # sentences -> log10 (n,)
+
+
+class Ranked(NamedTuple):
+    """A list and what became of it."""
+
+    nbest: NBest
+    lm: Array  # (n,) log10, [R1]
+    total: Array  # (n,) log10, [R2]
+    order: Array  # (n,) indices into the hypotheses, best first
+
+    @property
+    def best(self) -> Hypothesis:
+        """The hypothesis with the highest total."""
+        return self.nbest.hypotheses[int(self.order[0])]
+
+
+def rescore(
+    lists: Iterable[NBest],
+    score: Score,
+    *,
+    lm_scale: float = 8.0,
+    word_penalty: float = 0.0,
+    mix_old: float = 0.0,
+    skip: Collection[str] = (),
+    group: int = GROUP,
+) -> Iterator[Ranked]:
+    """Each list, ranked by [R2], in the order they come.
+
+    score: total log10 of each of some sentences, as `score_batch` gives it; it is asked for `group` hypotheses or
+    more at a time, across lists. skip: words that are not scored (pauses, noises). Memory is bounded by the longest
+    list. Raises InputError where a weight or a score is not finite.
+    """
+    if not (math.isfinite(lm_scale) and math.isfinite(word_penalty) and 0 <= mix_old <= 1):
+        raise InputError(
+            f"LM scale {lm_scale}, word penalty {word_penalty}, share of the old score {mix_old}:"
+            " the first two must be finite, the share from 0 to 1"
+        )
+    for batch in _batches(lists, group):
+        spoken = [
+            [word for word in hyp.words if word not in skip] for nbest in batch for hyp in nbest.hypotheses
+        ]
+        scores = np.asarray(score([" ".join(words) for words in spoken]), np.float64)
+        start = 0
+        for nbest in batch:
+            part = slice(start, start := start + len(nbest.hypotheses))
+            _check_scores(nbest, scores[part])
+            num_words = [len(words) for words in spoken[part]]
+            yield _rank(nbest, scores[part], num_words, lm_scale, word_penalty, mix_old)
+
+
+def _rank(
+    nbest: NBest, new: Array, num_words: list[int], lm_scale: float, word_penalty: float, mix_old: float
+) -> Ranked:
+    """A list ranked with the new scores (n,), and the number of words scored of each hypothesis."""
+    old, acoustic = np.array([(hyp.old, hyp.acoustic) for hyp in nbest.hypotheses]).T
+    lm = (
+        (1 - mix_old) * new + mix_old * old if mix_old else new
+    )  # [R1]; an old score that is left out may be inf
+    words = [
+        n if hyp.num_words is None else hyp.num_words
+        for hyp, n in zip(nbest.hypotheses, num_words, strict=True)
+    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [R2]
+    if not np.isfinite(total).all():
+        raise InputError(
+            f"{nbest.name}: a total is too large to compare, with LM scale {lm_scale:g} and word penalty"
+            f" {word_penalty:g}; take smaller ones"
+        )
+    return Ranked(nbest, lm, total, np.argsort(-total, kind="stable"))
+
+
+def one_best(ranked: Ranked) -> str:
+    """The utterance's name and the words of its best hypothesis."""
+    return " ".join([ranked.nbest.name, *ranked.best.words])
+
+
+def whole_list(ranked: Ranked) -> list[str]:
+    """The list's lines in its own format, best first; SRILM's have the new language model score in them."""
+    lines = []
+    for k in ranked.order:
+        hyp = ranked.nbest.hypotheses[k]
+        scores = [] if hyp.num_words is None else [f"{ranked.lm[k]:.5f}", str(hyp.num_words)]
+        lines.append(" ".join([hyp.label, *scores, *hyp.words]))
+    return lines
+
+
+def _batches(lists: Iterable[NBest], size: int) -> Iterator[list[NBest]]:
+    """The lists, some at a time: `size` hypotheses or more, but for the last."""
+    batch: list[NBest] = []
+    waiting = 0
+    for nbest in lists:
+        batch.append(nbest)
+        waiting += len(nbest.hypotheses)
+        if waiting >= size:
+            yield batch
+            batch, waiting = [], 0
+    if batch:
+        yield batch
+
+
+def _check_scores(nbest: NBest, scores: Array) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        words = " ".join(nbest.hypotheses[bad[0]].words)
+        raise InputError(
+            f"{nbest.name}: the model gives {words!r} the score {scores[bad[0]]}; it has diverged, take another"
+        )

@@ -1,0 +1,114 @@
+"""What a model makes of a text, in the words and the arithmetic of SRILM's `ngram -ppl`.
+
+[P1] ppl  = 10^(-logprob / (words - OOVs - zeroprobs + sentences))
+[P2] ppl1 = 10^(-logprob / (words - OOVs - zeroprobs))               </s> is paid for, but not counted
+
+SRILM counts as OOV what has no probability.  A model with <unk> in its vocabulary gives an unknown word <unk>'s, so
+SRILM, told so by -unk, counts no OOVs, and nor does this: logprob and ppl are of all tokens, <unk> among them.
+With skip_oov the model is taken for one with a closed vocabulary, as without -unk: <unk> has no probability, is
+counted as OOV and left out of logprob.  It is still read.
+Source: SRILM 1.7, lm/src/LM.cc (sentenceProb, pplFile) and lm/src/TextStats.cc.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import tee
+from typing import Any
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.data.vocabulary import BOS
+from nplm.logs import LN10, power
+from nplm.model import LanguageModel
+from nplm.scoring.score import stream_scores
+from nplm.scoring.sentences import encode, in_pieces
+
+TOKENS = 4096  # tokens scored at a time
+DIGITS = ".7g"  # SRILM's LogP_Precision
+
+
+@dataclass
+class TextStats:
+    """Counts of a text and its log10 probability, as SRILM has them."""
+
+    sentences: int = 0
+    words: int = 0  # without </s>
+    oovs: int = 0
+    zeroprobs: int = 0  # known words of probability zero
+    logprob: float = 0.0  # log10, without those of the OOVs and zeroprobs
+
+    def add(self, other: "TextStats") -> None:
+        """Adds another text's."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def ppl(self, ends: bool = True) -> float | None:
+        """[P1], or [P2] if not ends, of the logprob that is printed; None where it is not defined."""
+        count = self.words - self.oovs - self.zeroprobs + (self.sentences if ends else 0)
+        return power(-float(f"{self.logprob:{DIGITS}}") / count) if count > 0 else None
+
+    def __str__(self) -> str:
+        """SRILM's two lines."""
+        ppl, ppl1 = (_figure(self.ppl(ends)) for ends in (True, False))
+        return (
+            f"{self.sentences} sentences, {self.words} words, {self.oovs} OOVs\n"
+            f"{self.zeroprobs} zeroprobs, logprob= {self.logprob:{DIGITS}} ppl= {ppl} ppl1= {ppl1}\n"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and both perplexities."""
+        return asdict(self) | {"ppl": self.ppl(), "ppl1": self.ppl(ends=False)}
+
+
+def describe(
+    model: LanguageModel,
+    sentences: Iterable[list[str]],
+    *,
+    reset: bool = False,
+    skip_oov: bool = False,
+    words: bool = False,
+) -> Iterator[tuple[str, TextStats]]:
+    """For every sentence, a list of words, its text as with -debug 1, or -debug 2 if words, and its counts.
+
+    The state is carried through the text as one stream; reset: every sentence begins with the zero state.
+    Memory is bounded, whatever the length of the text.
+    """
+    pieces, same = tee(in_pieces(sentences, TOKENS))
+    ids = (encode(model.vocabulary, piece)[0] for piece in same)
+    for piece, (scores, log_z) in zip(pieces, stream_scores(model, ids, reset=reset), strict=False):
+        log10, place = (scores - log_z) / LN10, 0
+        for sentence in piece:
+            stop = place + len(sentence) + 1
+            yield _sentence(model, sentence, log10[place:stop], skip_oov, words)
+            place = stop
+
+
+def _sentence(
+    model: LanguageModel, sentence: list[str], log10: Array, skip_oov: bool, words: bool
+) -> tuple[str, TextStats]:
+    """A sentence's text and counts, of its tokens' log10 probabilities (n,), </s> last."""
+    ids = encode(model.vocabulary, [sentence])[0]
+    oov = (ids == model.vocabulary.unk) & skip_oov
+    log10 = np.where(oov, -math.inf, log10)
+    zero = np.isneginf(log10) & ~oov
+    logprob = float(log10[~np.isneginf(log10)].sum())
+    stats = TextStats(1, len(sentence), int(oov.sum()), int(zero.sum()), logprob)
+    lines = [" ".join(sentence) + "\n"]
+    if words:
+        tokens = [BOS, *model.vocabulary.decode(ids)]
+        for n, value in enumerate(log10.tolist(), start=1):
+            lines.append(_word(tokens[n], tokens[n - 1], n, value))
+    return "".join([*lines, str(stats), "\n"]), stats
+
+
+def _word(word: str, before: str, n: int, log10: float) -> str:
+    """A line of -debug 2; what stands for the n of the n-gram is the number of words from <s> to this one."""
+    context = f"{before} {'' if n == 1 else '...'}"
+    kind = f"{n + 1}gram" if log10 > -math.inf else "OOV"
+    return f"\tp( {word} | {context}) \t= [{kind}] {power(log10):{DIGITS}} [ {log10:{DIGITS}} ]\n"
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:{DIGITS}}"

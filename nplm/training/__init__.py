@@ -1,0 +1,1 @@
+"""The loop of claim 1 and what it is made of."""

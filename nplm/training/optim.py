@@ -1,0 +1,209 @@
+"""Updates of the parameters: SGD, averaged SGD, Adagrad and Adam, with weight decay and clipping by global norm.
+
+w is a row of a parameter and g its gradient; t counts the steps from 1, and lr is the learning rate of step t.
+
+[O1] SGD       w -= lr g
+[O2] Adagrad   s += g^2    w -= lr g / (sqrt(s) + epsilon)                    (Duchi 2011)
+[O3] clipping  g *= min(1, clip / |g|),  |g| the norm over all parameters together
+[O4] Adam      m = b1 m + (1 - b1) g    v = b2 v + (1 - b2) g^2    w -= a_t m / (sqrt(v) + e_t)
+               a_t = lr sqrt(1 - b2^t) / (1 - b1^t)    e_t = epsilon sqrt(1 - b2^t)      (Kingma & Ba 2015)
+[O5] decay     w *= 1 - lr decay, before the rule's own move; for matrices only, not for biases   (Loshchilov 2019)
+
+A gradient by rows updates its rows only.  SGD and Adagrad do not move the others; Adam and decay do, and what a row
+missed from step s to step t is made up for when it is next read, c_t being the sum of log(1 - lr decay) up to t:
+
+[O6] moves     w -= sum over i = s+1 ... t of exp(c_s - c_i) a_i b1^(i-s) m / (sqrt(b2^(i-s) v) + e_i)
+               m *= b1^(t-s)    v *= b2^(t-s)
+[O7] decay     w *= exp(c_t - c_s)
+
+The average of w over the steps after step T, n = t - T of them, is w_t + lag_t / n: nothing to do where w stands still.
+
+[O8] lag       lag_t = sum over i = T+1 ... t of (w_i - w_t) = lag_(t-1) + (t - 1 - T) (w_(t-1) - w_t)
+
+Derivations, with the bound on what [O6] may leave out: docs/derivations/optim.md; why rows lag: decision 0010.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.kernels import optim as kernels
+from nplm.kernels.row_gradient import sum_of_squares
+from nplm.layers.row_gradient import Gradient, RowGradient
+from nplm.network import Grads, Params
+
+EPSILON = 1e-8
+BETA1, BETA2 = 0.9, 0.999  # of Adam
+HISTORY = 4096  # steps that a row may miss; then all rows catch up
+LEAST_LOG = -1.0  # of what decay leaves in that time; with less, differences of sums of exp(c) lose digits
+
+
+def global_norm(grads: Grads) -> float:
+    """Euclidean norm of all gradients together; not finite if an entry is not."""
+    return math.sqrt(sum(sum_of_squares(_values(grad).ravel()) for grad in grads.values()))
+
+
+def non_finite(grads: Grads) -> str | None:
+    """Name of the first gradient with an entry that is not finite, or None."""
+    return next((name for name, grad in grads.items() if not np.isfinite(_values(grad)).all()), None)
+
+
+def horizon(dtype: Any) -> int:
+    """Steps without a gradient after which all further moves of Adam together are below rounding of one rate a_t."""
+    fading = BETA1 / math.sqrt(BETA2)  # of the moves, from step to step
+    largest = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - fading**2))  # of |m| / sqrt(v), ever
+    return math.ceil(math.log(float(np.finfo(dtype).eps) * (1 - fading) / largest) / math.log(fading))
+
+
+class Optimizer:
+    """Applies gradients to parameters in place.
+
+    kind: sgd, asgd (SGD that can average), adagrad or adam.  decay: see [O5], with lr * decay < 1.
+    A step is: `prepare` for the rows that will be read; the gradient; `begin`; `update_one` for every parameter.
+    `memory` holds all that the next step needs besides the parameters: plain arrays, to be saved and filled again.
+    """
+
+    def __init__(self, params: Params, kind: str, clip: float, decay: float = 0.0) -> None:
+        self.kind, self.clip, self.decay = kind, clip, decay
+        self.lazy = kind == "adam" or decay > 0  # rows without a gradient change, so they may lag behind
+        self.clock = np.array([0, 0, -1])  # steps done; step of the last settle; T of [O8], or -1
+        self.history = np.zeros((4, HISTORY + 1))  # a, e, c and the sum of exp(c), since the last settle
+        self.squares = _like(params) if kind in ("adagrad", "adam") else {}  # s of [O2], v of [O4]
+        self.means = _like(params) if kind == "adam" else {}  # m of [O4]
+        self.lags = _like(params) if kind == "asgd" else {}  # of [O8]
+        self.dates = {name: np.zeros(len(value), np.int64) for name, value in params.items() if self.lazy}
+        timed = self.lazy or kind == "asgd"  # SGD and Adagrad by themselves do not know what step it is
+        self.memory: dict[str, Array] = {"clock": self.clock, "history": self.history} if timed else {}
+        for what in ("squares", "means", "lags", "dates"):
+            self.memory |= {f"{what}.{name}": value for name, value in getattr(self, what).items()}
+
+    @property
+    def averaging(self) -> bool:
+        """Whether `start_averaging` was called."""
+        return bool(self.clock[2] >= 0)
+
+    def prepare(self, name: str, param: Array, rows: Array) -> None:
+        """Make up for the steps that these rows (any shape, int32) missed: to be called before they are read."""
+        if self.lazy:
+            self._catch_up(name, param, np.unique(rows), int(self.clock[0]))
+
+    def begin(self, params: Params, lr: float) -> None:
+        """Begin a step; to be called once, before `update_one`, with the same rate.  ValueError: it is too big."""
+        if lr * self.decay >= 1:
+            raise ValueError(f"lr * decay = {lr:g} * {self.decay:g} must be less than 1")
+        if self.lazy and self._history_is_full():
+            self.settle(params)
+        self.clock[0] += 1
+        if self.lazy:
+            self._record(lr)
+
+    def update(self, params: Params, grads: Grads, lr: float, norm: float) -> None:
+        """One whole step with gradients of global norm `norm`, clipped by [O3]; gradients by rows need no `prepare`."""
+        self.begin(params, lr)
+        for name, grad in grads.items():
+            self.update_one(name, params[name], grad, lr, norm)
+
+    def update_one(self, name: str, param: Array, grad: Gradient, lr: float, norm: float) -> None:
+        """The step for one parameter; on any thread, since it touches this parameter's memory only."""
+        scale = min(1.0, self.clip / norm) if norm > 0 else 1.0
+        if self.lazy:  # [O5], and what the rows missed before
+            rows = grad.rows if isinstance(grad, RowGradient) else _all_rows(param)
+            self._catch_up(name, param, rows, int(self.clock[0]) - 1)
+        matrix, rows, values = _as_rows(param, grad)
+        if self.kind == "adam":
+            rate, epsilon = self.history[:2, self.clock[0] - self.clock[1]]
+            moments = self.means[name].reshape(matrix.shape), self.squares[name].reshape(matrix.shape)
+            kernels.adam(matrix, rows, values, *moments, scale, rate, epsilon, BETA1, BETA2)
+        elif self.kind == "adagrad":
+            squares = self.squares[name].reshape(matrix.shape)
+            kernels.adagrad(matrix, rows, values, squares, scale, lr, EPSILON)
+        else:
+            kernels.sgd(matrix, rows, values, lr * scale)
+            if self.averaging:  # [O8]: w moved by -lr g, and n - 1 steps were averaged before
+                before = int(self.clock[0] - 1 - self.clock[2])
+                kernels.sgd(self.lags[name].reshape(matrix.shape), rows, values, -before * lr * scale)
+
+    def settle(self, params: Params) -> None:
+        """Make up for everything that any row missed: before the parameters are read as a whole."""
+        if self.lazy:
+            for name, param in params.items():
+                self._catch_up(name, param, _all_rows(param), int(self.clock[0]))
+        self.clock[1] = self.clock[0]
+
+    def start_averaging(self, params: Params) -> None:
+        """Average the parameters of all later steps, [O8]; the second call changes nothing.  Raises ValueError."""
+        if self.kind != "asgd":
+            raise ValueError(f"{self.kind} keeps no average; asgd does")
+        self.settle(params)
+        if not self.averaging:
+            self.clock[2] = self.clock[0]
+
+    def averaged(self, params: Params) -> Params:
+        """The average, in arrays of its own; without one, `params` themselves.  Settles them; else changes nothing."""
+        self.settle(params)
+        count = int(self.clock[0] - self.clock[2])
+        if not self.averaging or count == 0:
+            return params
+        return {name: param + self.lags[name] / count for name, param in params.items()}
+
+    def _history_is_full(self) -> bool:
+        place = self.clock[0] - self.clock[1]
+        return bool(place + 1 == self.history.shape[1] or self.history[2, place] < LEAST_LOG)
+
+    def _record(self, lr: float) -> None:
+        """Write step t into the history: a_t and e_t of [O4], c_t, and the sum of exp(c) up to t."""
+        t, place = int(self.clock[0]), self.clock[0] - self.clock[1]
+        root = math.sqrt(1 - BETA2**t)
+        log = self.history[2, place - 1] + math.log1p(-lr * self.decay)
+        total = self.history[3, place - 1] + math.exp(log)
+        self.history[:, place] = lr * root / (1 - BETA1**t), EPSILON * root, log, total
+
+    def _catch_up(self, name: str, param: Array, rows: Array, moves: int) -> None:
+        """Bring rows to the step that `clock` tells: Adam's own moves up to step `moves`, then the decay up to now."""
+        matrix, decays = param.reshape(len(param), -1), self.decay > 0 and param.ndim > 1
+        if self.kind == "adam":
+            self._replay(name, matrix, rows, moves, decays)
+        if decays:
+            self._decay(name, matrix, rows)
+        self.dates[name][rows] = self.clock[0]
+
+    def _replay(self, name: str, matrix: Array, rows: Array, until: int, decays: bool) -> None:
+        """[O6] for rows of a parameter, seen as a matrix."""
+        rates, epsilons, logs, _ = self.history
+        logs = logs if decays else np.zeros_like(logs)
+        means, squares = (memory[name].reshape(matrix.shape) for memory in (self.means, self.squares))
+        kernels.replay(
+            *(matrix, rows, means, squares, self.dates[name], rates, epsilons, logs),
+            *(int(self.clock[1]), until, horizon(matrix.dtype), BETA1, BETA2),
+        )
+
+    def _decay(self, name: str, matrix: Array, rows: Array) -> None:
+        """[O7] for rows of a matrix, and what it makes of their lag, [O8]."""
+        now, first, averaged_from = (int(step) for step in self.clock)
+        dates, logs, sums = self.dates[name], self.history[2], self.history[3]
+        if self.averaging:
+            lag = self.lags[name].reshape(matrix.shape)
+            kernels.decay_lag(lag, matrix, rows, dates, logs, sums, first, now, averaged_from)
+        kernels.decay(matrix, rows, dates, logs, first, now)
+
+
+def _like(params: Params) -> Params:
+    return {name: np.zeros_like(value) for name, value in params.items()}
+
+
+def _values(grad: Gradient) -> Array:
+    return grad.values if isinstance(grad, RowGradient) else grad
+
+
+def _all_rows(param: Array) -> Array:
+    return np.arange(len(param), dtype=np.int32)
+
+
+def _as_rows(param: Array, grad: Gradient) -> tuple[Array, Array, Array]:
+    """A parameter as a matrix, the rows to change, and their gradients: a dense array is one long row."""
+    if isinstance(grad, RowGradient):
+        matrix = param.reshape(len(param), -1)
+        return matrix, grad.rows, grad.values.reshape(grad.rows.size, matrix.shape[1])
+    return param.reshape(1, -1), np.zeros(1, np.int32), grad.reshape(1, -1)

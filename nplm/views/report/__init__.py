@@ -1,0 +1,10 @@
+"""One page that shows what a model makes of a text.
+
+text, model --measure--> figures, log Z, frequency bands, surprisals --page--> one HTML file that needs nothing else
+                                        history --charts (SVG)--------^
+"""
+
+from nplm.views.report.measurement import Band, Measurement, measure
+from nplm.views.report.page import render
+
+__all__ = ["Band", "Measurement", "measure", "render"]

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from _workload import Trainer
+from _workload import OurTrainer
 
 from nplm.kernels import lstm as lstm_kernels
 from nplm.layers import embedding, lstm, nce
@@ -57,7 +57,7 @@ class _Clock:
         return timed
 
 
-def breakdown(trainer: Trainer, steps: int) -> dict[str, float]:
+def breakdown(trainer: OurTrainer, steps: int) -> dict[str, float]:
     """Milliseconds a step of every piece, of "other", and in "total", over `steps` steps on one thread."""
     if trainer.threads != 1:
         raise ValueError(f"the pieces overlap on {trainer.threads} threads: break down a step on one")

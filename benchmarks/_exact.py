@@ -23,7 +23,16 @@ from nplm.layers import embedding, lstm
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
-from nplm.network import Grads, Params, Plan, State, chunk_gradient, layer_names, run_layers
+from nplm.network import (
+    Grads,
+    Params,
+    Plan,
+    State,
+    ascend,
+    chunk_gradient,
+    hidden_states,
+    layer_names,
+)
 
 BLOCK = 512  # positions scored against all words at a time: 40 MB at V = 10,000
 PARTS = {  # parameters by the beginning of their names
@@ -61,10 +70,11 @@ def read(model: LanguageModel, ids: Array, batch: int, length: int, count: int) 
     Raises ValueError if the text is too short.
     """
     streams, state, texts = Streams(ids, batch), model.zero_state(batch), []
+    network = model.network()
     for k in range(count + 1):
         inputs, targets = streams.window(k * length, (k + 1) * length)
         texts.append(Text(inputs, targets, state))
-        _, state = model.hidden(inputs, state)
+        _, state = hidden_states(network, inputs, state)
     return texts[1:]
 
 
@@ -87,7 +97,7 @@ def expected_dscores(scores: Array, targets: Array, log_q: Array, num_noise: flo
 def expected_above(model: LanguageModel, text: Text, num_noise: float) -> tuple[Array, Params]:
     """dhidden (S,B,H) and the gradients of the output's weight and bias, by [X1] or [X2]."""
     weight, bias = model.output_weight, model.params["decoder.bias"]
-    hidden, _ = model.hidden(text.inputs, text.state)
+    hidden, _ = hidden_states(model.network(), text.inputs, text.state)
     flat, targets = hidden.reshape(text.targets.size, -1), text.targets.ravel()  # (N,H), (N,)
     dflat, dweight, dbias = np.empty_like(flat), np.zeros_like(weight), np.zeros_like(bias)
     for start in range(0, len(flat), BLOCK):
@@ -106,14 +116,16 @@ def below(model: LanguageModel, text: Text, dhidden: Array, steps: int) -> Param
 
     The state is carried from chunk to chunk, the gradient is cut; steps = S cuts nothing.
     """
-    params, packed, state, total = model.params, model.pack_all(), text.state, zeros(model)
+    params, network, state, total = model.params, model.network(), text.state, zeros(model)
     for start, stop in text.cut(steps):
         inputs = text.inputs[start:stop]
-        _, _, caches, state = run_layers(model, inputs, state, packed, Workspace(), Plan())
+        _, _, caches, state = ascend(network, inputs, state, Workspace(), Plan())
         dx, grads = dhidden[start:stop], Grads()
         for k in reversed(range(model.config.num_layers)):
             ih, hh, b = layer_names(k)
-            layer = lstm.backward(dx, caches[k], params[ih], params[hh], packed[ih], packed[hh])
+            layer = lstm.backward(
+                dx, caches[k], params[ih], params[hh], network.packed[ih], network.packed[hh]
+            )
             grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
             dx = layer.dx
         words = np.unique(inputs)  # the rows of dx below the first layer
@@ -132,11 +144,11 @@ def expected(model: LanguageModel, text: Text, num_noise: float, steps: int | No
 
 def sampled(model: LanguageModel, text: Text, groups: Sequence[Array]) -> Iterator[Grads]:
     """Each chunk's part of the sequence's gradient as training has it, chunk n with the noise words groups[n] (K,)."""
-    packed, state = model.pack_all(), text.state
+    network, state = model.network(), text.state
     steps = -(-len(text.inputs) // len(groups))
     for (start, stop), noise_ids in zip(text.cut(steps), groups, strict=True):
         chunk = text.inputs[start:stop], text.targets[start:stop], noise_ids, state
-        _, grads, state = chunk_gradient(model, *chunk, 1 / text.inputs.size, packed, Workspace())
+        _, grads, state = chunk_gradient(network, *chunk, 1 / text.inputs.size, Workspace(), Plan())
         yield grads
 
 

@@ -22,7 +22,7 @@ from nplm.model import LanguageModel
 
 
 class PeerTrainer(torch.nn.Module):
-    """The face of _workload.Trainer, in PyTorch.  It starts with a copy of the model's parameters."""
+    """The interface of _workload.OurTrainer, in PyTorch.  It starts with a copy of the model's parameters."""
 
     def __init__(
         self,

@@ -11,19 +11,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm.config import ModelConfig, Objective
+from nplm.config import ModelConfig, Objective, Optimizer, TrainConfig
+from nplm.data.streams import Streams
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.model import LanguageModel, param_shapes
-from nplm.network import Plan
-from nplm.noise import FreshNoise
 from nplm.threads import workers
-from nplm.training import optim
-from nplm.training import step as shards
+from nplm.training.trainer import Trainer
 
 EXPONENT, SHIFT = 1.0835, 1.3617
 LR, CLIP = 1.0, 0.25
@@ -110,11 +109,11 @@ def make_model(shape: Shape, probs: np.ndarray | None = None, seed: int = 2) -> 
     return LanguageModel(config, words, params)
 
 
-class Trainer:
-    """Our side: the step of nplm/training/loop.py on a stream of words, with fresh noise for every chunk.
+class OurTrainer:
+    """Our side: the package's own Trainer on a stream of words, with fresh noise for every chunk.
 
-    num_shards: as many as threads unless told otherwise.  A word that two shards share is computed in both, so who has
-    one core cuts the chunk into one.
+    num_shards: as many as threads unless given.  A word that two shards share is computed in both, so who has one core
+    cuts the chunk into one.
     """
 
     def __init__(
@@ -125,35 +124,33 @@ class Trainer:
         threads: int,
         num_shards: int | None = None,
         objective: Objective = "nce",
+        optimizer: Optimizer = "sgd",
     ) -> None:
-        self.model, self.ids, self.threads = model, ids, threads
-        self.noise = FreshNoise(model.noise, shape.K, seed=3)
-        self.optimizer, self.plan = optim.Optimizer(model.params, "sgd", CLIP), Plan(objective)
-        self.num_shards = min(num_shards or threads, shape.B)
-        self.state = model.zero_state(shape.B)
-        self.steps, self.chunk_number = shape.T, 0
+        self.threads, num_shards = threads, min(num_shards or threads, shape.B)
+        config = TrainConfig(
+            bptt=shape.T,
+            batch_size=shape.B,
+            sequence_length=CHUNKS * shape.T,
+            num_noise=shape.K,
+            shards=num_shards,
+            objective=objective,
+            optimizer=optimizer,
+            lr=LR,
+            clip=CLIP,
+            schedule="constant",
+        )
+        self.trainer = Trainer(model, Streams(ids[1:].T.ravel(), shape.B), config)
+        self.spans = cycle(self.trainer.spans)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Its threads."""
-        with workers(self.threads, self.num_shards) as run:
-            self.shards = shards.Shards(self.model, self.num_shards, run)
+        with workers(self.threads, self.trainer.config.shards) as self.trainer.shards.run:
             yield
 
     def step(self) -> float:
         """Train on the next chunk; returns the loss."""
-        start = self.chunk_number % CHUNKS * self.steps
-        noise_ids = self.noise.group(0, 0, self.chunk_number)
-        self.chunk_number += 1
-        window = self.ids[start : start + self.steps + 1]
-        return self.chunk(window[:-1], window[1:], noise_ids)
-
-    def chunk(self, inputs: np.ndarray, targets: np.ndarray, noise_ids: np.ndarray) -> float:
-        """Train on this chunk; returns the loss."""
-        chunk = self.shards.gradient(inputs, targets, noise_ids, self.state, self.plan)
-        self.shards.update(self.optimizer, chunk, LR)
-        self.state = chunk.state
-        return chunk.loss
+        return self.trainer.step(next(self.spans)).loss
 
 
 def main() -> None:

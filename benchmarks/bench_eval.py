@@ -22,6 +22,7 @@ from _workload import Shape, make_model, text
 from nplm.data.streams import bounds
 from nplm.layers import softmax
 from nplm.model import LanguageModel
+from nplm.network import hidden_states
 from nplm.scoring.evaluate import evaluate
 from nplm.threads import workers
 
@@ -40,11 +41,11 @@ def unnormalised(model: LanguageModel, ids: np.ndarray, threads: int) -> float:
 
     def task(start: int, stop: int) -> float:
         columns = np.ascontiguousarray(ids[:, start:stop])
-        state, packed, total = model.zero_state(stop - start), model.pack_all(), 0.0
+        state, network, total = model.zero_state(stop - start), model.network(), 0.0
         window = max(1, POSITIONS // (stop - start))
         for t in range(0, len(ids) - 1, window):
             part = columns[t : t + window + 1]
-            hidden, state = model.hidden(part[:-1], state, packed)
+            hidden, state = hidden_states(network, part[:-1], state)
             flat = hidden.reshape(-1, hidden.shape[2])  # (N,H)
             total += float(softmax.target_scores(flat, part[1:].ravel(), weight, bias).sum())
         return total

@@ -41,11 +41,10 @@ def peak() -> float:
 def child(task: str, shape_text: str, optimizer: str) -> dict[str, Any]:
     """What the process of one task finds out."""
     import numpy as np
-    from _workload import Shape, Trainer, text, vocabulary, zipf
+    from _workload import OurTrainer, Shape, text, vocabulary, zipf
 
     import nplm
-    from nplm.training.loop import warm_up
-    from nplm.training.optim import Optimizer
+    from nplm.training.trainer import warm_up
 
     warm_up(np.float32, nplm.TrainConfig(optimizer=optimizer))
     if task == "import":
@@ -57,8 +56,7 @@ def child(task: str, shape_text: str, optimizer: str) -> dict[str, Any]:
     ids = text(shape.V, shape)
     found = {"made_mb": made, "tokens": ids.size}
     if task == "steps":
-        trainer = Trainer(model, shape, ids, 2)
-        trainer.optimizer = Optimizer(model.params, optimizer, 0.25)
+        trainer = OurTrainer(model, shape, ids, 2, optimizer=optimizer)
         with trainer.running():
             for _ in range(STEPS):
                 trainer.step()

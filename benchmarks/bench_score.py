@@ -1,6 +1,6 @@
 """How much faster are sentences scored in lock-step than one by one, and what does leaving out log Z buy and cost?
 
-    batch          Scorer.score_batch of 1,000 sentences over Scorer.score of one after the other; the latter is timed
+    batch          score_batch of 1,000 sentences over Model.score of one after the other; the latter is timed
                    on every 40th of them, and all times are those of a word
     unnormalised   score_batch with normalize=True over normalize=False, and how far the second is off: the mean of
                    |log10 p - log10 p unnormalised| a word
@@ -19,12 +19,12 @@ from typing import Any
 
 import _timing
 import numpy as np
-from _workload import CHUNKS, Shape, Trainer, make_model, text, zipf
+from _workload import CHUNKS, OurTrainer, Shape, make_model, text, zipf
 
 from nplm.logs import LN10
 from nplm.scoring.evaluate import evaluate
-from nplm.scoring.kenlm import Scorer
-from nplm.scoring.score import sentence_scores
+from nplm.scoring.kenlm import Model
+from nplm.scoring.score import score_batch, sentence_scores
 from nplm.scoring.sentences import encode
 
 SMALL, MEDIUM = Shape(20, 20, 200, 200, 2, 256, 0), Shape(20, 20, 650, 650, 2, 256, 0)
@@ -48,17 +48,17 @@ def sentences(vocab_size: int, count: int, seed: int = 4) -> list[str]:
     return [" ".join(f"w{max(2, min(k, vocab_size - 1))}" for k in words) for words in draws]
 
 
-def scorer(shape: Shape, chunks: int) -> Scorer:
+def scorer(shape: Shape, chunks: int) -> Model:
     """A model trained on some chunks, with its mean log Z on words that it has not seen."""
-    model, mean = make_model(shape), None
+    model = make_model(shape)
     if chunks:
-        trainer = Trainer(model, shape, text(shape.V, shape), threads=1)
+        trainer = OurTrainer(model, shape, text(shape.V, shape), threads=1)
         with trainer.running():
             for _ in range(chunks):
                 trainer.step()
         ids = text(shape.V, shape._replace(T=1 + 1000 // (CHUNKS * shape.B)), seed=5).ravel()
-        mean = evaluate(model, ids, threads=1).mean_log_z
-    return Scorer(model.config, model.vocabulary, model.params, mean_log_z=mean)
+        model.mean_log_z = evaluate(model, ids, threads=1).mean_log_z
+    return Model(model)
 
 
 def batch(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -68,14 +68,14 @@ def batch(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for normalize in (True, False):
         for threads in arguments.threads:
             slow = partial(_one_by_one, model, some, normalize)
-            fast = partial(model.score_batch, lines, normalize=normalize, threads=threads)
+            fast = partial(score_batch, model, lines, normalize=normalize, threads=threads)
             sides = {"slow": (slow, some), "fast": (fast, lines)}
             row = {"kind": "batch", "normalize": normalize, "threads": threads, "sentences": len(lines)}
             rows.append(row | _times(shape, sides, arguments))
     return rows
 
 
-def _one_by_one(model: Scorer, lines: list[str], normalize: bool) -> None:
+def _one_by_one(model: Model, lines: list[str], normalize: bool) -> None:
     for line in lines:
         model.score(line, normalize=normalize)
 
@@ -84,17 +84,16 @@ def unnormalised(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, 
     """Without log Z against with it, for each number of threads; and the error."""
     model = scorer(shape, 5 if arguments.quick else CHUNKS_TRAINED)
     lines, rows = sentences(shape.V, 20 if arguments.quick else LARGE_SENTENCES), []
-    ids, lengths = encode(model.vocabulary, [line.split() for line in lines])
-    log_z = sentence_scores(model, ids, lengths)[1]
-    error = float(np.abs(log_z - (model.mean_log_z or 0.0)).mean()) / LN10
+    ids, lengths = encode(model.language_model.vocabulary, [line.split() for line in lines])
+    mean = model.language_model.mean_log_z
+    log_z = sentence_scores(model.language_model, ids, lengths)[1]
+    error = float(np.abs(log_z - (mean or 0.0)).mean()) / LN10
     for threads in arguments.threads:
-        slow = partial(model.score_batch, lines, threads=threads)
-        fast = partial(model.score_batch, lines, normalize=False, threads=threads)
+        slow = partial(score_batch, model, lines, threads=threads)
+        fast = partial(score_batch, model, lines, normalize=False, threads=threads)
         row = {"kind": "unnormalised", "normalize": False, "threads": threads, "sentences": len(lines)}
         row |= _times(shape, {"slow": (slow, lines), "fast": (fast, lines)}, arguments)
-        rows.append(
-            row | {"mean_error": error, "mean_log_z": model.mean_log_z, "std_log_z": float(log_z.std())}
-        )
+        rows.append(row | {"mean_error": error, "mean_log_z": mean, "std_log_z": float(log_z.std())})
     return rows
 
 

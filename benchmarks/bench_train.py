@@ -19,7 +19,7 @@ from typing import Any
 
 import _timing
 from _breakdown import breakdown
-from _workload import Shape, Trainer, make_model, text
+from _workload import OurTrainer, Shape, make_model, text
 
 SHAPES = {  # B, T, E, H, L, K, V
     "h200": Shape(20, 35, 200, 200, 2, 256, 10_000),
@@ -41,10 +41,10 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
     ids = text(shape.V, shape)
     sides: dict[str, _timing.Side] = {}
     for threads in arguments.threads:
-        trainer = Trainer(make_model(shape), shape, ids, threads)
+        trainer = OurTrainer(make_model(shape), shape, ids, threads)
         sides[f"ours {threads}"] = _timing.Side(trainer.step, trainer.running)
         if threads > 1:
-            cut = Trainer(make_model(shape), shape, ids, 1, threads)
+            cut = OurTrainer(make_model(shape), shape, ids, 1, threads)
             sides[f"cut {threads}"] = _timing.Side(cut.step, cut.running)
         if arguments.against == "torch":
             from _peer import PeerTrainer
@@ -53,7 +53,7 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
             sides[f"peer {threads}"] = _timing.Side(peer.step, peer.running)
         sides[f"sgemm {threads}"] = _timing.sgemm(threads, arguments.sgemm_size)
     times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
-    one = Trainer(make_model(shape), shape, ids, 1)
+    one = OurTrainer(make_model(shape), shape, ids, 1)
     pieces = breakdown(
         one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"])))
     )

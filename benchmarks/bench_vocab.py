@@ -16,7 +16,7 @@ from typing import Any
 
 import _timing
 import numpy as np
-from _workload import Shape, Trainer, make_model, text, zipf
+from _workload import OurTrainer, Shape, make_model, text, zipf
 
 FIRST = 10_000
 GROWTH = (10_000, 33_000, 100_000, 268_000, 1_000_000)
@@ -33,14 +33,14 @@ SOFTMAX_COLUMNS = {
 }  # fmt: skip
 
 
-def make_trainer(shape: Shape, kind: str, first: int, threads: int) -> Trainer:
+def make_trainer(shape: Shape, kind: str, first: int, threads: int) -> OurTrainer:
     """Our step at shape.V on one of the TEXTS."""
     if kind == "zipf":
-        return Trainer(make_model(shape), shape, text(shape.V, shape), threads)
+        return OurTrainer(make_model(shape), shape, text(shape.V, shape), threads)
     stride = shape.V // first if kind == "spread" else 1
     probs = np.zeros(shape.V)
     probs[: first * stride : stride] = zipf(first)
-    return Trainer(make_model(shape, probs), shape, text(first, shape) * np.int32(stride), threads)
+    return OurTrainer(make_model(shape, probs), shape, text(first, shape) * np.int32(stride), threads)
 
 
 def growth(arguments: argparse.Namespace, vocab_size: int, first: int, threads: int) -> list[dict[str, Any]]:
@@ -66,8 +66,8 @@ def against_softmax(arguments: argparse.Namespace, vocab_size: int, threads: int
     shape = arguments.shape._replace(V=vocab_size)
     ids, model = text(vocab_size, shape), make_model(shape)
     ours, exact = (
-        Trainer(model, shape, ids, threads),
-        Trainer(model.copy(), shape, ids, threads, objective="softmax"),
+        OurTrainer(model, shape, ids, threads),
+        OurTrainer(model.copy(), shape, ids, threads, objective="softmax"),
     )
     sides = {"nce": ours, "nplm": exact}
     if arguments.against == "torch":

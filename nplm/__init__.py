@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from nplm.noise import FreshNoise, NoiseDistribution, NoisePool
     from nplm.scoring.evaluate import Evaluation, evaluate
     from nplm.scoring.generate import next_words, sample
-    from nplm.scoring.kenlm import Scorer, State
+    from nplm.scoring.kenlm import Model, State
     from nplm.scoring.score import score_batch
-    from nplm.storage.checkpoint import load_model as Model  # kenlm.Model's place
     from nplm.storage.checkpoint import load_model as load
+    from nplm.storage.checkpoint import save_model as save
     from nplm.training.loop import TrainResult, train
     from nplm.training.observer import Observer
 
@@ -44,19 +44,22 @@ _HOMES = {
     "Evaluation": "nplm.scoring.evaluate:Evaluation",
     "sample": "nplm.scoring.generate:sample",
     "next_words": "nplm.scoring.generate:next_words",
-    "load": "nplm.storage.checkpoint:load_model",
-    "Model": "nplm.storage.checkpoint:load_model",
-    "Scorer": "nplm.scoring.kenlm:Scorer",
-    "State": "nplm.scoring.kenlm:State",
     "score_batch": "nplm.scoring.score:score_batch",
+    "Model": "nplm.scoring.kenlm:Model",
+    "State": "nplm.scoring.kenlm:State",
+    "load": "nplm.storage.checkpoint:load_model",
+    "save": "nplm.storage.checkpoint:save_model",
     "InputError": "nplm.errors:InputError",
     "DivergedError": "nplm.errors:DivergedError",
 }
+_GONE = {"Scorer": "nplm.Model(path) has KenLM's methods, nplm.load(path) gives a LanguageModel"}
 
 __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _GONE:
+        raise AttributeError(f"nplm has no {name!r} any more: {_GONE[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'nplm' has no attribute {name!r}")
     module, attribute = _HOMES[name].split(":")

@@ -1,10 +1,10 @@
-"""The language model: its parameters, and what one asks of it.
+"""The language model: configuration, vocabulary, parameters, and the mean log Z of its last validation.
 
-The model knows shapes and equations only: no files, no corpus, no optimiser.  A chunk's way through it is chunk.py.
+The model knows shapes and equations only: no files, no corpus, no optimiser.  How a chunk is computed is network.py.
 """
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,20 +12,47 @@ from nplm.arrays import Array
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
-from nplm.layers import lstm, softmax
+from nplm.layers import softmax
 from nplm.layers.workspace import Workspace
-from nplm.network import Grads, Packed, Params, Plan, State, chunk_gradient, run_layers
+from nplm.network import Grads, Network, Params, Plan, State, chunk_gradient, hidden_states, pack
 from nplm.noise import NoiseDistribution
+
+GONE = {  # methods of 0.1.0's predecessors, and what took their place
+    "save": "nplm.save(model, path)",
+    "score": "nplm.Model(path).score(sentence), or nplm.score_batch(model, sentences)",
+    "score_batch": "nplm.score_batch(model, sentences)",
+    "full_scores": "nplm.Model(path).full_scores(sentence)",
+    "perplexity": "nplm.Model(path).perplexity(sentence)",
+    "hidden": "nplm.network.hidden_states(model.network(), inputs, state)",
+}
 
 
 class LanguageModel:
-    """An LSTM language model with a noise law.  `params` maps PyTorch's names to plain arrays.
+    """An LSTM language model and its noise distribution.
 
-    encoder.weight (V,E) · rnn.weight_ih_lk (4H,E or H) · rnn.weight_hh_lk (4H,H) · rnn.bias_lk (4H,) ·
-    decoder.weight (V,H), which a tied model has not · decoder.bias (V,)
+    Parameters
+    ----------
+    config : ModelConfig
+        The sizes V, E, H, L, and the noise distribution.
+    vocabulary : Vocabulary
+        V words with their counts.
+    params : dict of ndarray
+        float32 or float64, C-contiguous, by PyTorch's names: encoder.weight (V,E); for each layer k
+        rnn.weight_ih_lk (4H,E or H), rnn.weight_hh_lk (4H,H), rnn.bias_lk (4H,); decoder.weight (V,H), which a tied
+        model does not have; decoder.bias (V,).
+    mean_log_z : float, optional
+        Mean of log Z in nats over the valid text when the model was last validated: what unnormalised scores take
+        for log Z.  None where it was never measured.
+
+    Raises
+    ------
+    InputError
+        If vocabulary or parameters are not those of the configuration.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: Vocabulary, params: Params) -> None:
+    def __init__(
+        self, config: ModelConfig, vocabulary: Vocabulary, params: Params, mean_log_z: float | None = None
+    ) -> None:
         if len(vocabulary) != config.vocab_size:
             raise InputError(
                 f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words"
@@ -48,6 +75,7 @@ class LanguageModel:
         self.config = config
         self.vocabulary = vocabulary
         self.params = params
+        self.mean_log_z = mean_log_z
         self.noise = NoiseDistribution.from_counts(
             vocabulary.counts, power=config.noise_power, uniform=config.noise_uniform
         )
@@ -58,7 +86,7 @@ class LanguageModel:
     def init(
         cls, config: ModelConfig, vocabulary: Vocabulary, rng: np.random.Generator, dtype: Any = np.float32
     ) -> "LanguageModel":
-        """An untrained model: it is the unigram model, with Z = 1.
+        """An untrained model, which is the unigram model with Z = 1.
 
         Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
         decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
@@ -73,6 +101,28 @@ class LanguageModel:
         params["decoder.bias"][...] = np.log(counts / counts.sum())
         return cls(config, vocabulary, params)
 
+    def __repr__(self) -> str:
+        c = self.config
+        tied = ", tied" if c.tied else ""
+        size = f"V={c.vocab_size}, E={c.embed_dim}, H={c.hidden_dim}, L={c.num_layers}{tied}"
+        return (
+            f"<LanguageModel {size}, {sum(p.size for p in self.params.values()):,} parameters, {self.dtype}>"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in GONE:
+            raise AttributeError(f"a LanguageModel has no {name!r}: use {GONE[name]}")
+        raise AttributeError(f"'LanguageModel' object has no attribute {name!r}")
+
+    def __reduce__(self) -> "tuple[Callable[..., LanguageModel], tuple[Any, ...]]":
+        """Pickled by what it is made of; the tables of the noise distribution follow from that."""
+        return LanguageModel, (self.config, self.vocabulary, self.params, self.mean_log_z)
+
+    def copy(self) -> "LanguageModel":
+        """A model with arrays of its own."""
+        params = {name: value.copy() for name, value in self.params.items()}
+        return LanguageModel(self.config, self.vocabulary, params, self.mean_log_z)
+
     @property
     def output_weight(self) -> Array:
         """The weight (V,H) of the scores: decoder.weight, or encoder.weight where the two are tied."""
@@ -83,13 +133,40 @@ class LanguageModel:
         shape = (self.config.num_layers, batch, self.config.hidden_dim)
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
+    def network(self) -> Network:
+        """The arrays that chunks are computed with, packed as the parameters are now; stale when these change."""
+        packed = {name: pack(name, value, Workspace()) for name, value in self.params.items()}
+        return Network(self.params, packed, self.log_q, self.vocabulary.eos)
+
     def loss_and_grads(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
     ) -> tuple[float, Grads, State]:
-        """Loss of a chunk in nats per position, by NCE unless the plan says otherwise; its gradient by BPTT, and the
-        state to carry on.
+        """Loss of a chunk, its gradient by BPTT, and the state to carry on.
 
-        inputs, targets (T,B), noise_ids (K,): word ids.  Raises ValueError on a word id outside the vocabulary.
+        Parameters
+        ----------
+        inputs, targets : ndarray (T,B)
+            Word ids.
+        noise_ids : ndarray (K,)
+            The chunk's noise group: word ids, K >= 1.
+        state : State
+            The state carried in, h and c (L,B,H).
+        plan : Plan, optional
+            Objective, dropout, reset at </s>; by default plain NCE.
+
+        Returns
+        -------
+        loss : float
+            Nats per position.
+        grads : dict
+            By the names of `params`; np.asarray makes a row gradient dense.
+        state : State
+            The state after the chunk.
+
+        Raises
+        ------
+        ValueError
+            On shapes that do not fit, and on a word id outside the vocabulary.
         """
         if np.shape(inputs) != np.shape(targets):
             raise ValueError(
@@ -100,28 +177,17 @@ class LanguageModel:
             raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")
         inputs, targets = self._checked(inputs, "input"), self._checked(targets, "target")
         noise_ids = self._checked(noise_ids, "noise")
-        return chunk_gradient(
-            self, inputs, targets, noise_ids, state, 1.0 / targets.size, self.pack_all(), Workspace(), plan
-        )
-
-    def hidden(
-        self,
-        inputs: Array,
-        state: State,
-        packed: Packed | None = None,
-        room: Workspace | None = None,
-    ) -> tuple[Array, State]:
-        """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B)."""
-        _, x, _, state = run_layers(
-            self, inputs, state, packed or self.pack_all(), room or Workspace(), Plan()
-        )
-        return x, state
+        given = (inputs, targets, noise_ids, state, 1.0 / targets.size, Workspace(), plan or Plan())
+        return chunk_gradient(self.network(), *given)
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
-        """Exact log softmax (T,B,V) in nats, and the state to carry on, for inputs (T,B)."""
+        """Exact log softmax (T,B,V) in nats, and the state to carry on, for inputs (T,B).
+
+        Raises ValueError on shapes that do not fit, and on a word id outside the vocabulary.
+        """
         self._check_shapes(inputs, state)
         inputs = self._checked(inputs, "input")
-        hidden, state = self.hidden(inputs, state)
+        hidden, state = hidden_states(self.network(), inputs, state)
         flat = hidden.reshape(inputs.size, -1)  # (N,H)
         logp = softmax.log_probs(flat, self.output_weight, self.params["decoder.bias"])
         return logp.reshape(*inputs.shape, -1), state
@@ -138,24 +204,17 @@ class LanguageModel:
         check_ids(np.asarray(ids), self.config.vocab_size, what)
         return np.ascontiguousarray(ids, np.int32)
 
-    def pack(self, name: str, room: Workspace) -> lstm.Packed | None:
-        """A recurrent layer's weight as the kernels read it, or None; to be made anew after an update."""
-        return lstm.pack(self.params[name], room) if name.startswith("rnn.weight") else None
 
-    def pack_all(self) -> Packed:
-        """`pack` for every parameter."""
-        return {name: self.pack(name, Workspace()) for name in self.params}
+class HoldsModel(Protocol):
+    """What has a language model in it, as nplm.Model does."""
 
-    def copy(self) -> "LanguageModel":
-        """A model with arrays of its own."""
-        params = {name: value.copy() for name, value in self.params.items()}
-        return LanguageModel(self.config, self.vocabulary, params)
+    @property
+    def language_model(self) -> LanguageModel: ...
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to one .safetensors file, whole or not at all."""
-        from nplm.storage import checkpoint
 
-        checkpoint.save_model(self, path)
+def plain(model: LanguageModel | HoldsModel) -> LanguageModel:
+    """The language model itself, or the one that `model` holds."""
+    return model if isinstance(model, LanguageModel) else model.language_model
 
 
 def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

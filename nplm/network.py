@@ -1,24 +1,18 @@
-"""One chunk's way: up through embedding, LSTM layers and loss, and down again, by BPTT.
+"""One chunk through the network: up through embedding, LSTM layers and loss, and down again by BPTT.
 
-What goes up and what comes down are plain arrays; the parameters are the model's (model.py).
+Everything here is a function of plain arrays; whose they are is the model's concern (model.py).
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.config import Objective
-from nplm.layers import embedding, lstm, nce, sampled_softmax, softmax
-from nplm.layers import row_gradient as rows
+from nplm.layers import embedding, lstm, row_gradient
 from nplm.layers.dropout import Dropout
+from nplm.layers.objective import Decoder, Objective, make_objective
 from nplm.layers.row_gradient import Gradient
 from nplm.layers.workspace import Workspace
-
-if TYPE_CHECKING:
-    from nplm.model import LanguageModel
 
 Params = dict[str, Array]
 Grads = dict[str, Gradient]
@@ -36,12 +30,36 @@ class State(NamedTuple):
         return State(self.h[:, start:stop], self.c[:, start:stop])
 
 
+class Network(NamedTuple):
+    """The arrays that a chunk is computed with."""
+
+    params: Params  # by PyTorch's names, see model.py
+    packed: Packed  # `pack` of every parameter as it is now
+    log_q: Array  # (V,), log of the noise distribution
+    eos: int  # the word at which a plan with reset_at_eos resets the state
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return sum(name.startswith("rnn.bias_l") for name in self.params)
+
+    @property
+    def tied(self) -> bool:
+        """Whether one matrix serves input and output words."""
+        return "decoder.weight" not in self.params
+
+    @property
+    def decoder(self) -> Decoder:
+        """What the scores are made with; its weight is encoder.weight where the two are tied."""
+        weight = self.params["encoder.weight" if self.tied else "decoder.weight"]
+        return Decoder(weight, self.params["decoder.bias"], self.log_q)
+
+
 class Plan(NamedTuple):
     """How a chunk is trained on, besides its words."""
 
-    objective: Objective = "nce"
-    log_z_penalty: float = 0.0  # of the softmax objective, times the mean of log^2 Z
-    reset_at_eos: bool = False  # the state begins anew, at zero, where </s> is read
+    objective: Objective = make_objective("nce")
+    reset_at_eos: bool = False  # the state is reset to zero where </s> is read
     dropout: Dropout | None = None
 
     def shard(self, first: int) -> "Plan":
@@ -54,18 +72,29 @@ def layer_names(k: int) -> tuple[str, str, str]:
     return f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}", f"rnn.bias_l{k}"
 
 
-def run_layers(
-    model: "LanguageModel", inputs: Array, state: State, packed: Packed, room: Workspace, plan: Plan
-) -> tuple[Array, Array, list[lstm.LSTMCache], State]:
-    """Bottom-up: the words looked up, (R,) each once or (T,B) with dropout; hidden states (T,B,H) as the scores read
-    them; what each layer kept; the next state."""
-    params, dropout = model.params, plan.dropout
-    words, x, places = _look_up(model, inputs, plan)
+def pack(name: str, value: Array, room: Workspace) -> lstm.Packed | None:
+    """A parameter as the kernels read it, or None if they read the parameter itself; to be repeated after an update."""
+    return lstm.pack(value, room) if name.startswith("rnn.weight") else None
+
+
+class Ascent(NamedTuple):
+    """What the way up gives, and what the way down needs of it."""
+
+    words: Array  # the words looked up: (R,) each once, or (T,B) with dropout
+    hidden: Array  # (T,B,H), as the scores read them
+    caches: list[lstm.LSTMCache]  # of each layer
+    state: State  # to carry on
+
+
+def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan: Plan) -> Ascent:
+    """Bottom-up: the hidden states for inputs (T,B), which are trusted."""
+    params, packed, dropout = network.params, network.packed, plan.dropout
+    words, x, places = _look_up(network, inputs, plan)
     caches = []
-    for k in range(model.config.num_layers):
+    for k in range(network.num_layers):
         ih, hh, b = layer_names(k)
         weights = (params[ih], params[hh], params[b], packed[ih], packed[hh])
-        factors = _factors(model, inputs, plan, k)
+        factors = _factors(network, inputs, state.h[k], plan, k)
         x, cache = lstm.forward(
             x, state.h[k], state.c[k], *weights, places, room.part(ih), factors
         )  # (T,B,H)
@@ -76,101 +105,86 @@ def run_layers(
             dropped[...] = x
             dropout.input(x := dropped, k + 1)
     after = State(np.stack([cache.h[-1] for cache in caches]), np.stack([cache.c[-1] for cache in caches]))
-    return words, x, caches, after
+    return Ascent(words, x, caches, after)
 
 
-def _look_up(model: "LanguageModel", inputs: Array, plan: Plan) -> tuple[Array, Array, Array | None]:
-    """The distinct input words (R,), their vectors (R,E), and which of them each position (T,B) has.
-
-    With dropout every position has a vector of its own: inputs (T,B), x (T,B,E), None.
-    """
-    weight, dropout = model.params["encoder.weight"], plan.dropout
-    if dropout is None or not (dropout.rate > 0 or dropout.words > 0):
-        words, places = np.unique(inputs, return_inverse=True)  # (R,), (T,B): a word is looked up once
-        return words, embedding.forward(words, weight), places.reshape(inputs.shape)
-    x = embedding.forward(inputs, weight)  # (T,B,E)
-    dropout.input_words(x, inputs, model.config.vocab_size)
-    dropout.input(x, 0)
-    return inputs, x, None
-
-
-def _look_up_backward(model: "LanguageModel", dx: Array, words: Array, plan: Plan) -> Gradient:
-    """Gradient of encoder.weight for dx (R,E) of words (R,), or (T,B,E) of (T,B) with dropout."""
-    if plan.dropout is not None and words.ndim == 2:
-        plan.dropout.input(dx, 0)
-        plan.dropout.input_words(dx, words, model.config.vocab_size)
-    return embedding.backward(dx, words, model.params["encoder.weight"])
-
-
-def _factors(model: "LanguageModel", inputs: Array, plan: Plan, layer: int) -> lstm.Factors | None:
-    """r and k of [L0], or None where all are 1."""
-    dropout, batch, size = plan.dropout, inputs.shape[1], model.config.hidden_dim
-    if not plan.reset_at_eos and (dropout is None or not dropout.recurrent > 0):
-        return None
-    keep = np.ones(inputs.shape, model.dtype)
-    if plan.reset_at_eos:
-        keep[inputs == model.vocabulary.eos] = 0
-    mask = np.ones((batch, size), model.dtype)
-    return lstm.Factors(
-        mask if dropout is None else dropout.recurrent_mask(layer, batch, size, model.dtype), keep
-    )
+def hidden_states(
+    network: Network, inputs: Array, state: State, room: Workspace | None = None
+) -> tuple[Array, State]:
+    """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B), which are trusted."""
+    _, hidden, _, after = ascend(network, inputs, state, room or Workspace(), Plan())
+    return hidden, after
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named, in training
 def chunk_gradient(
-    model: "LanguageModel",
+    network: Network,
     inputs: Array,
     targets: Array,
     noise_ids: Array,
     state: State,
     scale: float,
-    packed: Packed,
     room: Workspace,
-    plan: Plan | None = None,
+    plan: Plan,
 ) -> tuple[float, Grads, State]:
     """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state.
 
     The gradients are arrays of `room`: good until it is used again.
     """
-    params, grads, plan = model.params, Grads(), plan or Plan()
-    words, hidden, caches, after = run_layers(model, inputs, state, packed, room, plan)
+    params, packed, decoder, grads = network.params, network.packed, network.decoder, Grads()
+    words, hidden, caches, after = ascend(network, inputs, state, room, plan)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
-    loss, backward = _loss(model, flat, targets.ravel(), noise_ids, scale, room, plan)
+    loss, cache = plan.objective.forward(flat, targets.ravel(), noise_ids, decoder, scale, room)
 
-    dflat, doutput, grads["decoder.bias"] = backward()
+    dflat, doutput, grads["decoder.bias"] = plan.objective.backward(cache, decoder, room)
     dx = dflat.reshape(hidden.shape)  # (T,B,H)
-    for k in reversed(range(model.config.num_layers)):
+    for k in reversed(range(network.num_layers)):
         if plan.dropout is not None:
             plan.dropout.input(dx, k + 1)
         ih, hh, b = layer_names(k)
         layer = lstm.backward(dx, caches[k], params[ih], params[hh], packed[ih], packed[hh], room.part(ih))
         grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
         dx = layer.dx  # (T,B,H), and (R,E) below the first layer
-    dencoder = _look_up_backward(model, dx, words, plan)
-    if model.config.tied:  # one matrix in two places: its gradient is the sum of both
-        grads["encoder.weight"], _ = rows.total([doutput, dencoder], room.part("tied"))
+    dencoder = _look_up_backward(network, dx, words, plan)
+    if network.tied:  # one matrix in two places: its gradient is the sum of both
+        grads["encoder.weight"], _ = row_gradient.total([doutput, dencoder], room.part("tied"))
     else:
         grads["encoder.weight"], grads["decoder.weight"] = dencoder, doutput
     return loss, {name: grads[name] for name in params}, after
 
 
-def _loss(
-    model: "LanguageModel",
-    hidden: Array,
-    targets: Array,
-    noise_ids: Array,
-    scale: float,
-    room: Workspace,
-    plan: Plan,
-) -> tuple[float, Callable[[], tuple[Array, Gradient, Gradient]]]:
-    """Loss by the plan's objective, for hidden (N,H) and targets (N,); its backward gives dhidden, dweight, dbias."""
-    weight, bias = model.output_weight, model.params["decoder.bias"]
-    if plan.objective == "softmax":
-        loss, exact = softmax.forward(hidden, targets, weight, bias, scale, plan.log_z_penalty, room)
-        return loss, partial(softmax.backward, exact, weight, room)
-    given = (hidden, targets, noise_ids, weight, bias, model.log_q, scale, room)
-    if plan.objective == "nce":
-        loss, cache = nce.forward(*given)
-    else:  # a noise word that is the target is masked in sampled softmax, and kept in ranking
-        loss, cache = sampled_softmax.forward(*given, keep_hits=plan.objective == "ranking")
-    return loss, partial(nce.backward, cache, weight, room)
+def _look_up(network: Network, inputs: Array, plan: Plan) -> tuple[Array, Array, Array | None]:
+    """The distinct input words (R,), their vectors (R,E), and which of them each position (T,B) has.
+
+    With dropout every position has a vector of its own: inputs (T,B), x (T,B,E), None.
+    """
+    weight, dropout = network.params["encoder.weight"], plan.dropout
+    if dropout is None or not (dropout.rate > 0 or dropout.words > 0):
+        words, places = np.unique(inputs, return_inverse=True)  # (R,), (T,B): a word is looked up once
+        return words, embedding.forward(words, weight), places.reshape(inputs.shape)
+    x = embedding.forward(inputs, weight)  # (T,B,E)
+    dropout.input_words(x, inputs, len(weight))
+    dropout.input(x, 0)
+    return inputs, x, None
+
+
+def _look_up_backward(network: Network, dx: Array, words: Array, plan: Plan) -> Gradient:
+    """Gradient of encoder.weight for dx (R,E) of words (R,), or (T,B,E) of (T,B) with dropout."""
+    weight = network.params["encoder.weight"]
+    if plan.dropout is not None and words.ndim == 2:
+        plan.dropout.input(dx, 0)
+        plan.dropout.input_words(dx, words, len(weight))
+    return embedding.backward(dx, words, weight)
+
+
+def _factors(network: Network, inputs: Array, h: Array, plan: Plan, layer: int) -> lstm.Factors | None:
+    """r and k of [L0] for a layer whose state is h (B,H), or None where all are 1."""
+    dropout, (batch, size), dtype = plan.dropout, h.shape, network.log_q.dtype
+    if not plan.reset_at_eos and (dropout is None or not dropout.recurrent > 0):
+        return None
+    keep = np.ones(inputs.shape, dtype)
+    if plan.reset_at_eos:
+        keep[inputs == network.eos] = 0
+    if dropout is None:
+        return lstm.Factors(np.ones((batch, size), dtype), keep)
+    return lstm.Factors(dropout.recurrent_mask(layer, batch, size, dtype), keep)

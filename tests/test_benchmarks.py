@@ -157,14 +157,13 @@ def test_the_peer_computes_the_same(benchmark, sizes, objective):
     model, ids = workload.make_model(shape), workload.text(shape.V, shape)
     before = {name: value.copy() for name, value in model.params.items()}
     peer = benchmark("_peer").PeerTrainer(model, shape, ids, 1, objective)
-    ours = workload.Trainer(model, shape, ids, 1, objective=objective)
-    noise = np.random.default_rng(1).integers(0, shape.V, (2, shape.K), np.int32)
+    ours = workload.OurTrainer(model, shape, ids, 1, objective=objective)
     with ours.running(), peer.running():
-        for k in range(2):
-            window = ids[k * shape.T : (k + 1) * shape.T + 1]
-            loss = ours.chunk(window[:-1], window[1:], noise[k])
-            chunk = (from_numpy(part.astype(np.int64)) for part in (window[:-1], window[1:], noise[k]))
-            assert loss == pytest.approx(peer.chunk(*chunk), rel=1e-4)
+        for span in ours.trainer.spans[:2]:
+            window = ours.trainer.streams.window(span.start, span.stop)
+            noise_ids = ours.trainer.noise.group(0, span.sequence, span.chunk)
+            chunk = (from_numpy(part.astype(np.int64)) for part in (*window, noise_ids))
+            assert ours.step() == pytest.approx(peer.chunk(*chunk), rel=1e-4)
     theirs = peer.arrays()
     assert set(theirs) == set(model.params)
     for name, value in model.params.items():

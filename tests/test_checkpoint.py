@@ -34,7 +34,7 @@ def fails(path):
 def saved(tmp_path, **shape):
     """A saved model's path."""
     path = tmp_path / "model.safetensors"
-    make_model(np.float32, **shape).save(path)
+    nplm.save(make_model(np.float32, **shape), path)
     return path
 
 
@@ -54,7 +54,7 @@ def test_round_trip(dtype, tmp_path):
     model = make_model(dtype, power=0.75, uniform=0.1)
     model.params["encoder.weight"][0, :3] = [-0.0, 0.0, np.finfo(dtype).smallest_subnormal]
     model.params["rnn.bias_l1"][:2] = [-0.0, np.finfo(dtype).max]
-    model.save(tmp_path / "model.safetensors")
+    nplm.save(model, tmp_path / "model.safetensors")
     again = nplm.load(tmp_path / "model.safetensors")
     assert again.config == model.config
     assert again.vocabulary == model.vocabulary
@@ -123,7 +123,7 @@ def test_pytorch_loads_it_strictly(tmp_path):
     """Oracle: PyTorch's load_state_dict(strict=True), and the log-probabilities of the network it then is."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[bench]")
     model = make_model()
-    model.save(tmp_path / "model.safetensors")
+    nplm.save(model, tmp_path / "model.safetensors")
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["vocabulary"]
     peer = torch.nn.Module()
@@ -200,8 +200,8 @@ def strided(value):
 def test_arrays_that_are_not_contiguous(layout, tmp_path):
     """Oracle: the same model with contiguous arrays: the same bytes."""
     model, same = not_contiguous(layout)
-    model.save(tmp_path / "a.safetensors")
-    same.save(tmp_path / "b.safetensors")
+    nplm.save(model, tmp_path / "a.safetensors")
+    nplm.save(same, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert_array_equal(
         nplm.load(tmp_path / "b.safetensors").params["decoder.weight"], model.params["decoder.weight"]
@@ -357,7 +357,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"No space left on device.*untouched") as caught:
-        make_model(np.float32, seed=2).save(path)
+        nplm.save(make_model(np.float32, seed=2), path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch):
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", files_only)
-    model.save(path)
+    nplm.save(model, path)
     assert_array_equal(nplm.load(path).params["decoder.bias"], model.params["decoder.bias"])
 
 
@@ -385,7 +385,7 @@ model = nplm.load(sys.argv[1])
 model.params["decoder.bias"] += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 try:
-    model.save(sys.argv[1])
+    nplm.save(model, sys.argv[1])
 except nplm.InputError as error:
     print(error)
 """
@@ -412,7 +412,7 @@ import nplm
 model = nplm.load(sys.argv[1])
 model.params["decoder.bias"] += 1
 Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
-model.save(sys.argv[1])
+nplm.save(model, sys.argv[1])
 """
 
 
@@ -425,7 +425,7 @@ def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == old
     left = set(tmp_path.iterdir()) - {path}
     assert len(left) == 1 and left.pop().suffix == ".partial"
-    make_model(np.float32, seed=2).save(path)
+    nplm.save(make_model(np.float32, seed=2), path)
     assert path.read_bytes() != old
 
 
@@ -436,6 +436,6 @@ def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "folder" / "full").mkdir(parents=True)
     for name in ("gone/model.safetensors", "file/model.safetensors", "folder"):
         with pytest.raises(InputError, match="not written") as caught:
-            model.save(tmp_path / name)
+            nplm.save(model, tmp_path / name)
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

@@ -30,7 +30,7 @@ from nplm.data.corpus import Floor, load_corpus, read_ids
 from nplm.model import LanguageModel
 from nplm.scoring.evaluate import evaluate
 from nplm.storage import checkpoint, tensorfile
-from nplm.storage.checkpoint import load_model
+from nplm.storage.checkpoint import load_model, save_model
 from nplm.training import run_folder as run
 from nplm.training.loop import train
 
@@ -666,7 +666,7 @@ def test_a_bad_model_file_is_one_line(refused, finished, texts, tmp_path, monkey
     model = load_model(finished / "best.safetensors")
     with monkeypatch.context() as later:
         later.setattr(tensorfile, "VERSION", "99")
-        model.save(path)
+        save_model(model, path)
     assert "version '99'" in refused("eval", path, texts / "test.txt")
     assert "a folder" in refused("info", tmp_path)
 

@@ -244,7 +244,7 @@ def test_verbose_word_is_debug_2(nplm, path, folder, model, flags):
     probs = []
     for line, (text, rows, figures) in zip(LINES, sentences, strict=True):
         assert text == " ".join(line.split())
-        tokens = ["<s>", *(w if w in model else "<unk>" for w in line.split()), "</s>"]
+        tokens = ["<s>", *(w if w in model.vocabulary else "<unk>" for w in line.split()), "</s>"]
         logs = []
         for n, row in enumerate(rows):
             fields = row.split()

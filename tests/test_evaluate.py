@@ -14,7 +14,8 @@ from conftest import make_model
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.reference import model as reference
-from nplm.scoring.evaluate import evaluate, sentence_groups, without_mean_log_z
+from nplm.scoring.evaluate import evaluate, without_mean_log_z
+from nplm.scoring.sentences import longest_first, sentence_lengths
 
 UNK, EOS = 0, 1
 module = importlib.import_module("nplm.scoring.evaluate")
@@ -221,17 +222,17 @@ def test_bad_text():
 
 
 @pytest.mark.parametrize("columns", [1, 2, 50])
-def test_sentence_groups(columns):
+def test_longest_first(columns):
     """The sentences cut by hand: every token's place once, each column one whole sentence, no group too wide.
 
     Texts that break off, that end with a sentence, that are one sentence with and without its </s>, one </s>.
     """
     for ids in (text(), text()[:12], np.array([3, 2, 1]), np.array([3, 2, 4]), np.array([1])):
-        groups = sentence_groups(ids, EOS, columns)
-        got = sorted((int(start), int(start) + length) for length, starts in groups for start in starts)
+        groups = longest_first(sentence_lengths(ids, EOS), columns)
+        got = sorted((int(n), int(n + length)) for group in groups for n, length in zip(*group, strict=True))
         assert got == sentence_pieces(ids)
-        for length, starts in groups:
-            assert 1 <= starts.size <= columns and length >= 1
+        for starts, lengths in groups:
+            assert 1 <= starts.size <= columns and (np.diff(lengths) <= 0).all()
 
 
 def test_as_dict():

@@ -10,7 +10,7 @@ import nplm
 from nplm import InputError
 from nplm.reference import model as reference
 from nplm.scoring import generate
-from nplm.scoring.generate import Law, Reader, draw, draw_lines, next_after, next_words
+from nplm.scoring.generate import Reader, Sampling, draw, draw_lines, next_after, next_words
 
 LAWS = [
     {},
@@ -34,17 +34,17 @@ def model():
     return make_model(scale=0.7)
 
 
-def probabilities(logp, law):
-    """The law (V,) of [D1] to [D4], word by word from the likeliest on; logp (V,), <unk> is word 0."""
-    weights = {w: float(logp[w]) for w in range(len(logp)) if w or law.allow_unk}
+def probabilities(logp, sampling):
+    """The sampling (V,) of [D1] to [D4], word by word from the likeliest on; logp (V,), <unk> is word 0."""
+    weights = {w: float(logp[w]) for w in range(len(logp)) if w or sampling.allow_unk}
     order = sorted(weights, key=lambda w: (-weights[w], w))
-    if law.temperature == 0:
+    if sampling.temperature == 0:
         return np.eye(len(logp))[order[0]]
-    mass = {w: math.exp((weights[w] - weights[order[0]]) / law.temperature) for w in order}
-    order = order[: law.top_k or None]
+    mass = {w: math.exp((weights[w] - weights[order[0]]) / sampling.temperature) for w in order}
+    order = order[: sampling.top_k or None]
     total, kept, reached = sum(mass[w] for w in order), [], 0.0
     for w in order:
-        if reached >= law.top_p * total and kept:
+        if reached >= sampling.top_p * total and kept:
             break
         kept.append(w)
         reached += mass[w]
@@ -57,13 +57,13 @@ def after(model, ids):
     return reference.log_probs(model.params, np.array([1, *ids])[:, None], *state)[-1, 0]
 
 
-def by_hand(model, law, uniform, prompt):
-    """A line for each row of uniform: a word at a time, from the running sum of its law."""
+def by_hand(model, sampling, uniform, prompt):
+    """A line for each row of uniform: a word at a time, from the running sum of its sampling."""
     lines = []
     for row in uniform:
         ids = list(prompt)
         for u in row:
-            upto = probabilities(after(model, ids), law).cumsum()
+            upto = probabilities(after(model, ids), sampling).cumsum()
             word = int(np.searchsorted(upto, u * upto[-1], side="right"))
             if word == model.vocabulary.eos:
                 break
@@ -80,22 +80,24 @@ def test_lines_are_those_drawn_one_by_one(model, settings, monkeypatch):
     for prompt in ("", "w5 w2 w5"):
         rng = np.random.default_rng(5)
         got = nplm.sample(model, rng, lines=8, max_words=6, prompt=prompt, **settings)
-        expected = by_hand(model, Law(**settings), uniform, model.vocabulary.encode(prompt.split()))
+        expected = by_hand(model, Sampling(**settings), uniform, model.vocabulary.encode(prompt.split()))
         assert got == expected
         assert all(line.startswith(prompt) for line in got)
 
 
 @pytest.mark.parametrize("settings", LAWS, ids=str)
 def test_a_draw_is_exact(settings):
-    """The law enumerated: of N evenly spread uniform numbers, each word gets its share N p, to one or two."""
-    rng, law, n = np.random.default_rng(6), Law(**settings), 4000
+    """The sampling enumerated: of N evenly spread uniform numbers, each word gets its share N p, to one or two."""
+    rng, sampling, n = np.random.default_rng(6), Sampling(**settings), 4000
     logp = rng.normal(0, 2, 700).astype(np.float32)  # 700 words: two whole blocks of SUMS and a part of one
     logp[[30, 600]] = logp.max()  # equal ones
-    if not law.allow_unk:
+    if not sampling.allow_unk:
         logp[0] = -np.inf
-    expected = probabilities(logp.astype(np.float64), law)
+    expected = probabilities(logp.astype(np.float64), sampling)
     uniform = rng.permutation((np.arange(n) + 0.5) / n)
-    words = np.concatenate([draw(np.tile(logp, (100, 1)), law, part) for part in uniform.reshape(-1, 100)])
+    words = np.concatenate(
+        [draw(np.tile(logp, (100, 1)), sampling, part) for part in uniform.reshape(-1, 100)]
+    )
     counts = np.bincount(words, minlength=700)
     assert words.dtype == np.int32 and np.abs(counts - n * expected).max() <= 1.01
     assert not counts[expected == 0].any()
@@ -108,8 +110,8 @@ def test_the_ends_of_the_unit_interval(u, last):
     scores = np.full((1, 700), -np.inf)
     scores[0, [257, 300, last]] = [-1.0, 0.0, -20.0]
     ends = (257, last) if u == 0 else (last, 257)
-    for law in (Law(), Law(top_k=600), Law(top_k=3), Law(top_p=1 - 1e-17)):
-        assert draw(scores.copy(), law, np.array([u])) == ends[0], law
+    for sampling in (Sampling(), Sampling(top_k=600), Sampling(top_k=3), Sampling(top_p=1 - 1e-17)):
+        assert draw(scores.copy(), sampling, np.array([u])) == ends[0], sampling
 
 
 def test_what_rounding_leaves_over_is_not_negative():
@@ -119,14 +121,14 @@ def test_what_rounding_leaves_over_is_not_negative():
 
 
 def test_the_first_two_words_pass_a_chi_square_test(model):
-    """Pearson's statistic of 20,000 pairs against the exact law; one of another temperature does not."""
+    """Pearson's statistic of 20,000 pairs against the exact sampling; one of another temperature does not."""
 
     def z_score(temperature):
         """The statistic as a normal variable (Wilson and Hilferty)."""
-        first = probabilities(after(model, []), Law(temperature=temperature))
+        first = probabilities(after(model, []), Sampling(temperature=temperature))
         cells = {("", ""): first[1]}
         for w in range(2, 11):
-            second = probabilities(after(model, [w]), Law(temperature=temperature))
+            second = probabilities(after(model, [w]), Sampling(temperature=temperature))
             cells |= {(tokens[w], "" if v == 1 else tokens[v]): first[w] * second[v] for v in range(1, 11)}
         assert sum(cells.values()) == pytest.approx(1)
         expected = np.array([lines * p for p in cells.values()])
@@ -155,7 +157,7 @@ def test_fewer_lines_are_the_first_of_more(model, monkeypatch):
 
 def test_what_a_line_says(model):
     """The definition: no marks, no <unk> unless allowed, no more words than asked for, and whether it ended."""
-    lines = list(draw_lines(model, np.random.default_rng(5), Law(), 40, 6, "w3 nowhere"))
+    lines = list(draw_lines(model, np.random.default_rng(5), Sampling(), 40, 6, "w3 nowhere"))
     assert len(lines) == 40 and all(line.words[:2] == ["w3", "nowhere"] for line in lines)
     assert not {"<unk>", "</s>"} & {word for line in lines for word in line.words}
     assert all(
@@ -172,8 +174,8 @@ def test_what_a_line_says(model):
 
 def test_lines_come_as_they_are_made(model):
     """A million lines of which two are looked at: the others are never drawn."""
-    made = draw_lines(model, np.random.default_rng(5), Law(), 10**9, 6)
-    assert [next(made), next(made)] == list(draw_lines(model, np.random.default_rng(5), Law(), 2, 6))
+    made = draw_lines(model, np.random.default_rng(5), Sampling(), 10**9, 6)
+    assert [next(made), next(made)] == list(draw_lines(model, np.random.default_rng(5), Sampling(), 2, 6))
 
 
 @pytest.mark.parametrize("context", ["", "w5 w2 nowhere w7"])
@@ -212,7 +214,7 @@ def test_a_temperature_too_large_for_float32_evens_all_words_out():
     """By hand: four words alike, and never <unk>, whose score is -inf."""
     scores = np.array([[-np.inf, 3.0, 0.0, -2.0, 1.0]] * 4, np.float32)
     uniform = np.array([0.1, 0.3, 0.6, 0.9])
-    assert draw(scores, Law(temperature=1e300), uniform).tolist() == [1, 2, 3, 4]
+    assert draw(scores, Sampling(temperature=1e300), uniform).tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

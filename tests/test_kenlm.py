@@ -11,10 +11,9 @@ from conftest import make_model
 
 import nplm
 from nplm.layers import softmax
-from nplm.model import LanguageModel
-from nplm.scoring.kenlm import Scorer, State
+from nplm.scoring import kenlm as kenlm_module
+from nplm.scoring.kenlm import State
 from nplm.storage import checkpoint
-from nplm.storage.checkpoint import load_model
 
 ARPA = """\\data\\
 ngram 1=6
@@ -123,7 +122,7 @@ def path(folder):
 
 @pytest.fixture(scope="module")
 def model(path):
-    return load_model(path)
+    return nplm.Model(path)
 
 
 def run_script(module, path, monkeypatch):
@@ -145,20 +144,20 @@ def test_the_same_script_runs_against_nplm(path, monkeypatch):
 
 def test_a_scorer_that_is_wrong_does_not_pass_the_script(path, monkeypatch):
     """Planted: chained scores without the state, and an oov flag that is never set."""
-    for name, value in (
-        ("_read", lambda self, token, state: self.zero_state(1)),
-        ("__contains__", lambda self, word: True),
+    for owner, name, value in (
+        (kenlm_module, "_read", lambda model, token, state: model.zero_state(1)),
+        (nplm.Model, "__contains__", lambda self, word: True),
     ):
         with monkeypatch.context() as patch, pytest.raises(AssertionError):
-            patch.setattr(Scorer, name, value)
+            patch.setattr(owner, name, value)
             run_script(nplm, path, patch)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_base_score_is_log_probs(layers):
-    """log_probs of the words so far, in float64; the state is that of LanguageModel.hidden."""
+    """log_probs of the words so far, in float64; the state is that of log_probs."""
     whole = make_model(vocab=30, hidden=8, layers=layers)
-    model = Scorer(whole.config, whole.vocabulary, whole.params)
+    model = nplm.Model(whole)
     words, state = ["w3", "w9", "never", "w3", "</s>"], State()
     ids = whole.vocabulary.encode(["</s>", *words])
     model.BeginSentenceWrite(state)
@@ -177,7 +176,9 @@ def test_words_after_one_state_share_its_log_z(model, monkeypatch):
     monkeypatch.setattr(softmax, "normaliser", lambda *args: calls.append(1) or normaliser(*args))
     state = State()
     model.BeginSentenceWrite(state)
-    total = sum(10 ** model.BaseScore(state, token, State()) for token in model.vocabulary.tokens)
+    total = sum(
+        10 ** model.BaseScore(state, token, State()) for token in model.language_model.vocabulary.tokens
+    )
     assert len(calls) == 1 and total == pytest.approx(1, rel=1e-9)
     again = copy.deepcopy(state)
     model.BaseScore(again, "w3", again)
@@ -190,7 +191,7 @@ def test_words_after_one_state_share_its_log_z(model, monkeypatch):
 
 def test_unnormalised_is_off_by_log_z_less_its_mean(model):
     """Each word: the exact log10, plus (log Z - mean log Z) / ln 10; the mean is that of the file."""
-    assert model.mean_log_z == -0.25
+    assert model.language_model.mean_log_z == -0.25
     sentence, state = "w3 w4 never", State()
     exact = list(model.full_scores(sentence))
     fast = list(model.full_scores(sentence, normalize=False))
@@ -204,7 +205,7 @@ def test_unnormalised_is_off_by_log_z_less_its_mean(model):
     total = sum(prob for prob, _, _ in fast)
     assert total == pytest.approx(sum(chained), rel=1e-9)
     assert total == pytest.approx(model.score(sentence, normalize=False), rel=1e-9)
-    assert model.score_batch([sentence], normalize=False)[0] == pytest.approx(total, rel=1e-9)
+    assert nplm.score_batch(model, [sentence], normalize=False)[0] == pytest.approx(total, rel=1e-9)
     assert model.perplexity(sentence, normalize=False) == pytest.approx(10 ** (-total / 4))
 
 
@@ -212,8 +213,8 @@ def test_unnormalised_is_off_by_log_z_less_its_mean(model):
 def test_a_file_without_a_validation_has_no_mean(tmp_path, record):
     """0 is taken: log10 of exp(s), with s from an exact score and its log Z."""
     checkpoint.save_model(make_model(vocab=30), tmp_path / "m.safetensors", record)
-    model = load_model(tmp_path / "m.safetensors")
-    assert model.mean_log_z is None
+    model = nplm.Model(tmp_path / "m.safetensors")
+    assert model.language_model.mean_log_z is None
     state = State()
     exact = model.BaseScore(state, "w3", State())
     fast = model.BaseScore(state, "w3", State(), normalize=False)
@@ -224,13 +225,13 @@ def test_training_between_two_scores_is_seen(model):
     """A fresh model with the changed parameters: nothing packed is kept."""
     changed = copy.deepcopy(model)
     before = changed.score("w3 w4")
-    changed.params["rnn.weight_hh_l0"] *= 0.5
-    fresh = Scorer(changed.config, changed.vocabulary, changed.params)
+    changed.language_model.params["rnn.weight_hh_l0"] *= 0.5
+    fresh = nplm.Model(changed.language_model.copy())
     assert changed.score("w3 w4") == fresh.score("w3 w4") != before
 
 
 def test_states_and_models_are_plain_values(model, path):
-    """Copies, pickles, and what a Scorer is."""
+    """Copies and pickles, as kenlm.Model's: by the path."""
     state = State()
     model.BeginSentenceWrite(state)
     for other in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
@@ -238,8 +239,10 @@ def test_states_and_models_are_plain_values(model, path):
     after = State()
     model.BaseScore(state, "w3", after)
     assert after != state and len({after, state, copy.copy(after)}) == 2
-    assert state != 3 and isinstance(model, LanguageModel)
-    assert model.path == str(path.absolute()).encode() and str(path) in repr(model)
+    assert state != 3 and isinstance(model, nplm.Model)
+    assert (
+        model.path == str(path.absolute()).encode() and repr(model) == f"<Model from {path.name.encode()!r}>"
+    )
     assert pickle.loads(pickle.dumps(model)).score("w3") == model.score("w3")
 
 
@@ -252,5 +255,5 @@ def test_bytes_that_are_not_utf8_are_an_unknown_word(model):
 def test_a_hopeless_sentence_has_an_infinite_perplexity(model):
     """Beyond floating point: inf, not an error."""
     far = copy.deepcopy(model)
-    far.params["decoder.bias"][5] -= 1e4
+    far.language_model.params["decoder.bias"][5] -= 1e4
     assert far.perplexity("w5") == math.inf

@@ -72,27 +72,11 @@ def test_the_reader_of_imports():
     assert len(FILES) > 20
 
 
-@pytest.mark.parametrize("path", files_in("nplm.reference", "nplm.gradcheck"), ids=module_name)
-def test_reference_and_gradcheck_import_numpy_only(path):
-    """Design: NumPy, and the reference's own files."""
-    names = imports_of(path)
-    assert {name.split(".")[0] for name in third_party(names)} <= {"numpy"}
-    assert all(starts_with(name, "nplm.reference") for name in ours(names))
-
-
 @pytest.mark.parametrize("path", [p for p in FILES if p not in files_in("nplm.reference")], ids=module_name)
 def test_nothing_imports_the_reference(path):
-    """Design: the slow twins are an oracle; the code cannot lean on its own oracle.  `nplm gradcheck` may."""
-    allowed = module_name(path) in ("nplm.cli.gradcheck", "nplm.selfcheck")
+    """Design: the reference is an oracle; the code cannot lean on its own oracle.  The self-check may."""
+    allowed = module_name(path) == "nplm.selfcheck"
     assert allowed or not any(starts_with(name, "nplm.reference") for name in imports_of(path))
-
-
-@pytest.mark.parametrize("path", files_in("nplm.kernels"), ids=module_name)
-def test_kernels_import_numpy_and_numba_only(path):
-    """Design: NumPy, Numba with llvmlite, and each other."""
-    names = imports_of(path)
-    assert {name.split(".")[0] for name in third_party(names)} <= {"numpy", "numba", "llvmlite"}
-    assert all(starts_with(name, "nplm.kernels") for name in ours(names))
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -110,56 +94,139 @@ def test_only_one_file_names_the_options_of_numba(path):
     assert not keywords & options
 
 
-@pytest.mark.parametrize("path", files_in("nplm.layers"), ids=module_name)
-def test_layers_import_kernels(path):
-    """Design: NumPy, kernels, room to work in, and each other."""
-    names = imports_of(path)
-    assert {name.split(".")[0] for name in third_party(names)} <= {"numpy"}
-    assert all(starts_with(name, "nplm.kernels", "nplm.layers", "nplm.arrays") for name in ours(names))
+# ---- the house: a file imports only what stands above it
+
+ORDER = (  # files and folders at the package's root, in the order of the data's way; docs/contributing.md draws it
+    *("_version", "errors", "arrays", "logs", "config", "atomic", "threads", "optional"),
+    *("data", "reference", "gradcheck", "kernels", "noise", "layers", "network", "model", "selfcheck"),
+    *("storage", "scoring", "training", "toolkits", "export", "views", "cli", "__main__"),
+)
+SEALED = {  # what these import of third parties, and of the package besides themselves
+    "reference": ({"numpy"}, set()),
+    "gradcheck": ({"numpy"}, set()),
+    "kernels": ({"numpy", "numba", "llvmlite"}, set()),
+    "layers": ({"numpy"}, {"arrays", "kernels"}),
+    "noise": ({"numpy"}, {"arrays", "kernels", "config", "errors"}),
+    "network": ({"numpy"}, {"arrays", "layers"}),
+    "model": ({"numpy"}, {"arrays", "config", "errors", "data", "noise", "layers", "network"}),
+}
 
 
-@pytest.mark.parametrize("path", files_in("nplm.noise"), ids=module_name)
-def test_noise_imports_kernels(path):
-    """Design: NumPy, kernels, the configuration and the errors; no layer and no model."""
-    names = imports_of(path)
-    assert {name.split(".")[0] for name in third_party(names)} <= {"numpy"}
-    allowed = ("nplm.kernels", "nplm.noise", "nplm.config", "nplm.errors")
-    assert all(starts_with(name, *allowed) for name in ours(names))
+def root_of(name):
+    """The file or folder at the root that a dotted name lies in: `layers` for nplm.layers.nce.forward."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def edges(sources):
+    """The modules that each module imports, for sources by module name; a name in a module counts as the module."""
+    known = set(sources)
+    found = {}
+    for module, source in sources.items():
+        names = ours(imports(source, everywhere=True))
+        prefixes = ({".".join(name.split(".")[:k]) for k in range(2, name.count(".") + 2)} for name in names)
+        targets = (max(prefix & known, key=len, default="") for prefix in prefixes)
+        found[module] = {target for target in targets if target and target != module}
+    return found
+
+
+def circle(graph):
+    """The modules of one circle of imports, or nothing."""
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        path.append(module)
+        for target in sorted(graph[module]):
+            if target in graph and (found := visit(target)):
+                return found
+        done.add(path.pop())
+        return []
+
+    return next((found for module in sorted(graph) if (found := visit(module))), [])
+
+
+def from_below(graph):
+    """Imports (file, what it imports) that lead downwards in ORDER."""
+    rank = {name: place for place, name in enumerate(ORDER)}
+    return [
+        (module, target)
+        for module, targets in graph.items()
+        for target in targets
+        if rank[root_of(target)] > rank[root_of(module)]
+    ]
+
+
+SOURCES = {
+    module_name(path): path.read_text(encoding="utf-8")
+    for path in FILES
+    if module_name(path) != "nplm"  # the table of public names is looked up lazily
+}
+
+
+def test_no_file_imports_from_below():
+    """ORDER: imports in functions and for type checkers count, too."""
+    assert {root_of(module) for module in SOURCES} == set(ORDER)
+    assert from_below(edges(SOURCES)) == []
+
+
+def test_no_files_import_in_a_circle():
+    """The graph of the imports, those in functions and for type checkers included."""
+    assert circle(edges(SOURCES)) == []
 
 
 @pytest.mark.parametrize(
-    "path",
-    files_in("nplm.network", "nplm.model", "nplm.training.optim", "nplm.training.step"),
-    ids=module_name,
+    ("module", "planted"),
+    [
+        ("nplm.layers.nce", "def late():\n    from nplm.model import LanguageModel\n"),
+        ("nplm.model", "if TYPE_CHECKING:\n    from nplm.storage import checkpoint\n"),
+        ("nplm.data.text", "import nplm.scoring.score\n"),
+    ],
 )
-def test_the_model_knows_no_files_data_or_optimiser(path):
-    """Design: what holds at module level; the one exception is save, which imports where it is called."""
-    names = imports_of(path, everywhere=False)
-    allowed = {
-        "nplm.config",
-        "nplm.errors",
-        "nplm.layers",
-        "nplm.noise",
-        "nplm.data.vocabulary",
-        "nplm.arrays",
-        "nplm.data.streams",
-        "nplm.threads",
-    }
-    allowed |= {"nplm.network"}
-    if module_name(path) != "nplm.model":
-        allowed |= {"nplm.kernels", "nplm.model"}
-    if module_name(path) == "nplm.training.step":
-        allowed |= {"nplm.training.optim"}  # the update is shared out like the gradient
-    assert all(starts_with(name, *allowed) for name in ours(names))
-    inside = imports_of(path) - names
-    assert ours(inside) <= {"nplm.storage.checkpoint"}
+def test_a_planted_import_from_below_is_found(module, planted):
+    """Planted: an import in a function, one for the type checker, and a plain one."""
+    graph = edges(SOURCES | {module: SOURCES[module] + planted})
+    assert [where for where, _ in from_below(graph)] == [module]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p not in files_in("nplm.cli")], ids=module_name)
-def test_nothing_imports_the_command(path):
-    """Design: cli is the outermost layer; `python -m nplm` is the command itself."""
-    allowed = module_name(path) == "nplm.__main__"
-    assert allowed or not any(starts_with(name, "nplm.cli") for name in imports_of(path))
+def test_a_planted_circle_is_found():
+    """Planted: two files of one folder that import each other."""
+    planted = SOURCES | {"nplm.data.text": "from nplm.data import corpus\n" + SOURCES["nplm.data.text"]}
+    assert {"nplm.data.text", "nplm.data.corpus"} <= set(circle(edges(planted)))
+
+
+def test_the_root_holds_few_files():
+    """At most 14, py.typed among them."""
+    assert sum(path.is_file() for path in PACKAGE.iterdir()) <= 14
+
+
+@pytest.mark.parametrize("name", SEALED)
+def test_what_the_inner_parts_import(name):
+    """SEALED: these can be read, and taken out, without the rest."""
+    packages, parts = SEALED[name]
+    for path in files_in(f"nplm.{name}"):
+        names = imports_of(path)
+        assert {found.split(".")[0] for found in third_party(names)} <= packages, path
+        assert {root_of(found) for found in ours(names)} <= {name, *parts}, path
+
+
+def test_a_chunk_is_trained_on_in_one_place():
+    """Names that only a training step needs: outside step.py and optim.py they are called in trainer.py alone."""
+    steps = {"prepare", "gradient", "update", "update_one", "begin"}
+    found = set()
+    for path in [*FILES, *(PACKAGE.parent / "benchmarks").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in steps:
+                owner = (
+                    node.value.attr
+                    if isinstance(node.value, ast.Attribute)
+                    else getattr(node.value, "id", "")
+                )
+                if owner in ("shards", "optimizer"):
+                    found.add(path.relative_to(PACKAGE.parent).as_posix())
+    assert found == {"nplm/training/step.py", "nplm/training/trainer.py"}
 
 
 def all_labels(text):

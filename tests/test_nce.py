@@ -10,7 +10,7 @@ from conftest import RTOL, assert_close, make_chunk, make_model
 from nplm.gradcheck import complex_step
 from nplm.layers import nce, softmax
 from nplm.layers.workspace import Workspace
-from nplm.network import Plan, run_layers
+from nplm.network import Plan, ascend
 from nplm.reference import lstm as reference_lstm
 from nplm.reference import nce as reference
 
@@ -162,7 +162,7 @@ def test_mean_over_all_noise_groups_through_the_model():
             mean[name] += probability * np.asarray(grad)
 
     p = model.params
-    hidden = run_layers(model, inputs, state, model.pack_all(), Workspace(), Plan())[1]
+    hidden = ascend(model.network(), inputs, state, Workspace(), Plan()).hidden
     flat, weight, bias = hidden.reshape(6, 3), p["decoder.weight"], p["decoder.bias"]
     _, ds = closed_form(flat, targets.ravel(), weight, bias, model.noise.probs, 3)
     layer = p["rnn.weight_ih_l0"], p["rnn.weight_hh_l0"]

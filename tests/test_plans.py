@@ -13,7 +13,7 @@ from nplm.errors import InputError
 from nplm.gradcheck import complex_step
 from nplm.layers.dropout import Dropout
 from nplm.layers.workspace import Workspace
-from nplm.network import Plan, run_layers
+from nplm.network import Plan, ascend, hidden_states
 from nplm.reference import model as reference
 from nplm.selfcheck import masks, objective, random_plan
 
@@ -90,12 +90,13 @@ def test_reset_is_a_sentence_from_the_zero_state():
     chunk = make_chunk(model, batch=1, steps=7)
     chunk.inputs[:, 0] = [3, 4, 1, 5, 6, 1, 7]
     after_each, plan = {}, Plan(reset_at_eos=True)
-    _, hidden, _, after = run_layers(model, chunk.inputs, chunk.state, model.pack_all(), Workspace(), plan)
+    network = model.network()
+    _, hidden, _, after = ascend(network, chunk.inputs, chunk.state, Workspace(), plan)
     for start, stop in ((2, 5), (5, 7)):
-        alone, after_each[start] = model.hidden(chunk.inputs[start:stop], model.zero_state(1))
+        alone, after_each[start] = hidden_states(network, chunk.inputs[start:stop], model.zero_state(1))
         assert_close(hidden[start:stop], alone, 1e-13)
     assert_close(after.c, after_each[5].c, 1e-13)
-    begun, _ = model.hidden(chunk.inputs[:2], chunk.state)
+    begun, _ = hidden_states(network, chunk.inputs[:2], chunk.state)
     assert_close(hidden[:2], begun, 1e-13)
 
 

@@ -15,6 +15,7 @@ from conftest import make_model
 
 from nplm.errors import InputError
 from nplm.scoring.score import score_batch
+from nplm.storage.checkpoint import save_model
 from nplm.toolkits.nbest import NBest, read_kaldi, read_srilm
 from nplm.toolkits.rescore import one_best, rescore, whole_list
 
@@ -52,7 +53,7 @@ def model():
 @pytest.fixture(scope="module")
 def model_path(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    model.save(path)
+    save_model(model, path)
     return path
 
 

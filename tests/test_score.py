@@ -9,12 +9,12 @@ import pytest
 from conftest import assert_close, make_model
 
 from nplm.model import LanguageModel
-from nplm.network import State
-from nplm.scoring import score
-from nplm.scoring.evaluate import evaluate, sentence_groups
-from nplm.scoring.kenlm import Scorer
+from nplm.network import State, hidden_states
+from nplm.scoring import score, scorer
+from nplm.scoring.evaluate import evaluate
+from nplm.scoring.kenlm import Model
 from nplm.scoring.score import norm_deviation, score_batch, stream_scores, word_scores
-from nplm.scoring.sentences import in_pieces, sentence_lengths
+from nplm.scoring.sentences import in_pieces, longest_first, sentence_lengths
 
 VOCAB, UNKNOWN = 30, 5  # words of the model, and how many more the sentences have
 
@@ -93,18 +93,20 @@ def test_the_order_of_sentences_changes_nothing(model, sentences, small_blocks):
 def test_a_planted_leak_is_seen(model, sentences, small_blocks, monkeypatch):
     """A model whose zero state is what the last group left behind: the check for leaks must fail."""
 
+    left = []
+
+    def leaking(*given):
+        hidden, after = hidden_states(*given)
+        left[:] = [(after.h[:, :1], after.c[:, :1])]
+        return hidden, after
+
     class Leaky(LanguageModel):
-        left = None
-
-        def hidden(self, inputs, state, packed=None, room=None):
-            hidden, after = super().hidden(inputs, state, packed, room)
-            self.left = after.h[:, :1], after.c[:, :1]
-            return hidden, after
-
         def zero_state(self, batch):
-            if self.left is None:
+            if not left:
                 return super().zero_state(batch)
-            return State(*(np.repeat(part, batch, axis=1) for part in self.left))
+            return State(*(np.repeat(part, batch, axis=1) for part in left[0]))
+
+    monkeypatch.setattr(scorer, "hidden_states", leaking)
 
     with pytest.raises(AssertionError):
         assert_no_leak(Leaky(model.config, model.vocabulary, model.params), sentences)
@@ -121,17 +123,17 @@ def test_columns_of_another_sentence_are_seen(model, sentences, small_blocks, mo
 
 def test_unnormalised_scores(model, sentences):
     """sum of s(w) = hidden . W_w + b_w, less the mean log Z for each word; in all four modes the same words."""
-    scorer = Scorer(model.config, model.vocabulary, model.params, mean_log_z=0.37)
+    measured = LanguageModel(model.config, model.vocabulary, model.params, mean_log_z=0.37)
     weight, bias = model.params["decoder.weight"], model.params["decoder.bias"]
     for one in sentences[:20]:
         ids = model.vocabulary.encode([*one.split(), "</s>"])
         inputs = np.concatenate([[model.vocabulary.eos], ids[:-1]]).astype(np.int32)
-        hidden, _ = model.hidden(inputs[:, None], model.zero_state(1))
+        hidden, _ = hidden_states(model.network(), inputs[:, None], model.zero_state(1))
         nats = sum(hidden[n, 0] @ weight[w] + bias[w] for n, w in enumerate(ids))
-        for which, mean in ((scorer, 0.37), (model, 0.0)):
+        for which, mean in ((measured, 0.37), (Model(measured), 0.37), (model, 0.0)):
             got = score_batch(which, [one], normalize=False)[0]
             assert got == pytest.approx((nats - mean * ids.size) / math.log(10), rel=1e-10)
-    bare = score_batch(scorer, ["w5"], bos=False, eos=False, normalize=False)[0]
+    bare = score_batch(measured, ["w5"], bos=False, eos=False, normalize=False)[0]
     assert bare == pytest.approx((bias[5] - 0.37) / math.log(10))
 
 
@@ -176,14 +178,14 @@ def test_pieces_are_bounded_and_lose_nothing(sentences):
 
 
 def test_lengths_of_sentences(model):
-    """Counted by hand, against evaluate's cut of the same text; the last sentence may be broken off."""
+    """Counted by hand, against the groups that sentences are read in; the last sentence may be broken off."""
     eos = model.vocabulary.eos
     for ids, lengths in (([5, eos, eos, 6, 7], [2, 1, 2]), ([eos], [1]), ([4], [1]), ([], [])):
         got = sentence_lengths(np.array(ids, int), eos)
         assert got.tolist() == lengths
         if ids:
-            groups = sentence_groups(np.array(ids), eos, 9)
-            assert sorted(lengths) == sorted(n for n, starts in groups for _ in starts)
+            ((starts, found),) = longest_first(got, 9)
+            assert found.tolist() == sorted(lengths, reverse=True) and starts.size == len(lengths)
 
 
 def test_probabilities_sum_to_one_and_a_wrong_normaliser_is_seen(model, sentences, monkeypatch):

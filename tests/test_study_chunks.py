@@ -14,7 +14,7 @@ from test_nce import enumerated
 
 from nplm.cli.train import command as train_command
 from nplm.gradcheck import complex_step
-from nplm.network import State
+from nplm.network import State, hidden_states
 from nplm.noise.groups import FreshNoise, NoisePool
 from nplm.reference import model as reference
 from nplm.reference.nce import softplus
@@ -114,7 +114,7 @@ def test_sequences_follow_each_other(benchmark):
     for text in texts:
         assert text.state.h.any()
     before = np.insert(ids[:4], 0, model.vocabulary.eos)[:, None]
-    _, state = model.hidden(before, model.zero_state(1))
+    _, state = hidden_states(model.network(), before, model.zero_state(1))
     assert_close(texts[0].state.h[:, :1], state.h, 1e-12)
 
 

@@ -5,6 +5,8 @@ import pytest
 from conftest import assert_close, make_chunk, make_model
 
 from nplm.layers import softmax
+from nplm.network import hidden_states
+from nplm.storage.checkpoint import save_model
 from nplm.training.optim import EPSILON, Optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[bench]")
@@ -82,7 +84,7 @@ def test_softmax():
     model = make_model(layers=1)
     inputs, targets, _, state = make_chunk(model)
     peer = peer_of(model)
-    hidden = tensor(model.hidden(inputs, state)[0].reshape(15, 6)).requires_grad_()
+    hidden = tensor(hidden_states(model.network(), inputs, state)[0].reshape(15, 6)).requires_grad_()
     scores = peer.decoder(hidden)
     expected = torch.nn.functional.cross_entropy(scores, tensor(targets).ravel())
     expected.backward()
@@ -123,7 +125,7 @@ def test_a_saved_model_loads_strictly(tmp_path):
     from safetensors.torch import load_file
 
     model = make_model(np.float32)
-    model.save(tmp_path / "model.safetensors")
+    save_model(model, tmp_path / "model.safetensors")
     tensors = load_file(tmp_path / "model.safetensors")
     assert bytes(tensors.pop("vocabulary").numpy()) == model.vocabulary.to_bytes()
     peer = Peer(model.config, torch.float32)

@@ -272,10 +272,10 @@ def test_bad_input():
     other = Corpus("other", make_vocabulary(V + 1), toy().train)
     with pytest.raises(InputError, match="vocabulary is not that of the corpus other"):
         fit(other)
-    with pytest.raises(InputError, match="--save"):
+    with pytest.raises(InputError, match="give `save`"):
         fit(toy(), resume=True)
     for changes in ({"optimizer": "asgd"}, {"fit_log_z": True}, {"schedule": "plateau"}, {"patience": 2}):
-        with pytest.raises(InputError, match="give --valid"):
+        with pytest.raises(InputError, match="give `valid`"):
             fit(toy(valid=0), **changes)
 
 
@@ -314,7 +314,7 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
 
 def script_validation(monkeypatch, corpus, scripted):
     """Validation gives the scripted nats, one an epoch."""
-    module, left = import_module("nplm.training.loop"), iter(scripted)
+    module, left = import_module("nplm.training.trainer"), iter(scripted)
     real = module.evaluate
 
     def evaluate(model, ids, **options):
@@ -531,7 +531,7 @@ def test_five_in_a_row_roll_back(save_interval, tmp_path, monkeypatch):
         nplm.train(model, toy(), config, save=tmp_path / "run", observer=recorder)
     message = str(caught.value)
     assert "\n" not in message
-    assert "rnn.weight_ih_l0" in message and "epoch 1, sequence 4, chunk 3" in message and "--lr" in message
+    assert "rnn.weight_ih_l0" in message and "epoch 1, sequence 4, chunk 3" in message and "`lr`" in message
     assert len(recorder.warnings) == 5
     assert_same_bits(model.params, recorder.params[5] if save_interval == 0.0 else start)
     assert_same_bits(nplm.load(tmp_path / "run" / "last.safetensors").params, model.params)

@@ -9,7 +9,7 @@ import click
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
-    from nplm.scoring.kenlm import Scorer
+    from nplm.model import LanguageModel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,19 +30,10 @@ def threads_option(text: str) -> Callable[[Function], Function]:
     )
 
 
-def model_file(model: str) -> Path:
-    """The model file that a user names: itself, or the best model in a run's folder."""
-    path = Path(model)
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
-    return path
-
-
-def open_model(model: str) -> "tuple[Path, Scorer]":
+def open_model(model: str) -> "tuple[Path, LanguageModel]":
     """The file that a user names, and the model in it; says so if its kernels must be compiled first."""
     from nplm.cli.progress import announce_kernels
-    from nplm.storage.checkpoint import load_model
+    from nplm.storage.checkpoint import load_model, model_file
 
     path = model_file(model)
     loaded = load_model(path)

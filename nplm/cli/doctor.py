@@ -116,30 +116,27 @@ def sgemm_gflops(size: int = 768) -> float:
 
 def train_tokens_per_second() -> float:
     """Training speed at V = 5,000, E = H = 200, one layer, T = B = 20, K = 128, on random words."""
+    from itertools import cycle
+
     import numpy as np
 
     from nplm.config import ModelConfig, TrainConfig
+    from nplm.data.streams import Streams
     from nplm.data.vocabulary import Vocabulary
     from nplm.model import LanguageModel
     from nplm.threads import workers
-    from nplm.training.loop import warm_up
-    from nplm.training.optim import Optimizer
-    from nplm.training.step import Shards
+    from nplm.training.trainer import Trainer, warm_up
 
-    config, rng, size = TrainConfig(), np.random.default_rng(1), 5000
+    config, rng, size = TrainConfig(num_noise=128, lr=1.0), np.random.default_rng(1), 5000
     warm_up(np.float32, config)
     vocabulary = Vocabulary.from_counts({f"w{k}": size // k for k in range(1, size - 1)})
     model = LanguageModel.init(ModelConfig(size, num_layers=1), vocabulary, rng)
-    inputs, targets = rng.integers(0, size, (2, config.bptt, config.batch_size), np.int32)
-    noise_ids, state = model.noise.sample(128, rng), model.zero_state(config.batch_size)
-    optimizer = Optimizer(model.params, config.optimizer, config.clip)
-    with workers(0, config.shards) as run:
-        shards = Shards(model, config.shards, run)
-
-        def step() -> None:
-            shards.update(optimizer, shards.gradient(inputs, targets, noise_ids, state), 1.0)
-
-        return float(targets.size) * _per_second(step)
+    tokens = config.batch_size * config.bptt
+    ids = rng.integers(0, size, config.chunks * tokens, np.int32)
+    trainer = Trainer(model, Streams(ids, config.batch_size), config)
+    spans = cycle(trainer.spans)
+    with workers(0, config.shards) as trainer.shards.run:
+        return tokens * _per_second(lambda: trainer.step(next(spans)))
 
 
 def _per_second(work: Callable[[], object]) -> float:

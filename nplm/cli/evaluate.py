@@ -8,7 +8,6 @@ from nplm.cli.common import check_stdin, open_model, reset_option, threads_optio
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
 from nplm.cli.settings import defaults
 from nplm.config import TrainConfig
-from nplm.logs import LN10
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
@@ -113,15 +112,13 @@ def _measure(
 
 def _text_stats(figures: dict[str, Any], skip_oov: bool) -> "TextStats":
     """The figures of an evaluation in SRILM's arithmetic."""
+    from nplm.scoring.tally import Tally
     from nplm.toolkits.srilm import TextStats
 
-    tokens, sentences, oovs = figures["tokens"], figures["sentences"], figures["oovs"]
-    nats = figures["nats"] * tokens
-    if not (skip_oov and oovs):
-        return TextStats(sentences, tokens - sentences, 0, 0, -nats / LN10)
-    known = tokens - oovs
-    nats = figures["nats_without_oov"] * known if known else 0.0
-    return TextStats(sentences, tokens - sentences, oovs, 0, -nats / LN10)
+    tokens, oovs = figures["tokens"], figures["oovs"]
+    nats, known = figures["nats"] * tokens, tokens - oovs
+    oov_nats = nats - (figures["nats_without_oov"] * known if known else 0.0)
+    return TextStats(Tally(tokens, figures["sentences"], oovs, nats=nats, oov_nats=oov_nats), skip_oov)
 
 
 def _describe(
@@ -129,12 +126,14 @@ def _describe(
 ) -> dict[str, Any]:
     """Writes every sentence while the text is read, then SRILM's two lines."""
     from nplm.data.text import no_words, open_text
+    from nplm.scoring.tally import Tally
     from nplm.toolkits import srilm
 
-    stats = srilm.TextStats()
-    for text, sentence in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
+    total = Tally()
+    for text, tally in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
         click.echo(text, err=as_json, nl=False)
-        stats.add(sentence)
+        total.merge(tally)
+    stats = srilm.TextStats(total, skip_oov)
     if not stats.words:
         raise no_words(file)
     click.echo(f"file {file}: {stats}", err=as_json, nl=False)

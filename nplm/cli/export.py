@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli.common import check_output, model_file
+from nplm.cli.common import check_output
 from nplm.cli.output import say
 from nplm.errors import InputError
 
@@ -42,7 +42,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     word2vec         word vectors as text; word2vec-binary: the same in float32
     folder           config.json, model.safetensors, vocab.txt, tokenizer.json
     """
-    from nplm.storage.checkpoint import load_model
+    from nplm.storage.checkpoint import load_model, model_file
 
     check_output(output)
     path, target = model_file(model), Path(output)

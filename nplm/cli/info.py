@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 
-from nplm.cli.common import model_file
-
 EPILOG = """\b
 Examples:
   nplm info run/best.safetensors
@@ -20,6 +18,7 @@ Examples:
 def command(model: str, as_json: bool) -> None:
     """Configuration, vocabulary, parameters and provenance of a model or a run."""
     from nplm.cli.output import emit
+    from nplm.storage.checkpoint import model_file
 
     figures = describe(model_file(model))
     if (Path(model) / "config.json").is_file():
@@ -47,6 +46,7 @@ def describe(path: Path) -> dict[str, Any]:
         "corpus": record.get("corpus"),
         "epoch": record.get("epoch"),
         "valid": record.get("valid"),
+        "mean_log_z": model.mean_log_z,
         "train": record.get("train"),
         "nplm": record.get("nplm"),
     }

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from nplm.cli.output import say
 from nplm.kernels import _jit
 from nplm.training.observer import Observer, Step
-from nplm.training.run_folder import Progress
+from nplm.training.progress import Progress
 
 MEMORY = 0.95  # of the running mean loss, per chunk
 

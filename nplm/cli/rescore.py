@@ -89,14 +89,14 @@ def command(
     """
     from functools import partial
 
-    from nplm.scoring.score import mean_log_z, score_batch
+    from nplm.scoring.score import score_batch
     from nplm.toolkits.rescore import rescore
 
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
     path, loaded = open_model(model)
     if unnormalised:
-        say(f"unnormalised scores: log Z is taken as {mean_log_z(loaded):+.4f} nats everywhere")
+        say(f"unnormalised scores: log Z is taken as {loaded.mean_log_z or 0.0:+.4f} nats everywhere")
     ranked = rescore(
         _lists(files, form, acoustic, mix_old),
         partial(score_batch, loaded, normalize=not unnormalised),

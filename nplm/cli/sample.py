@@ -82,7 +82,7 @@ def command(
 
     import numpy as np
 
-    from nplm.scoring.generate import Law, draw_lines
+    from nplm.scoring.generate import Sampling, draw_lines
 
     _, loaded = open_model(model)
     words = prompt.split()
@@ -91,8 +91,8 @@ def command(
     if seed is None:
         seed = secrets.randbelow(2**32)
         say(f"--seed {seed}")
-    law = Law(temperature, top_k, top_p, allow_unk)
-    drawn = draw_lines(loaded, np.random.default_rng(seed), law, lines, max_words, words)
+    sampling = Sampling(temperature, top_k, top_p, allow_unk)
+    drawn = draw_lines(loaded, np.random.default_rng(seed), sampling, lines, max_words, words)
     for number, line in enumerate(drawn, start=1):
         text = " ".join(line.words)
         if as_json:

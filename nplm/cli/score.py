@@ -1,7 +1,6 @@
 """`nplm score`: the log-probability of every line of a text."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,10 +8,11 @@ import click
 from nplm.cli.common import check_stdin, open_model, threads_option
 from nplm.cli.output import emit, perplexity_text, say
 from nplm.errors import InputError
-from nplm.logs import LN10, power
+from nplm.logs import LN10
 
 if TYPE_CHECKING:
-    from nplm.scoring.kenlm import Scorer
+    from nplm.model import LanguageModel
+    from nplm.scoring.tally import Tally
 
 TOKENS = 2**16  # tokens after which scores are written, however few lines they are
 EPILOG = """\b
@@ -71,66 +71,49 @@ def command(
     """
     from nplm.scoring.score import sentence_scores
     from nplm.scoring.sentences import encode, in_pieces, totals
+    from nplm.scoring.tally import Tally
 
     check_stdin(files)
     path, scorer = open_model(model)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
-    total, kaldi = Totals(), form == "kaldi"
+    tally, kaldi = Tally(), form == "kaldi"
     for piece in in_pieces(_lines(files or ("-",), kaldi), TOKENS, lines):
         names = [words.pop(0) if kaldi else "" for words in piece]
         ids, lengths = encode(scorer.vocabulary, piece, not no_eos)
         scores, log_z = sentence_scores(
             scorer, ids, lengths, bos=not no_bos, normalize=not unnormalised, threads=threads
         )
-        log10 = (scores - log_z) / LN10  # (n,)
-        total.add(log10, ids == scorer.vocabulary.unk, lengths.size)
-        by_line = totals(log10, lengths) * (-LN10 if kaldi else 1)
+        tally.add(ids, log_z - scores, sentences=lengths.size)
+        by_line = totals(scores - log_z, lengths) / (-1 if kaldi else LN10)
         results = zip(names, (by_line + 0.0).tolist(), strict=True)  # -0.0 becomes 0.0
         click.echo("\n".join(f"{name} {value:.6f}".lstrip() for name, value in results))
-    say(total.line(exact=not unnormalised))
+    say(_summary(_figures(tally), exact=not unnormalised))
     if as_json:
-        emit({"model": str(path), "unnormalised": unnormalised} | total.as_dict())
+        emit({"model": str(path), "unnormalised": unnormalised} | _figures(tally))
 
 
-@dataclass
-class Totals:
-    """Sums over all lines."""
+def _figures(tally: "Tally") -> dict[str, Any]:
+    """The totals by name: log10, and perplexity with and without <unk>."""
+    from nplm.scoring.tally import perplexity
 
-    sentences: int = 0
-    tokens: int = 0  # predicted: words, and </s> unless it is left out
-    oovs: int = 0  # <unk> among them
-    log10: float = 0.0
-    log10_oov: float = 0.0  # of the <unk> among them
+    return {
+        "sentences": tally.sentences,
+        "tokens": tally.tokens,
+        "oovs": tally.oovs,
+        "log10": -tally.nats / LN10,
+        "log10_oov": -tally.oov_nats / LN10,
+        "perplexity": perplexity(tally.mean_nats()),
+        "perplexity_without_oov": perplexity(tally.mean_nats(with_oovs=False)),
+    }
 
-    def add(self, log10: Any, oov: Any, sentences: int) -> None:
-        """Adds tokens: their log10 probabilities (n,), and which of them are <unk> (n,)."""
-        self.sentences += sentences
-        self.tokens += log10.size
-        self.oovs += int(oov.sum())
-        self.log10 += float(log10.sum())
-        self.log10_oov += float(log10[oov].sum())
 
-    def perplexity(self, oov: bool) -> float | None:
-        """With or without <unk>; None where there is no token."""
-        log10, tokens = self.log10, self.tokens
-        if not oov:
-            log10, tokens = log10 - self.log10_oov, tokens - self.oovs
-        if not tokens:
-            return None
-        return power(-log10 / tokens)
-
-    def as_dict(self) -> dict[str, Any]:
-        return vars(self) | {
-            "perplexity": self.perplexity(oov=True),
-            "perplexity_without_oov": self.perplexity(oov=False),
-        }
-
-    def line(self, exact: bool) -> str:
-        counts = f"{self.sentences:,} sentences, {self.tokens:,} tokens, {self.oovs:,} <unk>"
-        both = " / ".join(perplexity_text(self.perplexity(oov)) for oov in (True, False))
-        name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"
-        return f"{counts}: log10 {self.log10:,.4f}, {name} {both}"
+def _summary(figures: dict[str, Any], exact: bool) -> str:
+    """The totals in a line."""
+    counts = f"{figures['sentences']:,} sentences, {figures['tokens']:,} tokens, {figures['oovs']:,} <unk>"
+    both = " / ".join(perplexity_text(figures[name]) for name in ("perplexity", "perplexity_without_oov"))
+    name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"
+    return f"{counts}: log10 {figures['log10']:,.4f}, {name} {both}"
 
 
 def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
@@ -145,7 +128,7 @@ def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
             yield words
 
 
-def _what_stands_for_log_z(scorer: "Scorer") -> str:
+def _what_stands_for_log_z(scorer: "LanguageModel") -> str:
     if scorer.mean_log_z is None:
         return "unnormalised: the model's file holds no mean log Z, 0 is taken; not probabilities"
     return (

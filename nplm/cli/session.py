@@ -18,7 +18,8 @@ from nplm.config import ModelConfig, TrainConfig
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.encode import Ids
 from nplm.model import LanguageModel
-from nplm.scoring.evaluate import evaluate, perplexity
+from nplm.scoring.evaluate import evaluate
+from nplm.scoring.tally import perplexity
 from nplm.training.loop import TrainResult, train
 
 Figures = dict[str, Any]

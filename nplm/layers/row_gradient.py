@@ -1,13 +1,15 @@
 """Row gradients: the gradient of a big matrix of which a chunk touches a few rows."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from nplm.arrays import Array
 from nplm.kernels import row_gradient as kernels
 from nplm.layers.workspace import Workspace
+
+Item = TypeVar("Item")
 
 
 class RowGradient(NamedTuple):
@@ -41,15 +43,31 @@ def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
     return RowGradient(rows, sums, num_rows)
 
 
+def in_pairs(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Neighbours two by two, the last one alone if their number is odd: one level of the tree that sums follow."""
+    return [items[k : k + 2] for k in range(0, len(items), 2)]
+
+
 def total(gradients: Sequence[Gradient], room: Workspace | None = None) -> tuple[Gradient, float]:
-    """Sum of gradients of one parameter, in the order given, and the sum of its squares; made in the first."""
-    first, room = gradients[0], room or Workspace()
+    """Sum of gradients of one parameter, and the sum of its squares; made in the first of them, or in `room`.
+
+    Sums follow a fixed binary tree: neighbours are added, then neighbouring sums.  An aligned run of 2^n gradients is
+    a subtree, so that it could be added elsewhere with the same bits.
+    """
+    room = room or Workspace()
+    while len(gradients) > 2:
+        level = room.part(f"sums of {len(gradients)}")
+        gradients = [_add(pair, level.part(f"pair {k}"))[0] for k, pair in enumerate(in_pairs(gradients))]
+    return _add(gradients, room)
+
+
+def _add(gradients: Sequence[Gradient], room: Workspace) -> tuple[Gradient, float]:
+    """`total` of one gradient or two."""
+    first = gradients[0]
     if not isinstance(first, RowGradient):
-        flat = first.ravel()
-        squares = kernels.sum_of_squares(flat) if len(gradients) == 1 else 0.0
-        for gradient in gradients[1:]:
-            squares = kernels.add_and_square(np.asarray(gradient).ravel(), flat)
-        return first, squares
+        if len(gradients) == 1:
+            return first, kernels.sum_of_squares(first.ravel())
+        return first, kernels.add_and_square(np.asarray(gradients[1]).ravel(), first.ravel())
     parts = [gradient for gradient in gradients if isinstance(gradient, RowGradient)]
     if len(parts) == 1:
         return first, kernels.sum_of_squares(first.values.ravel())

@@ -18,8 +18,8 @@ from nplm.arrays import Array
 from nplm.data.vocabulary import BOS, EOS
 from nplm.errors import InputError
 from nplm.layers.workspace import Workspace
-from nplm.model import LanguageModel
-from nplm.network import State
+from nplm.model import HoldsModel, LanguageModel, plain
+from nplm.network import State, hidden_states
 
 LOCK_STEP = 64  # lines drawn at a time, at the most
 SCORES = 2**23  # scores held at a time, which makes the lines fewer where V is above 131,072
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     ended: bool  # by a </s>, not by its length
 
 
-class Law(NamedTuple):
+class Sampling(NamedTuple):
     """How a word is drawn from the scores, [D1] to [D4]."""
 
     temperature: float = 1.0  # >= 0; below 1 prefers likely words, above 1 evens them out
@@ -47,12 +47,12 @@ class Reader:
     """A model with its weights packed once, that reads words and gives the scores of what comes next."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self.model, self._packed, self._room = model, model.pack_all(), Workspace()
+        self.model, self._network, self._room = model, model.network(), Workspace()
 
     @np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named
     def step(self, ids: Array, state: State) -> tuple[Array, State]:
         """Scores (B,V) after the last of ids (T,B), and the state there; the ids are trusted."""
-        hidden, state = self.model.hidden(ids, state, self._packed, self._room)
+        hidden, state = hidden_states(self._network, ids, state, self._room)
         scores = hidden[-1] @ self.model.output_weight.T
         scores += self.model.params["decoder.bias"]
         if not np.isfinite(scores).all():
@@ -80,7 +80,7 @@ class Reader:
 
 
 def sample(
-    model: LanguageModel,
+    model: LanguageModel | HoldsModel,
     rng: np.random.Generator,
     *,
     lines: int = 1,
@@ -91,25 +91,64 @@ def sample(
     prompt: str | Iterable[str] = (),
     allow_unk: bool = False,
 ) -> list[str]:
-    """`lines` sentences, each the prompt and the words drawn after it, up to </s> or `max_words` of them.
+    """Sentences drawn from a model, each the prompt and the words drawn after it, up to </s>.
 
-    The law of each word is [D1] to [D4]; every line begins with the zero state.  A word of the prompt that the model
-    does not know is read as <unk>, and stands in the line as it is.  The same rng gives the same lines, and fewer
-    lines are the first of more (to the rounding of the scores).
-    Raises InputError on a setting outside its range.
+    Parameters
+    ----------
+    model : LanguageModel or Model
+    rng : numpy Generator
+        The same rng gives the same lines, and fewer lines are the first of more (to the rounding of the scores).
+    lines : int
+        How many.
+    max_words : int
+        Words drawn for a line, at the most.
+    temperature, top_k, top_p : float, int, float
+        The distribution of each word, [D1] to [D4]; by default the model's own.
+    prompt : str or words
+        Read before the first word.  One that the model does not know is read as <unk>, and stands in the line as it is.
+    allow_unk : bool
+        Whether <unk> may be drawn.
+
+    Returns
+    -------
+    list of str
+        Every line begins with the zero state.
+
+    Raises
+    ------
+    InputError
+        On a setting outside its range.
     """
-    law = Law(temperature, top_k, top_p, allow_unk)
-    return [" ".join(line.words) for line in draw_lines(model, rng, law, lines, max_words, prompt)]
+    sampling = Sampling(temperature, top_k, top_p, allow_unk)
+    return [
+        " ".join(line.words) for line in draw_lines(plain(model), rng, sampling, lines, max_words, prompt)
+    ]
 
 
 def next_words(
-    model: LanguageModel, context: str | Iterable[str] = (), k: int = 10
+    model: LanguageModel | HoldsModel, context: str | Iterable[str] = (), k: int = 10
 ) -> list[tuple[str, float]]:
-    """The k likeliest words after </s> and the context, from the zero state, with their exact probabilities.
+    """The likeliest next words after </s> and a context, from the zero state, with their exact probabilities.
 
-    <unk> and </s> are words too.  Raises InputError on k < 1, and on <s> or </s> in the context.
+    Parameters
+    ----------
+    model : LanguageModel or Model
+    context : str or words
+        What has been said so far.
+    k : int
+        How many words; <unk> and </s> are words too.
+
+    Returns
+    -------
+    list of (str, float)
+        The likeliest first.
+
+    Raises
+    ------
+    InputError
+        On k < 1, and on <s> or </s> in the context.
     """
-    return next_after(Reader(model), context, k)
+    return next_after(Reader(plain(model)), context, k)
 
 
 def next_after(reader: Reader, context: str | Iterable[str], k: int) -> list[tuple[str, float]]:
@@ -125,36 +164,36 @@ def next_after(reader: Reader, context: str | Iterable[str], k: int) -> list[tup
 def draw_lines(
     model: LanguageModel,
     rng: np.random.Generator,
-    law: Law,
+    sampling: Sampling,
     lines: int,
     max_words: int,
     prompt: str | Iterable[str] = (),
 ) -> Iterator[Line]:
     """`sample`, line by line as they are made, in memory that does not grow with their number."""
-    _check(law, lines, max_words)
+    _check(sampling, lines, max_words)
     prompt = prompt.split() if isinstance(prompt, str) else list(prompt)
     reader = Reader(model)
     scores, state = reader.read(prompt)
     batch = max(1, min(LOCK_STEP, SCORES // scores.size))
     for start in range(0, lines, batch):
         uniform = rng.random((min(batch, lines - start), max_words))  # a line's do not depend on the batch
-        for ids, ended in _lock_step(reader, scores, state, law, uniform):
+        for ids, ended in _lock_step(reader, scores, state, sampling, uniform):
             yield Line(prompt + model.vocabulary.decode(ids), ended)
 
 
-def _check(law: Law, lines: int, max_words: int) -> None:
-    if not (law.temperature >= 0 and np.isfinite(law.temperature)):
-        raise InputError(f"temperature = {law.temperature} is not a number of at least 0")
-    if law.top_k < 0:
-        raise InputError(f"top_k = {law.top_k} is less than 0, which keeps all words")
-    if not 0 < law.top_p <= 1:
-        raise InputError(f"top_p = {law.top_p} is not in (0, 1]; 1 keeps all words")
+def _check(sampling: Sampling, lines: int, max_words: int) -> None:
+    if not (sampling.temperature >= 0 and np.isfinite(sampling.temperature)):
+        raise InputError(f"temperature = {sampling.temperature} is not a number of at least 0")
+    if sampling.top_k < 0:
+        raise InputError(f"top_k = {sampling.top_k} is less than 0, which keeps all words")
+    if not 0 < sampling.top_p <= 1:
+        raise InputError(f"top_p = {sampling.top_p} is not in (0, 1]; 1 keeps all words")
     if min(lines, max_words) < 1:
         raise InputError(f"lines = {lines}, max_words = {max_words}: both must be at least 1")
 
 
 def _lock_step(
-    reader: Reader, scores: Array, state: State, law: Law, uniform: Array
+    reader: Reader, scores: Array, state: State, sampling: Sampling, uniform: Array
 ) -> list[tuple[list[int], bool]]:
     """B lines from one state, by the numbers of `uniform` (B, words at most); those that have ended drop out."""
     vocabulary = reader.model.vocabulary
@@ -164,9 +203,9 @@ def _lock_step(
     scores = scores.repeat(lines, axis=0)  # (b,V)
     state = State(state.h.repeat(lines, axis=1), state.c.repeat(lines, axis=1))
     for step in range(max_words):
-        if not law.allow_unk:
+        if not sampling.allow_unk:
             scores[:, vocabulary.unk] = -np.inf
-        words = draw(scores, law, uniform[alive, step])  # (b,)
+        words = draw(scores, sampling, uniform[alive, step])  # (b,)
         goes_on = words != vocabulary.eos
         alive, words = alive[goes_on], words[goes_on]
         for line, word in zip(alive.tolist(), words.tolist(), strict=True):
@@ -179,34 +218,34 @@ def _lock_step(
     return [(ids, line not in cut) for line, ids in enumerate(drawn)]
 
 
-def draw(scores: Array, law: Law, uniform: Array) -> Array:
+def draw(scores: Array, sampling: Sampling, uniform: Array) -> Array:
     """One word (B,) int32 for each row of scores (B,V) and number of uniform (B,) in [0, 1), [D1] to [D4].
 
     The scores are overwritten.
     """
-    if law.temperature == 0:
+    if sampling.temperature == 0:
         return np.asarray(np.argmax(scores, axis=1), np.int32)
     scores -= scores.max(axis=1, keepdims=True)
-    if law.temperature != 1:
+    if sampling.temperature != 1:
         with np.errstate(over="ignore"):  # by a temperature near zero: all but the largest become -inf
             limits = np.finfo(scores.dtype)  # beyond them -inf / inf would be no number
-            scores /= float(np.clip(law.temperature, limits.tiny, limits.max))  # [D1]
+            scores /= float(np.clip(sampling.temperature, limits.tiny, limits.max))  # [D1]
     mass = np.exp(scores, out=scores)
-    if law.top_k or law.top_p < 1:
-        return np.array([_among(row, law, u) for row, u in zip(mass, uniform, strict=True)], np.int32)
+    if sampling.top_k or sampling.top_p < 1:
+        return np.array([_among(row, sampling, u) for row, u in zip(mass, uniform, strict=True)], np.int32)
     return _inverse(mass, uniform)
 
 
-def _among(mass: Array, law: Law, u: float) -> int:
+def _among(mass: Array, sampling: Sampling, u: float) -> int:
     """One word in proportion to mass (V,), of those that stay, [D2] to [D4]."""
-    ids = _largest(mass, law.top_k or mass.size)
+    ids = _largest(mass, sampling.top_k or mass.size)
     mass = mass[ids]
-    if law.top_p < 1:
+    if sampling.top_p < 1:
         total = float(mass.sum(dtype=np.float64))
         # words below this add up to less than 1 - p of the total: none of those that stay is among them
-        likely = mass[mass >= (1 - law.top_p) * total / mass.size]
+        likely = mass[mass >= (1 - sampling.top_p) * total / mass.size]
         upto = np.sort(likely)[::-1].cumsum(dtype=np.float64)
-        stay = _largest(mass, int(np.searchsorted(upto, law.top_p * total)) + 1)
+        stay = _largest(mass, int(np.searchsorted(upto, sampling.top_p * total)) + 1)
         ids, mass = ids[stay], mass[stay]
     place, _ = _find(mass[None, :], np.array([u * mass.sum(dtype=np.float64)]))
     return int(ids[place[0]])

@@ -1,4 +1,4 @@
-"""KenLM's face: a program written for kenlm.Model runs with a model of nplm's in its place.
+"""KenLM's interface: a program written for kenlm.Model runs with a model of nplm's in its place.
 
     import nplm as kenlm
     model = kenlm.Model("run/best.safetensors")
@@ -13,7 +13,7 @@ Where the two part, and why State is KenLM's and not the model's: decision 0009.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import total_ordering
 from itertools import count
 from pathlib import Path
@@ -21,16 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm import network as chunks
+from nplm import network
 from nplm.arrays import Array
-from nplm.config import ModelConfig
-from nplm.data.vocabulary import Vocabulary
 from nplm.layers import softmax
 from nplm.logs import LN10, power
 from nplm.model import LanguageModel
-from nplm.network import Params, layer_names
 from nplm.scoring import score as scores
 from nplm.scoring.sentences import encode
+from nplm.storage.checkpoint import load_model
 from nplm.threads import one_blas_thread
 
 Text = str | bytes
@@ -52,11 +50,11 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.read: chunks.State | None = None  # (L,1,H) each; None: the zero state
+        self.read: network.State | None = None  # (L,1,H) each; None: the zero state
         self.words = 0  # that were read
         self.log_z: float | None = None  # nats, of the next word's prediction, once it was asked for
 
-    def write(self, read: chunks.State | None, words: int, log_z: float | None = None) -> None:
+    def write(self, read: network.State | None, words: int, log_z: float | None = None) -> None:
         self.read, self.words, self.log_z = read, words, log_z
 
     def key(self) -> bytes:
@@ -80,59 +78,67 @@ class State:
         return self.__copy__()
 
 
-class Scorer(LanguageModel):
-    """A language model with the methods of kenlm.Model, which keep KenLM's names; what `nplm.load` returns.
+class Model:
+    """A language model with kenlm.Model's methods, under KenLM's names.
 
-    mean_log_z: nats, of the valid text when the model was last validated; where it is None, normalize=False takes 0.
+    Parameters
+    ----------
+    model : path or LanguageModel
+        A model file, the folder of a run, or a model that is already loaded.
+
+    Attributes
+    ----------
+    language_model : LanguageModel
+        What it scores with.
+    path : bytes
+        The absolute path, as KenLM gives it; empty for a model that came without a file.
+    order : int
+        The longest history that a score can depend on: there is no bound.
+
+    Raises
+    ------
+    InputError
+        As `nplm.load`.
     """
 
     order = sys.maxsize
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        vocabulary: Vocabulary,
-        params: Params,
-        path: str | Path = "",
-        mean_log_z: float | None = None,
-    ) -> None:
-        super().__init__(config, vocabulary, params)
-        self.path = os.fsencode(Path(path).absolute())  # bytes, as KenLM's
-        self.mean_log_z = mean_log_z
+    def __init__(self, model: "str | bytes | os.PathLike[str] | LanguageModel") -> None:
+        if isinstance(model, LanguageModel):
+            self.path, self.language_model = b"", model
+        else:
+            path = Path(os.fsdecode(model))
+            self.path, self.language_model = os.fsencode(path.absolute()), load_model(path)
 
     def __repr__(self) -> str:
-        return f"<Scorer from {self.path!r}>"
+        name = os.fsencode(Path(os.fsdecode(self.path)).name)
+        return f"<Model from {name!r}>" if name else f"<Model of {self.language_model!r}>"
+
+    def __reduce__(self) -> "tuple[type[Model], tuple[bytes | LanguageModel]]":
+        """Pickled as KenLM's: by its path, so the file must be there when it is loaded."""
+        return Model, (self.path or self.language_model,)
 
     def __contains__(self, word: Text) -> bool:
         """Whether the model knows the word; <unk> is no word."""
-        return self.vocabulary.id(_text(word)) != self.vocabulary.unk
+        vocabulary = self.language_model.vocabulary
+        return vocabulary.id(_text(word)) != vocabulary.unk
 
     def score(self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True) -> float:
         """Total log10 probability of a sentence.
 
         bos: its beginning is read first; eos: its end is predicted, too.
         """
-        return float(self.score_batch([_text(sentence)], bos=bos, eos=eos, normalize=normalize)[0])
-
-    def score_batch(
-        self,
-        sentences: Sequence[str],
-        *,
-        bos: bool = True,
-        eos: bool = True,
-        normalize: bool = True,
-        threads: int = 0,
-    ) -> Array:
-        """`score` of many sentences (n,), in lock-step."""
-        return scores.score_batch(self, sentences, bos=bos, eos=eos, normalize=normalize, threads=threads)
+        given = {"bos": bos, "eos": eos, "normalize": normalize}
+        return float(scores.score_batch(self.language_model, [_text(sentence)], **given)[0])
 
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
     ) -> Iterator[tuple[float, int, bool]]:
         """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
-        ids, lengths = encode(self.vocabulary, [_text(sentence).split()], eos)
-        score, log_z = scores.sentence_scores(self, ids, lengths, bos=bos, normalize=normalize)
-        log_prob, oov = (score - log_z) / LN10, ids == self.vocabulary.unk
+        model = self.language_model
+        ids, lengths = encode(model.vocabulary, [_text(sentence).split()], eos)
+        score, log_z = scores.sentence_scores(model, ids, lengths, bos=bos, normalize=normalize)
+        log_prob, oov = (score - log_z) / LN10, ids == model.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
 
     def perplexity(self, sentence: Text, normalize: bool = True) -> float:
@@ -142,7 +148,7 @@ class Scorer(LanguageModel):
 
     def BeginSentenceWrite(self, state: State) -> None:
         """Let `state` be a sentence's beginning: </s> was read from the zero state."""
-        state.write(self._read(self.vocabulary.eos, None), 1)
+        state.write(_read(self.language_model, self.language_model.vocabulary.eos, None), 1)
 
     def NullContextWrite(self, state: State) -> None:
         """Let `state` be the zero state: nothing was read."""
@@ -159,29 +165,31 @@ class Scorer(LanguageModel):
 
         Words after one state share its log Z: only the first of them costs O(V H).
         """
-        token, length = self.vocabulary.id(_text(word)), in_state.words + 1
-        hidden = (in_state.read or self.zero_state(1)).h[-1]  # (1,H)
-        weight, bias = self.output_weight, self.params["decoder.bias"]
-        log_z = in_state.log_z if normalize else scores.mean_log_z(self)
+        model = self.language_model
+        token, length = model.vocabulary.id(_text(word)), in_state.words + 1
+        hidden = (in_state.read or model.zero_state(1)).h[-1]  # (1,H)
+        weight, bias = model.output_weight, model.params["decoder.bias"]
+        log_z = in_state.log_z if normalize else model.mean_log_z or 0.0
         with one_blas_thread():
             if log_z is None:
                 log_z = in_state.log_z = float(softmax.normaliser(hidden, weight, bias)[0])
             score = softmax.target_scores(hidden, np.array([token], np.int32), weight, bias)[0]
-            out_state.write(self._read(token, in_state.read), length)
-        return FullScoreReturn((float(score) - log_z) / LN10, length, token == self.vocabulary.unk)
+            out_state.write(_read(model, token, in_state.read), length)
+        return FullScoreReturn((float(score) - log_z) / LN10, length, token == model.vocabulary.unk)
 
-    def _read(self, token: int, state: chunks.State | None) -> chunks.State:
-        """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""
-        h, c = state or self.zero_state(1)
-        x, after_h, after_c = self.params["encoder.weight"][None, token], [], []  # (1,E)
-        for k in range(self.config.num_layers):
-            ih, hh, b = (self.params[name] for name in layer_names(k))
-            i, f, g, o = np.split(x @ ih.T + h[k] @ hh.T + b, 4, axis=1)  # (1,H) each
-            cell = _sigmoid(f) * c[k] + _sigmoid(i) * np.tanh(g)
-            x = _sigmoid(o) * np.tanh(cell)
-            after_h.append(x)
-            after_c.append(cell)
-        return chunks.State(np.stack(after_h), np.stack(after_c))
+
+def _read(model: LanguageModel, token: int, state: network.State | None) -> network.State:
+    """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""
+    h, c = state or model.zero_state(1)
+    x, after_h, after_c = model.params["encoder.weight"][None, token], [], []  # (1,E)
+    for k in range(model.config.num_layers):
+        ih, hh, b = (model.params[name] for name in network.layer_names(k))
+        i, f, g, o = np.split(x @ ih.T + h[k] @ hh.T + b, 4, axis=1)  # (1,H) each
+        cell = _sigmoid(f) * c[k] + _sigmoid(i) * np.tanh(g)
+        x = _sigmoid(o) * np.tanh(cell)
+        after_h.append(x)
+        after_c.append(cell)
+    return network.State(np.stack(after_h), np.stack(after_c))
 
 
 def _sigmoid(x: Array) -> Array:

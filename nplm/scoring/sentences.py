@@ -50,3 +50,14 @@ def sentence_lengths(ids: Array, eos: int) -> Array:
     if ids.size and (ends.size == 0 or ends[-1] != ids.size):
         ends = np.append(ends, ids.size)
     return np.diff(ends, prepend=0)
+
+
+def longest_first(lengths: Array, columns: int) -> list[tuple[Array, Array]]:
+    """Groups of at most `columns` sentences, of similar length: where each starts, and its length, the longest first.
+
+    lengths (m,): of sentences one after the other; those of no token are in no group.
+    """
+    starts = np.cumsum(lengths) - lengths
+    order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
+    groups = [order[k : k + columns] for k in range(0, order.size, columns)]
+    return [(starts[group], lengths[group]) for group in groups]

@@ -3,7 +3,8 @@
 tensors   PyTorch's names and shapes: encoder.weight, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0 (the
           layer's one bias), rnn.bias_hh_l0 (zero), decoder.weight, decoder.bias, and `vocabulary`, uint8, lines
           of "token<TAB>count"
-metadata  format, version, config (JSON), provenance (JSON), sha256 over all of these and the tensors
+metadata  format, version, config (JSON), provenance (JSON), mean_log_z (JSON, where it is known), sha256 over all of
+          these and the tensors
 A run's last.safetensors has in addition the tensors run.* and the metadata key `run` (JSON).
 """
 
@@ -18,23 +19,56 @@ import numpy as np
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
-from nplm.model import LanguageModel
+from nplm.model import HoldsModel, LanguageModel, plain
 from nplm.network import Params
-from nplm.scoring.kenlm import Scorer
 from nplm.storage.tensorfile import Metadata, Tensors, read, to_json, write
 
 
-def save_model(model: LanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write a model to one file.  The same model and provenance give the same bytes."""
-    write(path, *_pack(model, provenance or {}))
+def save_model(
+    model: LanguageModel | HoldsModel, path: str | Path, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model to one .safetensors file, whole or not at all.  This is `nplm.save`.
 
+    Parameters
+    ----------
+    model : LanguageModel or Model
+        Its mean log Z is saved with it.
+    path : path
+        Replaced if it exists.
+    provenance : mapping, optional
+        How the model was made, for `nplm info`; values that JSON can hold.  The same model and provenance give the
+        same bytes.
 
-def load_model(path: str | Path) -> Scorer:
-    """Read a model, with its mean log Z if the file has one.
-
-    Raises InputError if the file is missing, damaged, of another version, or no model.
+    Raises
+    ------
+    InputError, OSError
+        If the file cannot be written; an older file of that name is then as it was.
     """
+    write(path, *_pack(plain(model), provenance or {}))
+
+
+def load_model(path: str | Path) -> LanguageModel:
+    """Read a model from its file, or the best model from the folder of a run.  This is `nplm.load`.
+
+    Parameters
+    ----------
+    path : path
+        A model file, or a folder with best.safetensors or last.safetensors in it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of another version, or not a model.
+    """
+    path = model_file(path)
     return _unpack(path, *read(path))
+
+
+def model_file(path: str | Path) -> Path:
+    """The model file that a path names: itself, or in the folder of a run the best model, else the last."""
+    path = Path(path)
+    files = (path / name for name in ("best.safetensors", "last.safetensors"))
+    return next((file for file in files if file.is_file()), path)
 
 
 def save_run(
@@ -80,10 +114,13 @@ def torch_tensors(model: LanguageModel) -> Tensors:
 
 def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
     tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)} | torch_tensors(model)
-    return tensors, {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
+    metadata = {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
+    if model.mean_log_z is not None:
+        metadata["mean_log_z"] = json.dumps(model.mean_log_z)
+    return tensors, metadata
 
 
-def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
+def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageModel:
     try:
         config = ModelConfig(**json.loads(metadata["config"]))
         vocabulary = Vocabulary.from_bytes(tensors["vocabulary"].tobytes())
@@ -96,8 +133,11 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> Scorer:
                 params[name] = value
         if config.tied:
             del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
-        valid = json.loads(metadata["provenance"]).get("valid") or {}
-        model = Scorer(config, vocabulary, params, path, valid.get("mean_log_z"))
+        mean_log_z = json.loads(metadata.get("mean_log_z", "null"))
+        if mean_log_z is None:  # the first files of version 1 have it in the record of their validation only
+            valid = json.loads(metadata["provenance"]).get("valid") or {}
+            mean_log_z = valid.get("mean_log_z")
+        model = LanguageModel(config, vocabulary, params, mean_log_z)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
     for name, value in params.items():  # its extremes, which are NaN if any number is: no array is made

@@ -1,4 +1,4 @@
-"""What a model makes of a text, in the words and the arithmetic of SRILM's `ngram -ppl`.
+"""The evaluation of a text in the words and the arithmetic of SRILM's `ngram -ppl`.
 
 [P1] ppl  = 10^(-logprob / (words - OOVs - zeroprobs + sentences))
 [P2] ppl1 = 10^(-logprob / (words - OOVs - zeroprobs))               </s> is paid for, but not counted
@@ -12,7 +12,7 @@ Source: SRILM 1.7, lm/src/LM.cc (sentenceProb, pplFile) and lm/src/TextStats.cc.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import tee
 from typing import Any
 
@@ -24,25 +24,41 @@ from nplm.logs import LN10, power
 from nplm.model import LanguageModel
 from nplm.scoring.score import stream_scores
 from nplm.scoring.sentences import encode, in_pieces
+from nplm.scoring.tally import Tally
 
 TOKENS = 4096  # tokens scored at a time
 DIGITS = ".7g"  # SRILM's LogP_Precision
 
 
-@dataclass
+@dataclass(frozen=True)
 class TextStats:
-    """Counts of a text and its log10 probability, as SRILM has them."""
+    """A tally in SRILM's terms; with skip_oov <unk> has no probability."""
 
-    sentences: int = 0
-    words: int = 0  # without </s>
-    oovs: int = 0
-    zeroprobs: int = 0  # known words of probability zero
-    logprob: float = 0.0  # log10, without those of the OOVs and zeroprobs
+    tally: Tally
+    skip_oov: bool = False
 
-    def add(self, other: "TextStats") -> None:
-        """Adds another text's."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+    @property
+    def sentences(self) -> int:
+        return self.tally.sentences
+
+    @property
+    def words(self) -> int:
+        """Without </s>."""
+        return self.tally.tokens - self.tally.sentences
+
+    @property
+    def oovs(self) -> int:
+        return self.tally.oovs if self.skip_oov else 0
+
+    @property
+    def zeroprobs(self) -> int:
+        """Known words of probability zero."""
+        return self.tally.zeros - (self.tally.oov_zeros if self.skip_oov else 0)
+
+    @property
+    def logprob(self) -> float:
+        """log10, without those of the OOVs and zeroprobs."""
+        return -(self.tally.nats - (self.tally.oov_nats if self.skip_oov else 0.0)) / LN10
 
     def ppl(self, ends: bool = True) -> float | None:
         """[P1], or [P2] if not ends, of the logprob that is printed; None where it is not defined."""
@@ -58,8 +74,12 @@ class TextStats:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields and both perplexities."""
-        return asdict(self) | {"ppl": self.ppl(), "ppl1": self.ppl(ends=False)}
+        """All of these by name."""
+        names = ("sentences", "words", "oovs", "zeroprobs", "logprob")
+        return {name: getattr(self, name) for name in names} | {
+            "ppl": self.ppl(),
+            "ppl1": self.ppl(ends=False),
+        }
 
 
 def describe(
@@ -69,8 +89,8 @@ def describe(
     reset: bool = False,
     skip_oov: bool = False,
     words: bool = False,
-) -> Iterator[tuple[str, TextStats]]:
-    """For every sentence, a list of words, its text as with -debug 1, or -debug 2 if words, and its counts.
+) -> Iterator[tuple[str, Tally]]:
+    """For every sentence, a list of words, its text as with -debug 1, or -debug 2 if words, and its tally.
 
     The state is carried through the text as one stream; reset: every sentence begins with the zero state.
     Memory is bounded, whatever the length of the text.
@@ -78,29 +98,26 @@ def describe(
     pieces, same = tee(in_pieces(sentences, TOKENS))
     ids = (encode(model.vocabulary, piece)[0] for piece in same)
     for piece, (scores, log_z) in zip(pieces, stream_scores(model, ids, reset=reset), strict=False):
-        log10, place = (scores - log_z) / LN10, 0
+        nats, place = log_z - scores, 0
         for sentence in piece:
             stop = place + len(sentence) + 1
-            yield _sentence(model, sentence, log10[place:stop], skip_oov, words)
+            yield _sentence(model, sentence, nats[place:stop], skip_oov, words)
             place = stop
 
 
 def _sentence(
-    model: LanguageModel, sentence: list[str], log10: Array, skip_oov: bool, words: bool
-) -> tuple[str, TextStats]:
-    """A sentence's text and counts, of its tokens' log10 probabilities (n,), </s> last."""
-    ids = encode(model.vocabulary, [sentence])[0]
-    oov = (ids == model.vocabulary.unk) & skip_oov
-    log10 = np.where(oov, -math.inf, log10)
-    zero = np.isneginf(log10) & ~oov
-    logprob = float(log10[~np.isneginf(log10)].sum())
-    stats = TextStats(1, len(sentence), int(oov.sum()), int(zero.sum()), logprob)
+    model: LanguageModel, sentence: list[str], nats: Array, skip_oov: bool, words: bool
+) -> tuple[str, Tally]:
+    """A sentence's text and tally, of its tokens' -log p (n,), </s> last."""
+    ids, tally = encode(model.vocabulary, [sentence])[0], Tally()
+    tally.add(ids, nats, sentences=1)
     lines = [" ".join(sentence) + "\n"]
     if words:
         tokens = [BOS, *model.vocabulary.decode(ids)]
+        log10 = np.where((ids == model.vocabulary.unk) & skip_oov, -math.inf, -nats / LN10)
         for n, value in enumerate(log10.tolist(), start=1):
             lines.append(_word(tokens[n], tokens[n - 1], n, value))
-    return "".join([*lines, str(stats), "\n"]), stats
+    return "".join([*lines, str(TextStats(tally, skip_oov)), "\n"]), tally
 
 
 def _word(word: str, before: str, n: int, log10: float) -> str:

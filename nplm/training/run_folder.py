@@ -1,4 +1,4 @@
-"""A run: where training stands, and the folder that holds it.
+"""The folder of a run.
 
 best.safetensors    the model with the best valid perplexity so far
 last.safetensors    model, optimiser, carried state and position: all that resuming needs
@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,30 +28,12 @@ from nplm.network import State
 from nplm.scoring.evaluate import Evaluation, without_mean_log_z
 from nplm.storage import checkpoint, tensorfile
 from nplm.training.optim import Optimizer
+from nplm.training.progress import Progress
 
 DEFAULTS = {field.name: field.default for config in (ModelConfig, TrainConfig) for field in fields(config)}
 # Settings that change no bit of what is learned up to a given chunk, so a resumed run may change them.
 FREE_SETTINGS = ("epochs", "threads", "log_interval", "save_interval")
 KEPT_SETTINGS = ("fit_log_z",)  # the same, but the best model's file depends on them, and names them
-
-
-@dataclass
-class Progress:
-    """Where training stands: with parameters, optimiser and carried state, all that the future depends on."""
-
-    lr: float  # learning rate of this epoch
-    epoch: int = 0  # epochs finished
-    chunk: int = 0  # chunks of this epoch finished
-    best_nats: float = float("inf")  # valid nats of the best model
-    best_epoch: int = 0  # from 1; 0: none yet
-    stalled: int = 0  # epochs since then
-    stopped: bool = False  # by early stopping
-    non_finite: int = 0  # non-finite chunks in a row
-    loss_sum: float = 0.0  # since the last line of metrics
-    loss_tokens: int = 0
-    metrics_lines: int = 0  # lines of metrics.jsonl
-    tokens: int = 0  # read in training, all epochs
-    seconds: float = 0.0  # spent training
 
 
 class Run:
@@ -97,6 +79,7 @@ class Run:
             )
         for name, value in model.params.items():
             value[...] = saved.params[name]
+        model.mean_log_z = saved.mean_log_z
         for name, value in optimizer.memory.items():
             value[...] = extra[name]
         if progress["best_epoch"]:
@@ -111,7 +94,7 @@ class Run:
                 file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         except OSError as error:
             raise InputError(
-                f"{self.metrics}: not written ({error.strerror}); go on with --resume"
+                f"{self.metrics}: not written ({error.strerror}); go on with `resume`"
             ) from error
 
     def history(self) -> list[dict[str, Any]]:
@@ -146,7 +129,7 @@ def open_run(
     """The run in the folder `save`, or in a temporary one that is gone at the end."""
     if save is None:
         if resume:
-            raise InputError("resuming needs the folder of the run: give --save")
+            raise InputError("resuming needs the folder of the run: give `save`")
         with tempfile.TemporaryDirectory(prefix="nplm-") as temporary:
             yield Run(Path(temporary), _provenance(train, corpus))
         return
@@ -178,7 +161,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         }
     except OSError as error:
         raise InputError(
-            f"{path}: no run to resume here ({error.strerror}); start one without --resume"
+            f"{path}: no run to resume here ({error.strerror}); start one without `resume`"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged, not the settings of a run ({error})") from error
@@ -190,13 +173,13 @@ def _make_folder(folder: Path) -> None:
         _check_empty(folder)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be the folder of a run ({error.strerror}); name another with --save"
+            f"{folder}: cannot be the folder of a run ({error.strerror}); name another with `save`"
         ) from error
 
 
 def _check_empty(folder: Path) -> None:
     if any(path.suffix != ".partial" for path in folder.iterdir()):
-        raise InputError(f"{folder}: not empty; name another folder with --save, or go on with --resume")
+        raise InputError(f"{folder}: not empty; name another folder with `save`, or go on with `resume`")
 
 
 @contextmanager
@@ -253,7 +236,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
                 why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
                 raise InputError(
                     f"{folder}: {what} was {was} and is now {value}{why}; a resumed run must keep its"
-                    " settings and texts: take back the change, or start anew with another --save"
+                    " settings and texts: take back the change, or start again with another `save`"
                 )
 
 

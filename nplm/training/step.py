@@ -1,11 +1,9 @@
-"""One chunk's gradient, split over columns, run on threads, summed in a fixed order.
+"""The gradient of one chunk and its update, in shards of its columns: the same bits on any number of threads.
 
-The recurrences of different columns have nothing to do with each other, so the B columns of a chunk are cut
-into shards, and every shard runs forward and backward on its own.  The rest is shared out by parameter: adding
-the shards' gradients, then, when the norm of all is known, updating and packing.  The cut depends on the
-configuration alone, never on the threads: the same bits come out of any number of threads.
-A word of the input that two shards share is multiplied in both: to share it takes two more meetings, and was no faster.
-BLAS is held to one thread inside, because two thread pools fight for the cores (decision 0002).
+The recurrences of different columns are independent, so the B columns of a chunk are cut into shards, and every shard
+runs forward and backward on its own.  The rest is divided by parameter: adding the shards' gradients, then, when the
+norm of all is known, updating and packing.  The cut and the order of every sum depend on the configuration alone.
+A word of the input that two shards share is multiplied in both: sharing it needs two more barriers, and was no faster.
 """
 
 import math
@@ -17,12 +15,11 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.data.streams import bounds
-from nplm.layers import lstm
-from nplm.layers import row_gradient as rows
+from nplm.layers import lstm, row_gradient
 from nplm.layers.row_gradient import Gradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
-from nplm.network import Grads, Plan, State, chunk_gradient
+from nplm.network import Grads, Network, Packed, Plan, State, chunk_gradient, pack
 from nplm.threads import Result, Run, here
 from nplm.training.optim import Optimizer
 
@@ -35,38 +32,24 @@ class ChunkGradient(NamedTuple):
     norm: float  # Euclidean, over all gradients together; not finite if an entry is not
     state: State  # to carry on
 
+    @property
+    def finite(self) -> bool:
+        """Whether loss and norm are, and so every entry of every gradient."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
 
 class Shards:
-    """A model, the room its shards work in, and the threads that run them; trains a chunk at a time."""
+    """A model, the workspaces of its shards, and the threads that run them.
+
+    A chunk is trained on by `prepare`, `gradient` and `update`, in this order; training/trainer.py does so.
+    """
 
     def __init__(self, model: LanguageModel, shards: int, run: Run = here) -> None:
         self.model, self.run = model, run
-        self.rooms = [Workspace() for _ in range(shards)]  # what the shards share lies in the first
-        self.packed = self._by_name(self._pack)
-
-    def gradient(
-        self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
-    ) -> ChunkGradient:
-        """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
-        scale, plan = 1.0 / targets.size, plan or Plan()
-
-        def shard(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
-            part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
-            columns = state.columns(start, stop)
-            own = plan.shard(start)
-            return chunk_gradient(self.model, *part, noise_ids, columns, scale, self.packed, room, own)
-
-        columns = bounds(inputs.shape[1], len(self.rooms))
-        results = self.run([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
-        losses, grads, states = zip(*results, strict=True)
-
-        def total(name: str) -> tuple[Gradient, float]:
-            return rows.total([part[name] for part in grads], self.rooms[0].part(name))
-
-        totals = self._by_name(total)
-        norm = math.sqrt(sum(squares for _, squares in totals.values()))
-        after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
-        return ChunkGradient(sum(losses), {name: grad for name, (grad, _) in totals.items()}, norm, after)
+        self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
+        self.packed: Packed | None = (
+            None  # to be set to None when parameters change otherwise than by `update`
+        )
 
     def prepare(
         self, optimizer: Optimizer, inputs: Array, targets: Array, noise_ids: Array, plan: Plan | None = None
@@ -76,7 +59,7 @@ class Shards:
             return
         words: dict[str, Array] = {"encoder.weight": inputs.ravel()}
         output = "encoder.weight" if self.model.config.tied else "decoder.weight"
-        if plan is not None and plan.objective == "softmax":  # reads all rows, and its gradient has them all
+        if (plan or Plan()).objective.dense:  # reads all rows, and its gradient has them all
             words.pop(output, None)
         else:
             words["decoder.bias"] = np.concatenate([noise_ids, targets.ravel()])
@@ -84,8 +67,36 @@ class Shards:
         params = self.model.params
         self.run([partial(optimizer.prepare, name, params[name], rows) for name, rows in words.items()])
 
+    def gradient(
+        self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
+    ) -> ChunkGradient:
+        """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
+        model, scale, plan = self.model, 1.0 / targets.size, plan or Plan()
+        self.packed = self.packed or self._by_name(self._pack)
+        network = Network(model.params, self.packed, model.log_q, model.vocabulary.eos)
+
+        def shard(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
+            part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
+            columns, own = state.columns(start, stop), plan.shard(start)
+            return chunk_gradient(network, *part, noise_ids, columns, scale, room, own)
+
+        columns = bounds(inputs.shape[1], len(self.rooms))
+        results = self.run([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
+        losses = [loss for loss, _, _ in results]
+        grads, states = [grads for _, grads, _ in results], [state for _, _, state in results]
+
+        def total(name: str) -> tuple[Gradient, float]:
+            return row_gradient.total([part[name] for part in grads], self.rooms[0].part(name))
+
+        totals = self._by_name(total)
+        while len(losses) > 1:  # over the same tree
+            losses = [sum(pair) for pair in row_gradient.in_pairs(losses)]
+        norm = math.sqrt(sum(squares for _, squares in totals.values()))
+        after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
+        return ChunkGradient(losses[0], {name: grad for name, (grad, _) in totals.items()}, norm, after)
+
     def update(self, optimizer: Optimizer, chunk: ChunkGradient, lr: float) -> None:
-        """Optimizer.update; each weight is packed anew while it is in the cache."""
+        """Optimizer.update; each weight is packed while it is in the cache."""
         optimizer.begin(self.model.params, lr)
 
         def update(name: str) -> lstm.Packed | None:
@@ -100,4 +111,4 @@ class Shards:
         return dict(zip(names, self.run([partial(task, name) for name in names]), strict=True))
 
     def _pack(self, name: str) -> lstm.Packed | None:
-        return self.model.pack(name, self.rooms[0].part(name))
+        return pack(name, self.model.params[name], self.rooms[0].part(name))

@@ -17,9 +17,16 @@ from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
-from nplm.scoring.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, Tally, summary
-from nplm.scoring.evaluate import perplexity as perplexity_of
+from nplm.scoring.evaluate import (
+    HISTOGRAM_BINS,
+    HISTOGRAM_LOW,
+    HISTOGRAM_WIDTH,
+    Evaluation,
+    LogZTally,
+    summary,
+)
 from nplm.scoring.score import stream_scores
+from nplm.scoring.tally import perplexity as perplexity_of
 
 PIECE = 2**16  # tokens measured at a time
 HISTOGRAM_BARS = 48  # of log Z, at the most
@@ -70,12 +77,12 @@ def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int
     if ids.size == 0:
         raise InputError("nothing to report on: the text has no tokens")
     names, band_of = frequency_bands(vocabulary)
-    tally, kept, start = Tally(), [], 0
+    tally, kept, start = LogZTally(), [], 0
     seen = np.zeros(len(vocabulary), np.int64)
     band_nats = np.zeros(len(names))
     for scores, log_z in stream_scores(model, _pieces(ids, vocabulary.eos, reset), reset=reset):
         words, nats = ids[start : start + scores.size], log_z - scores
-        tally.add(words, scores, log_z, vocabulary.unk, vocabulary.eos)
+        tally.add_scores(words, scores, log_z)
         seen += np.bincount(words, minlength=seen.size)
         band_nats += np.bincount(band_of[words], nats, len(names))
         kept.append(nats[: max(shown - start, 0)] / log(2))

@@ -1,0 +1,87 @@
+"""What evaluation and scoring share: a text's hidden states, window by window, and the scores that they give.
+
+[V5] log p(w | history) = s(w) - log Z             exact: log Z sums over the whole vocabulary, O(V H) a word
+
+A text is read as streams in lock-step, the state carried, or as sentences, each from the zero state.  Memory is
+bounded: a window holds at most as many positions as it is asked for, and goes when it is scored.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.data.streams import Streams, split
+from nplm.layers import softmax
+from nplm.model import LanguageModel
+from nplm.network import Network, State, hidden_states
+
+Scores = tuple[Array, Array]  # (n,) float64 each, nats: s(n, target_n), and log Z
+Window = tuple[Array, Array]  # hidden states (n,H), and words (n,) or where these are in the text
+
+
+def read_streams(
+    model: LanguageModel,
+    network: Network,
+    streams: Streams,
+    start: int,
+    stop: int,
+    positions: int,
+) -> Iterator[Window]:
+    """Hidden states and target words of streams start to stop, from their first step to their last."""
+    state = model.zero_state(stop - start)
+    steps = max(1, positions // (stop - start))
+    for span in split(streams.full_steps, streams.tail > 0, streams.num_steps, steps):
+        inputs, targets = streams.window(span.start, span.stop)
+        inputs, targets = inputs[:, start:stop], targets[:, start:stop]  # (t,b); the tail may be narrower
+        if inputs.size:
+            hidden, state = hidden_states(network, inputs, state.columns(0, inputs.shape[1]))
+            yield hidden.reshape(targets.size, -1), targets.ravel()
+
+
+def read_sentences(
+    model: LanguageModel,
+    network: Network,
+    ids: Array,
+    starts: Array,
+    lengths: Array,
+    positions: int,
+    *,
+    bos: bool = True,
+) -> Iterator[Window]:
+    """Hidden states of sentences side by side, and where in ids (n,) the words are that they predict.
+
+    starts, lengths (b,): where each sentence begins, and its tokens, >= 1; the longest first, so that the columns of
+    those that have ended can be dropped.  bos: </s> is read before the first word; else nothing is.
+    """
+    state, first = model.zero_state(starts.size), 0
+    while starts.size:
+        last = min(first + max(1, positions // starts.size), int(lengths[0]))
+        times = np.arange(first, last)[:, None]  # (t,1)
+        live = times < lengths  # (t,b)
+        places = np.where(live, starts + times, starts)  # (t,b)
+        inputs = np.where(times > 0, ids[places - 1], network.eos)
+        hidden, state = _read(network, inputs, state, bos or first > 0)
+        yield hidden[live], places[live]
+        going_on = int(np.count_nonzero(lengths > last))
+        starts, lengths = starts[:going_on], lengths[:going_on]
+        state, first = state.columns(0, going_on), last
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has scores that are not
+def score(network: Network, hidden: Array, words: Array, normalize: bool = True) -> Scores:
+    """s (n,) and log Z (n,) of words (n,) after hidden states (n,H); log Z is zero unless normalize, [V5]."""
+    weight, bias, _ = network.decoder
+    flat = np.ascontiguousarray(hidden)
+    scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
+    return scores, softmax.normaliser(flat, weight, bias) if normalize else np.zeros(len(flat))
+
+
+def _read(network: Network, inputs: Array, state: State, begun: bool) -> tuple[Array, State]:
+    """Hidden states (t,b,H) and the state after inputs (t,b); unless begun, the first row is not read."""
+    if begun:
+        return hidden_states(network, inputs, state)
+    hidden = np.zeros((*inputs.shape, state.h.shape[2]), state.h.dtype)
+    if len(inputs) > 1:
+        hidden[1:], state = hidden_states(network, inputs[1:], state)
+    return hidden, state

@@ -1,0 +1,236 @@
+"""A model in training: the four steps of every chunk, what ends an epoch, and the loop of claim 1 around both.
+
+A long sequence is cut by time into N chunks.  For each chunk in order: its noise group, the NCE loss, the gradient by
+BPTT, an update.  The state (h, c) is carried from chunk to chunk, the gradient is not.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from nplm.arrays import Array
+from nplm.config import ModelConfig, TrainConfig
+from nplm.data.streams import Span, Streams
+from nplm.data.vocabulary import Vocabulary
+from nplm.errors import DivergedError
+from nplm.layers.dropout import Dropout
+from nplm.layers.objective import make_objective
+from nplm.model import LanguageModel
+from nplm.network import Plan
+from nplm.noise import make_noise
+from nplm.noise.groups import stream_key
+from nplm.scoring.evaluate import Evaluation, evaluate, without_mean_log_z
+from nplm.threads import workers
+from nplm.training.observer import Observer, Step
+from nplm.training.optim import Optimizer, non_finite
+from nplm.training.progress import Progress
+from nplm.training.run_folder import Run
+from nplm.training.schedule import chunk_rate, first_rate, next_rate
+from nplm.training.step import ChunkGradient, Shards
+
+PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
+
+
+class Trainer:
+    """Owns what changes in training: model, optimiser, progress, carried state, and the folder they are saved in.
+
+    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by.  What `begin` is given keeps
+    checkpoints and metrics; without it nothing is kept.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        streams: Streams,
+        config: TrainConfig,
+        *,
+        valid: Array | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.model, self.streams, self.config = model, streams, config
+        self.valid, self.observer = valid, observer or Observer()
+        self.run: Run | None = None
+        self.spans = streams.spans(config.sequence_length, config.bptt)
+        self.noise = make_noise(model.noise, config, config.seed)
+        self.objective = make_objective(config.objective, config.log_z_penalty)
+        self.optimizer = Optimizer(model.params, config.optimizer, config.clip, config.weight_decay)
+        self.shards = Shards(model, config.shards)
+        self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
+        self.stopping = False  # asked for by the observer
+        self.lr = self.progress.lr  # of the last update
+        self.clock = self.saved = time.monotonic()
+
+    def begin(self, run: Run) -> None:
+        """Go on from the run's last checkpoint, or make its first one."""
+        self.run = run
+        if run.begun():
+            self.progress, self.state = run.load(self.model, self.optimizer)
+            self.shards.packed, self.lr = None, self.progress.lr
+            if self.config.fit_log_z and self.progress.best_epoch:
+                run.fit_log_z()  # of a model that was kept before this was asked for
+        else:
+            run.save_last(self.model, self.optimizer, self.progress, self.state)
+
+    def train(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Train until the last epoch's end, early stopping, an interrupt, or the observer's wish; then save."""
+        self.clock = self.saved = time.monotonic()
+        threads = workers(self.config.threads, min(self.config.shards, self.streams.batch_size))
+        with threads as self.shards.run:
+            while not (self.finished or self.stopping or interrupted()):
+                for span in islice(
+                    self.spans, self.progress.chunk, None
+                ):  # claim 1: the earliest not yet used
+                    self.step(span)
+                    if (self.stopping or interrupted()) and self.progress.chunk < len(self.spans):
+                        break
+                else:
+                    self.end_epoch()
+        if self.run is not None and not self.progress.non_finite:
+            self.run.save_last(self.model, self.optimizer, self.progress, self.state)
+        self.optimizer.settle(self.model.params)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or early stopping has ended them."""
+        return self.progress.epoch >= self.config.epochs or self.progress.stopped
+
+    def step(self, span: Span) -> Step:
+        """Train on one chunk: prepare, gradient, rate, update."""
+        config, progress = self.config, self.progress
+        inputs, targets = self.streams.window(span.start, span.stop)  # (T,B)
+        noise_ids = self.noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
+        carried, plan = self.state.columns(0, inputs.shape[1]), self._plan(span)
+        self.shards.prepare(self.optimizer, inputs, targets, noise_ids, plan)
+        chunk = self.shards.gradient(inputs, targets, noise_ids, carried, plan)
+        done = progress.epoch * len(self.spans) + progress.chunk
+        self.lr = chunk_rate(config, progress.lr, done, len(self.spans))
+        if chunk.finite:
+            self._save_if_due()  # before the update: this state is known to be good
+            self.shards.update(self.optimizer, chunk, self.lr)
+            self.state, progress.non_finite = chunk.state, 0
+        else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
+            self._skip(chunk, span)
+        progress.count(chunk.loss, targets.size, self._lap())
+        step = Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size, self.lr)
+        self.stopping = bool(self.observer.step(step)) or self.stopping
+        if progress.chunk % config.log_interval == 0:
+            self._write("train", loss=progress.take_mean_loss(), gradient_norm=chunk.norm)
+        return step
+
+    def end_epoch(self) -> None:
+        """Validate, keep the model if it is the best, set the next epoch's learning rate."""
+        config, progress, optimizer = self.config, self.progress, self.optimizer
+        shown = self._settled()
+        valid = self._validate(shown)
+        nats = (
+            valid.nats if valid is not None else -(progress.epoch + 1)
+        )  # without a valid text the last is best
+        if progress.end_epoch(nats) and self.run is not None:
+            kept = without_mean_log_z(shown, valid) if config.fit_log_z else (shown, valid)
+            self.run.save_best(*kept, progress.epoch)
+        self.state = self.model.zero_state(self.streams.batch_size)
+        self._lap()  # validating is not training
+        self._write("valid", **(valid.as_dict() if valid is not None else {}))
+        self.saved = -math.inf  # save as soon as the next chunk shows that this epoch's end is good
+        if config.optimizer == "asgd" and progress.stalled >= config.averaging_patience:
+            optimizer.start_averaging(self.model.params)
+        progress.lr = next_rate(config, progress.lr, progress.epoch, progress.stalled)
+        progress.stopped = 0 < config.patience <= progress.stalled
+
+    def _settled(self) -> LanguageModel:
+        """The model with no row lagging; with averaging, a model of the averages."""
+        self.optimizer.settle(self.model.params)
+        if not self.optimizer.averaging:
+            return self.model
+        params = self.optimizer.averaged(self.model.params)
+        return LanguageModel(self.model.config, self.model.vocabulary, params)
+
+    def _validate(self, shown: LanguageModel) -> Evaluation | None:
+        """Evaluate on the valid text; the model remembers its mean log Z there."""
+        if self.valid is None:
+            shown.mean_log_z = None
+            return None
+        config = self.config
+        valid = evaluate(
+            shown,
+            self.valid,
+            batch_size=config.eval_batch_size,
+            reset=config.reset_at_eos,
+            threads=config.threads,
+        )
+        shown.mean_log_z = valid.mean_log_z
+        return valid
+
+    def _plan(self, span: Span) -> Plan:
+        """How a chunk is trained on.  What is dropped is a function of the seed and of its place, like its noise."""
+        config, dropout = self.config, None
+        rates = config.dropout, config.dropout_words, config.dropout_recurrent
+        if any(rates):
+            place_of = stream_key(config.seed, "dropout"), self.progress.epoch, span.sequence
+            chunk, sequence = (
+                int(np.random.SeedSequence([*place_of, *place]).generate_state(1, np.uint64)[0])
+                for place in ((1 + span.chunk,), (0,))
+            )
+            dropout = Dropout(*rates, not config.variational, chunk, sequence, self.streams.batch_size)
+        return Plan(self.objective, config.reset_at_eos, dropout)
+
+    def _skip(self, chunk: ChunkGradient, span: Span) -> None:
+        """Name what is not finite; after several chunks in a row restore the last good state and stop."""
+        progress = self.progress
+        progress.non_finite += 1
+        if name := non_finite(chunk.grads):
+            what = f"the gradient of {name}"
+        else:  # with a finite loss only the squares in the norm are too big
+            what = "the gradient's norm" if math.isfinite(chunk.loss) else "the loss"
+        where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
+        self.observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
+        if progress.non_finite >= PATIENCE_NON_FINITE:
+            if self.run is not None:
+                self.run.load(self.model, self.optimizer)
+            self.optimizer.settle(self.model.params)
+            raise DivergedError(
+                f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped"
+                f" and the model is back at its last good state; lower `lr` (of this epoch: {progress.lr:g}) or `clip`"
+            )
+
+    def _save_if_due(self) -> None:
+        """A checkpoint, where the last one is older than save_interval."""
+        now = time.monotonic()
+        if self.run is not None and now - self.saved >= self.config.save_interval:
+            self.saved = now
+            self.run.save_last(self.model, self.optimizer, self.progress, self.state)
+
+    def _write(self, kind: str, **values: Any) -> None:
+        """A line of metrics."""
+        if self.run is not None:
+            line = self.progress.line(kind, self.lr, **values)
+            self.run.append_metrics(line)
+            self.progress.metrics_lines += 1
+            self.observer.metrics(line)
+
+    def _lap(self) -> float:
+        """Seconds since this was last asked for."""
+        before, self.clock = self.clock, time.monotonic()
+        return self.clock - before
+
+
+def warm_up(dtype: Any, config: TrainConfig) -> float:
+    """Compile, or load from the cache, every kernel that training uses; returns the seconds it took."""
+    start = time.monotonic()
+    vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
+    tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
+    streams = Streams(np.zeros(4, np.int32), 2)
+    small = replace(
+        config, batch_size=2, bptt=1, sequence_length=config.chunks, shards=2
+    )  # N as it was: M fits it
+    trainer = Trainer(tiny, streams, small)
+    if config.optimizer == "asgd":
+        trainer.optimizer.start_averaging(tiny.params)
+    trainer.step(trainer.spans[0])
+    evaluate(tiny, streams.ids, batch_size=2, shards=1, threads=1)
+    return time.monotonic() - start

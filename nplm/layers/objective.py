@@ -27,11 +27,14 @@ class Decoder(NamedTuple):
     log_q: Array  # (V,)
 
 
+Forward = Callable[[Array, Array, Array, Decoder, float, Workspace], tuple[float, Any]]
+
+
 class Objective(NamedTuple):
     """A loss in nats, summed over the positions and multiplied by `scale`, and its gradient."""
 
     name: str
-    forward: Callable[[Array, Array, Array, Decoder, float, Workspace], tuple[float, Any]]
+    forward: Forward
     backward: Callable[[Any, Decoder, Workspace], tuple[Array, Gradient, Gradient]]
     dense: bool = False  # reads, and has a gradient for, every row of the decoder: not only the chunk's words
     log_z_penalty: float = 0.0  # times the mean of log^2 Z
@@ -40,7 +43,7 @@ class Objective(NamedTuple):
 def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
     """The objective of this name; the penalty belongs to the softmax.  Raises KeyError on another name."""
     exact = Objective("softmax", partial(_softmax, log_z_penalty), _softmax_backward, True, log_z_penalty)
-    sampled = {
+    sampled: dict[str, Forward] = {
         "nce": _nce,
         "sampled-softmax": partial(_sampled_softmax, False),
         "ranking": partial(_sampled_softmax, True),

@@ -257,3 +257,85 @@ def test_a_hopeless_sentence_has_an_infinite_perplexity(model):
     far = copy.deepcopy(model)
     far.language_model.params["decoder.bias"][5] -= 1e4
     assert far.perplexity("w5") == math.inf
+
+
+# ---- one model, whichever way it came
+
+
+SENTENCES_TO_SCORE = ["w3 w4 never", "", "w5 w5"]
+
+
+def unnormalised(model):
+    """What the mean log Z decides: log10 of a few sentences."""
+    return nplm.score_batch(model, SENTENCES_TO_SCORE, normalize=False).tolist()
+
+
+@pytest.fixture
+def measured():
+    """A model with a mean log Z."""
+    model = make_model(vocab=30, hidden=8)
+    model.mean_log_z = -0.25
+    return model
+
+
+def ways(model, folder):
+    """Copies of a model by every way there is."""
+    first, second = folder / "first.safetensors", folder / "second.safetensors"
+    nplm.save(model, first)
+    loaded = nplm.load(first)
+    nplm.save(loaded, second)
+    yield "loaded", loaded
+    yield "saved again", nplm.load(second)
+    yield "copied", model.copy()
+    yield "a copy of what was loaded", loaded.copy()
+    yield "copy.copy", copy.copy(loaded)
+    yield "copy.deepcopy", copy.deepcopy(loaded)
+    yield "pickled", pickle.loads(pickle.dumps(model))
+    yield "KenLM's", nplm.Model(first)
+    yield "KenLM's, pickled", pickle.loads(pickle.dumps(nplm.Model(first)))
+    yield "KenLM's, of a model", nplm.Model(model)
+    nplm.save(nplm.Model(second), folder / "third.safetensors")
+    yield "KenLM's, saved", nplm.load(folder / "third.safetensors")
+
+
+def test_every_way_to_a_model_gives_the_same_unnormalised_scores(measured, tmp_path):
+    """The model itself; without its mean log Z the scores are others."""
+    expected = unnormalised(measured)
+    for name, model in ways(measured, tmp_path):
+        assert unnormalised(model) == expected, name
+        assert isinstance(model, (nplm.LanguageModel, nplm.Model)), name
+    measured.mean_log_z = None
+    assert unnormalised(measured) != expected
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_best_model_of_a_run_is_the_one_in_its_file(epochs, tmp_path):
+    """best.safetensors, and the run's folder; whether the best epoch is the last one or not."""
+    rng, vocabulary = np.random.default_rng(0), make_model(vocab=30).vocabulary
+    corpus = nplm.Corpus("toy", vocabulary, *(rng.integers(0, 30, n, np.int32) for n in (400, 60)))
+    config = nplm.TrainConfig(bptt=5, batch_size=4, sequence_length=20, num_noise=8, epochs=epochs, lr=5.0)
+    model = make_model(np.float32, vocab=30, scale=0.3)
+    result = nplm.train(model, corpus, config, save=tmp_path / "run")
+    assert result.best.mean_log_z is not None
+    for path in (tmp_path / "run", tmp_path / "run" / "best.safetensors"):
+        assert unnormalised(nplm.load(path)) == unnormalised(result.best)
+    assert (result.best is model) == (result.progress.best_epoch == epochs)
+
+
+def test_what_is_gone_names_the_new_way(measured):
+    """The change log: Scorer, model.save and model.score."""
+    with pytest.raises(AttributeError, match=r"nplm\.Model\(path\)"):
+        nplm.Scorer  # noqa: B018
+    with pytest.raises(AttributeError, match=r"nplm\.save\(model, path\)"):
+        measured.save("model.safetensors")
+    with pytest.raises(AttributeError, match=r"nplm\.Model\(path\)\.score"):
+        measured.score("w3")
+    with pytest.raises(AttributeError, match="no attribute 'scores'"):
+        measured.scores  # noqa: B018
+
+
+def test_repr(measured):
+    """Sizes, parameters and type, on a line."""
+    got = repr(measured)
+    assert got.startswith("<LanguageModel V=30, E=4, H=8, L=2, ") and got.endswith("parameters, float64>")
+    assert repr(nplm.Model(measured)) == f"<Model of {got}>"

@@ -309,6 +309,25 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
     assert result.progress.epoch == 1 and not result.interrupted
 
 
+@pytest.mark.parametrize("at", [0, 5, 12])
+def test_an_observer_may_stop_training(at, tmp_path):
+    """Oracle: a run that is not stopped: the parameters after that chunk are saved, and resuming ends alike."""
+
+    class Stop(Recorder):
+        def step(self, step):
+            super().step(step)
+            return len(self.steps) == at + 1
+
+    whole, _ = fit(toy())
+    recorder, result = fit(toy(), recorder=Stop, save=tmp_path / "run")
+    assert result.interrupted and len(recorder.steps) == at + 1
+    last = nplm.load(tmp_path / "run" / "last.safetensors")
+    assert_same_bits(last.params, whole.params[at])
+    resumed, rest = fit(toy(), save=tmp_path / "run", resume=True)
+    assert not rest.interrupted
+    assert_same_bits(resumed.params[-1], whole.params[-1])
+
+
 # ---- epochs
 
 

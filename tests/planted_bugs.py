@@ -31,6 +31,7 @@ class Bug(NamedTuple):
     new: str
     check: str  # tests/<module>::<function>
     arguments: Mapping[str, Any] = MappingProxyType({})
+    trains: bool = False  # a plain training run goes through the line: benchmarks/study_faults.py measures it
 
 
 DOUBLE = {"dtype": "float64"}
@@ -46,6 +47,7 @@ BUGS = [
         "log_k = dtype.type(0.0)",
         "test_model::test_first_loss_of_an_untrained_model",
         {"dtype": "float64", "tolerance": 1e-12, "num_noise": 7},
+        trains=True,
     ),
     Bug(
         "a target's gradient dropped when it is also drawn as noise",
@@ -54,6 +56,7 @@ BUGS = [
         "noise_weight, dtarget, dnoise = cache; dtarget = dtarget * ~np.isin(targets, words)",
         "test_nce::test_backward",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "draws that hit a target rejected",
@@ -62,6 +65,7 @@ BUGS = [
         "words, counts = np.unique(noise_ids[~np.isin(noise_ids, targets)], return_counts=True)",
         "test_nce::test_mean_over_all_noise_groups",
         {"vocab": 8, "num_noise": 2},
+        trains=True,
     ),
     Bug(
         "a repeated noise word counted once",
@@ -70,6 +74,7 @@ BUGS = [
         "np.ones(words.size, dtype)",
         "test_nce::test_loss",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "a repeated noise word counted once in the gradient only",
@@ -78,6 +83,7 @@ BUGS = [
         "delta[u] = factor *",
         "test_nce::test_backward",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "the loss takes another law than the sampler's",
@@ -86,6 +92,7 @@ BUGS = [
         "self.log_q = np.full(len(vocabulary), -np.log(len(vocabulary)), self.dtype)",
         "test_model::test_noise_is_drawn_from_the_law_of_the_loss",
         {"power": 1.0, "uniform": 0.0},
+        trains=True,
     ),
     Bug(
         "the power of the counts is in q but not in the sampler",
@@ -102,6 +109,7 @@ BUGS = [
         "pass",
         "test_nce::test_backward",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "the noise words' part of the bias gradient missing",
@@ -110,6 +118,7 @@ BUGS = [
         "pass",
         "test_nce::test_backward",
         DOUBLE,
+        trains=True,
     ),
     # ---- the LSTM and what is carried through time
     Bug(
@@ -118,6 +127,7 @@ BUGS = [
         "for t in range(steps - 1, -1, -1):",
         "for t in range(steps - 1, 0, -1):",
         "test_lstm::test_first_step_counts",
+        trains=True,
     ),
     Bug(
         "the forget gate's gradient takes c_t for c_{t-1}",
@@ -126,6 +136,7 @@ BUGS = [
         "step_backward(gates[t], c[t + 1], ",
         "test_lstm::test_backward_is_the_complex_step",
         {"name": "bias"},
+        trains=True,
     ),
     Bug(
         "the gradient of the cell not carried to the step before",
@@ -134,6 +145,7 @@ BUGS = [
         "dc[b, j] = 0.0  #",
         "test_lstm::test_backward",
         {"dtype": "float64", "name": "c0"},
+        trains=True,
     ),
     Bug(
         "the gradient of the hidden state not carried to the step before",
@@ -142,6 +154,7 @@ BUGS = [
         "zero, row_0, dh_flat.copy(), 0,",
         "test_lstm::test_backward",
         {"dtype": "float64", "name": "x"},
+        trains=True,
     ),
     Bug(
         "input and forget gate swapped in the forward",
@@ -150,6 +163,7 @@ BUGS = [
         "f, i, g, o = gates[:size]",
         "test_lstm::test_forward",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "tanh' of the cell taken as 1 - tanh",
@@ -158,6 +172,7 @@ BUGS = [
         "(one - tanh_c_t)",
         "test_lstm::test_backward",
         {"dtype": "float64", "name": "weight_ih"},
+        trains=True,
     ),
     Bug(
         "tanh' of the gate g taken as g (1 - g)",
@@ -165,6 +180,7 @@ BUGS = [
         "(one - g * g)",
         "g * (one - g)",
         "test_gradients::test_gradients_where_all_shapes_differ",
+        trains=True,
     ),
     Bug(
         "the cell state not carried to the next chunk",
@@ -172,6 +188,7 @@ BUGS = [
         "np.stack([cache.c[-1] for cache in caches])",
         "np.stack([cache.c[0] for cache in caches])",
         "test_model::test_state_is_carried",
+        trains=True,
     ),
     Bug(
         "an upper layer starts from the first layer's state",
@@ -180,6 +197,7 @@ BUGS = [
         "x, state.h[0], state.c[k], *weights",
         "test_model::test_log_probs",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "the reference itself: the cell's gradient without the forget gate",
@@ -370,6 +388,7 @@ BUGS = [
         "sums[...] = 0\n    sums[places] += values",
         "test_embedding::test_backward",
         DOUBLE,
+        trains=True,
     ),
     Bug(
         "a row that two shards share keeps the last shard's gradient",
@@ -378,6 +397,7 @@ BUGS = [
         "target[j] = value[j]",
         "test_shards::test_sum_of_the_shards",
         {"num_shards": 2},
+        trains=True,
     ),
     Bug(
         "every shard takes the mean over its own positions",
@@ -386,6 +406,7 @@ BUGS = [
         "columns, 1.0 / part[1].size, room, own)",
         "test_shards::test_sum_of_the_shards",
         {"num_shards": 3},
+        trains=True,
     ),
     # ---- updates
     Bug(
@@ -394,6 +415,7 @@ BUGS = [
         "kernels.sgd(matrix, rows, values, lr * scale)",
         "kernels.sgd(matrix, rows, values, lr * min(1.0, self.clip / global_norm({name: grad})))",
         "test_optim::test_clipping_is_by_the_norm_of_all_together",
+        trains=True,
     ),
     Bug(
         "Adagrad squares the gradient before it is clipped",
@@ -411,6 +433,7 @@ BUGS = [
         "self.full_steps, self.tail = len(ids) // batch_size, 0",
         "test_evaluate::test_carried_state",
         {"batch_size": 4},
+        trains=True,
     ),
     Bug(
         "the target is the input word itself",
@@ -419,6 +442,7 @@ BUGS = [
         "inputs = np.ascontiguousarray(self.ids[places])",
         "test_evaluate::test_carried_state",
         {"batch_size": 1},
+        trains=True,
     ),
     Bug(
         "the state not carried from window to window in evaluation",
@@ -427,6 +451,7 @@ BUGS = [
         "hidden, _ = hidden_states(network, inputs, state.columns(0, inputs.shape[1]))",
         "test_evaluate::test_carried_state",
         {"batch_size": 4},
+        trains=True,
     ),
     Bug(
         "perplexity skips the words that are out of the vocabulary",
@@ -443,6 +468,7 @@ BUGS = [
         "self.add(words, -scores)",
         "test_evaluate::test_state_reset_at_every_sentence",
         {"batch_size": 3},
+        trains=True,
     ),
     Bug(
         "the fitted log Z added to the bias instead of taken off",
@@ -466,6 +492,195 @@ BUGS = [
         "rescaled = out_sum[n] + 0.0 * ",
         "test_softmax::test_normaliser_in_blocks",
         {"dtype": "float64", "block": 4},
+    ),
+    # ---- found in other people's code, or made in trials: what training shows of them is benchmarks/study_faults.py
+    Bug(
+        "the LSTM's bias gradient missing",
+        "layers/lstm.py",
+        "dweight_hh, by_row.sum(axis=0))",
+        "dweight_hh, np.zeros_like(by_row[0]))",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "bias"},
+        trains=True,
+    ),
+    Bug(
+        "the recurrent weights' gradient takes h_t for h_{t-1}",
+        "layers/lstm.py",
+        "h_before = h_read.reshape(-1, size)",
+        "h_before = h[1:].reshape(-1, size)",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "weight_hh"},
+        trains=True,
+    ),
+    Bug(
+        "no gradient reaches the layer below",
+        "layers/lstm.py",
+        "return LSTMGradients(dx.reshape(x.shape),",
+        "return LSTMGradients(0 * dx.reshape(x.shape),",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "x"},
+        trains=True,
+    ),
+    Bug(
+        "the output gate's derivative without its factor o",
+        "kernels/lstm.py",
+        "tanh_c_t * o * (one - o)",
+        "tanh_c_t * (one - o)",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "weight_ih"},
+        trains=True,
+    ),
+    Bug(
+        "the cell's gradient from the hidden state missing",
+        "kernels/lstm.py",
+        "dc_t = dc[b, j] + dh_t * o * (one - tanh_c_t * tanh_c_t)",
+        "dc_t = dc[b, j] + 0 * dh_t * o * (one - tanh_c_t * tanh_c_t)",
+        "test_lstm::test_backward",
+        {"dtype": "float64", "name": "weight_ih"},
+        trains=True,
+    ),
+    Bug(
+        "the targets' part of the hidden states' gradient missing",
+        "kernels/nce.py",
+        "dh[j] += d * row[j]",
+        "dh[j] += 0 * d * row[j]",
+        "test_nce::test_backward",
+        DOUBLE,
+        trains=True,
+    ),
+    Bug(
+        "the targets' part of the weight gradient missing",
+        "kernels/nce.py",
+        "dw[j] += d * h[j]",
+        "dw[j] += 0 * d * h[j]",
+        "test_nce::test_backward",
+        DOUBLE,
+        trains=True,
+    ),
+    Bug(
+        "the sampler draws evenly, the loss takes the unigram",
+        "noise/distribution.py",
+        "AliasTable.from_probs(probs))",
+        "AliasTable.from_probs(np.full(len(probs), 1 / len(probs))))",
+        "test_model::test_noise_is_drawn_from_the_law_of_the_loss",
+        {"power": 1.0, "uniform": 0.0},
+        trains=True,
+    ),
+    Bug(
+        "one noise group for all chunks",
+        "noise/groups.py",
+        "(chunk, sequence, epoch))",
+        "(0, 0, 0))",
+        "test_noise_groups::test_fresh_groups_are_all_different",
+        trains=True,
+    ),
+    Bug(
+        "the output bias starts at zero",
+        "model.py",
+        'params["decoder.bias"][...] = np.log(counts / counts.sum())',
+        'params["decoder.bias"][...] = 0.0',
+        "test_model::test_untrained_model_is_the_unigram_model",
+        trains=True,
+    ),
+    Bug(
+        "the state not carried from chunk to chunk",
+        "training/trainer.py",
+        "self.state, progress.non_finite = chunk.state, 0",
+        "progress.non_finite = 0",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the state reset at every sequence",
+        "training/trainer.py",
+        "carried, plan = self.state.columns(0, inputs.shape[1]), self._plan(span)",
+        "carried, plan = self.model.zero_state(inputs.shape[1]) if span.chunk == 0 else"
+        " self.state.columns(0, inputs.shape[1]), self._plan(span)",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the state carried over into the next epoch",
+        "training/trainer.py",
+        "self.state = self.model.zero_state(self.streams.batch_size)",
+        "pass",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 85},
+        trains=True,
+    ),
+    Bug(
+        "the gradient not clipped",
+        "training/optim.py",
+        "scale = min(1.0, self.clip / norm) if norm > 0 else 1.0",
+        "scale = 1.0",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the loss divided by the steps and not by the positions",
+        "training/step.py",
+        "1.0 / targets.size",
+        "1.0 / len(targets)",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the first shard's gradient taken for the sum",
+        "training/step.py",
+        "[part[name] for part in grads]",
+        "[part[name] for part in grads[:1]]",
+        "test_shards::test_sum_of_the_shards",
+        {"num_shards": 2},
+        trains=True,
+    ),
+    Bug(
+        "weights packed once and never again",
+        "training/step.py",
+        "return self._pack(name)",
+        "return (self.packed or {}).get(name)",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "a chunk's update left out now and then",
+        "training/trainer.py",
+        "self.shards.update(self.optimizer, chunk, self.lr)",
+        "self.shards.update(self.optimizer, chunk, self.lr) if span.chunk % 4 else None",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the chunks of a sequence backwards",
+        "data/streams.py",
+        "return split(self.full_steps, self.tail > 0, sequence_length, bptt)",
+        "return sorted(split(self.full_steps, self.tail > 0, sequence_length, bptt),"
+        " key=lambda span: (span.sequence, -span.chunk))",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "every second chunk never trained on",
+        "data/streams.py",
+        "return split(self.full_steps, self.tail > 0, sequence_length, bptt)",
+        "return split(self.full_steps, self.tail > 0, sequence_length, bptt)[::2]",
+        "test_train::test_every_update_by_hand",
+        {"num_shards": 1, "n": 88},
+        trains=True,
+    ),
+    Bug(
+        "the learning rate never lowered",
+        "training/schedule.py",
+        "return _step_rate(config, epoch + 1)",
+        "return rate",
+        "test_schedule::test_step",
+        trains=True,
     ),
 ]
 

@@ -142,7 +142,7 @@ def by_hand(corpus, model, settings):
 
 @pytest.mark.parametrize(("num_shards", "n"), [(1, 88), (2, 88), (1, 85)])
 def test_every_update_by_hand(num_shards, n):
-    """Oracle: the reference gradient in float64 and [O1], [O3]: two epochs, clipped and not, with and without a tail."""
+    """Oracle: the reference gradient in float64 and [O1], [O3]: two epochs, clipped and not, with a tail or not."""
     corpus, settings = toy(n=n), SETTINGS | {"lr": 0.3, "clip": 2.0}
     expected = list(by_hand(corpus, make_model(scale=0.3), settings))
     recorder, result = fit(corpus, np.float64, shards=num_shards, lr=0.3, clip=2.0)

@@ -123,9 +123,7 @@ def below(model: LanguageModel, text: Text, dhidden: Array, steps: int) -> Param
         dx, grads = dhidden[start:stop], Grads()
         for k in reversed(range(model.config.num_layers)):
             ih, hh, b = layer_names(k)
-            layer = lstm.backward(
-                dx, caches[k], params[ih], params[hh], network.packed[ih], network.packed[hh]
-            )
+            layer = lstm.backward(dx, caches[k], params[ih], params[hh], network.packed[ih], network.packed[hh])
             grads[ih], grads[hh], grads[b] = layer.dweight_ih, layer.dweight_hh, layer.dbias
             dx = layer.dx
         words = np.unique(inputs)  # the rows of dx below the first layer

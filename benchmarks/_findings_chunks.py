@@ -59,9 +59,7 @@ def _truncation(rows: Rows) -> Iterable[str]:
 
 def shared_noise(trained: Rows, gradients: Rows, speed: Rows) -> Iterable[str]:
     """What M groups for N chunks cost against fresh noise: in the gradient, and after training; and what they save."""
-    reuse = [
-        row for row in gradients if row["kind"] == "reuse" and row["parameters"] == "all" and row["groups"]
-    ]
+    reuse = [row for row in gradients if row["kind"] == "reuse" and row["parameters"] == "all" and row["groups"]]
     for (k,), rows in _falling(pick(reuse, group_map="contiguous"), "num_noise"):
         grown = listed(f"{row['growth']:.1f} times with M = {row['groups']}" for row in rows)
         yield (

@@ -118,16 +118,12 @@ def self_normalisation(recipes: Rows, studied: Rows) -> Iterable[str]:
     nce = {name: same for name, same in models.items() if same[0]["objective"] == "nce"}
     kept = [name for name, same in nce.items() if all(map(normalised, same))]
     if nce:
-        text = (
-            f"Models trained by NCE that keep |mean log Z| <= {LOG_Z} and sd <= {LOG_Z_SD} on the test text,"
-        )
+        text = f"Models trained by NCE that keep |mean log Z| <= {LOG_Z} and sd <= {LOG_Z_SD} on the test text,"
         yield f"{text} nothing done after training: {len(kept)} of {len(nce)}" + (
             f", {listed(log_z(name, nce[name]) for name in kept)}." if kept else "."
         )
     if missed := [
-        log_z(name, [row for row in same if not normalised(row)])
-        for name, same in nce.items()
-        if name not in kept
+        log_z(name, [row for row in same if not normalised(row)]) for name, same in nce.items() if name not in kept
     ]:
         yield f"Those that do not: {listed(missed)}."
     if fitted:

@@ -36,9 +36,7 @@ class PeerTrainer(torch.nn.Module):
         self.objective, self.threads, self.num_noise = objective, threads, shape.K
         self.encoder = torch.nn.Embedding(shape.V, shape.E, sparse=True)
         self.rnn = torch.nn.LSTM(shape.E, shape.H, shape.L)
-        self.decoder = torch.nn.Embedding(
-            shape.V, shape.H, sparse=objective == "nce"
-        )  # looked up, not multiplied
+        self.decoder = torch.nn.Embedding(shape.V, shape.H, sparse=objective == "nce")  # looked up, not multiplied
         self.bias = torch.nn.Embedding(shape.V, 1, sparse=objective == "nce")
         self._load(model)
         self.log_kq = torch.from_numpy(np.log(shape.K) + model.noise.log_probs).float()  # (V,)

@@ -87,9 +87,7 @@ def chunks_pool(rows: Rows, axes: Any) -> None:
     for (k, group_map, redraw), same in groups(pools, "num_noise", "group_map", "redraw"):
         by_m = sorted((m, mean(line, "perplexity")) for (m,), line in groups(same, "groups"))
         label = f"K = {k}, {group_map}, {_life(redraw)}"
-        axes.plot(
-            *zip(*by_m, strict=True), STYLES[redraw], color=colours[k, group_map], marker="o", label=label
-        )
+        axes.plot(*zip(*by_m, strict=True), STYLES[redraw], color=colours[k, group_map], marker="o", label=label)
     for (k, chunks), _ in groups(pools, "num_noise", "chunks"):
         if fresh := pick(rows, kind="split", num_noise=k, chunks=chunks):
             level, colour = mean(fresh, "perplexity"), next(c for (of, _), c in colours.items() if of == k)

@@ -48,7 +48,5 @@ def _version(name: str) -> str | None:
 
 def commit() -> str | None:
     """The commit that is checked out; -dirty with changes."""
-    run = subprocess.run(
-        ["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+    run = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
     return run.stdout.strip() or None

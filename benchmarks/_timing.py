@@ -25,16 +25,12 @@ class Side:
     """One of the things compared."""
 
     step: Callable[[], Any]  # what is timed, a few times in a row
-    running: Callable[[], AbstractContextManager[Any]] = (
-        nullcontext  # its threads, made and ended outside the time
-    )
+    running: Callable[[], AbstractContextManager[Any]] = nullcontext  # its threads, made and ended outside the time
 
 
 def parser(description: str | None, threads: Sequence[int] = (1, 2)) -> argparse.ArgumentParser:
     """A parser with the flags of every benchmark."""
-    flags = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--quick", action="store_true", help="tiny sizes, for tests: written only with --json")
     flags.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/NAME.json")
     flags.add_argument("--samples", type=int, metavar="N", help="samples of each side; default 7, quick 2")
@@ -103,9 +99,7 @@ def sgemm(threads: int, size: int) -> Side:
     """A product of two float32 matrices (size,size) in NumPy's BLAS: 2 size^3 operations."""
     left, right = np.random.default_rng(0).random((2, size, size), np.float32)
     out = np.empty_like(left)
-    return Side(
-        lambda: np.matmul(left, right, out=out), lambda: threadpool_limits(limits=threads, user_api="blas")
-    )
+    return Side(lambda: np.matmul(left, right, out=out), lambda: threadpool_limits(limits=threads, user_api="blas"))
 
 
 def show(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

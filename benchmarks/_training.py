@@ -22,9 +22,7 @@ CURVE = ("epoch", "seconds", "perplexity", "mean_log_z", "std_log_z", "unnormali
 def ptb() -> list[str]:
     """The flags of the Penn Treebank's three texts, from the folder that NPLM_DATA names."""
     folder = Path(os.environ.get("NPLM_DATA", _record.ROOT.parent / "shared" / "data")) / "ptb"
-    return [
-        part for name in ("train", "valid", "test") for part in (f"--{name}", str(folder / f"{name}.txt"))
-    ]
+    return [part for name in ("train", "valid", "test") for part in (f"--{name}", str(folder / f"{name}.txt"))]
 
 
 def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, Any]:

@@ -72,9 +72,7 @@ def fit(counts: np.ndarray) -> tuple[float, float]:
 
     here, step = (1.0, 2.0), (0.5, 2.0)
     while step[0] > 1e-5:
-        around = [
-            (here[0] + i * step[0], max(0.0, here[1] + j * step[1])) for i in (-1, 0, 1) for j in (-1, 0, 1)
-        ]
+        around = [(here[0] + i * step[0], max(0.0, here[1] + j * step[1])) for i in (-1, 0, 1) for j in (-1, 0, 1)]
         best = min(around, key=lambda point: nats(*point))
         if best == here:
             step = (step[0] / 2, step[1] / 2)

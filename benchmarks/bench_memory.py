@@ -96,9 +96,7 @@ def held(task: str, model: Any, shape: Any, ids: Any, optimizer: str) -> dict[st
         parts["activations"] = 4 * 256 * (per_position + 1024)  # a window of positions, a block of words
     else:
         parts["optimizer"] = parameters if optimizer == "adagrad" else 0
-        parts["gradients"] = 4 * (
-            recurrent + distinct * shape.E + min(shape.V, distinct + shape.K) * (shape.H + 1)
-        )
+        parts["gradients"] = 4 * (recurrent + distinct * shape.E + min(shape.V, distinct + shape.K) * (shape.H + 1))
         parts["activations"] = 4 * shape.tokens * (per_position + 4 * shape.H + shape.K + 1)  # da; NCE scores
         table = model.noise.table
         parts["noise"] = table.threshold.nbytes + table.alias.nbytes + model.log_q.nbytes
@@ -142,9 +140,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     shapes = [(20, 20, 200, 200, 2, 100, vocab_size) for vocab_size in arguments.vocab_sizes]
     if arguments.quick:
         shapes = [(4, 5, 12, 12, 2, 8, 100)]
-    rows = [
-        measure(task, shape, arguments.optimizer, baseline) for shape in shapes for task in arguments.tasks
-    ]
+    rows = [measure(task, shape, arguments.optimizer, baseline) for shape in shapes for task in arguments.tasks]
     _timing.finish(arguments, "bench_memory", rows)
     return rows
 

@@ -54,13 +54,10 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
         sides[f"sgemm {threads}"] = _timing.sgemm(threads, arguments.sgemm_size)
     times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
     one = OurTrainer(make_model(shape), shape, ids, 1)
-    pieces = breakdown(
-        one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"])))
-    )
+    pieces = breakdown(one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"]))))
     common = {"name": name, "shape": list(shape), "breakdown": pieces, "samples": arguments.samples}
     return [
-        common | _row(shape, threads, times, arguments.sgemm_size, arguments.against)
-        for threads in arguments.threads
+        common | _row(shape, threads, times, arguments.sgemm_size, arguments.against) for threads in arguments.threads
     ]
 
 
@@ -87,9 +84,7 @@ def main() -> None:
     flags = _timing.parser(__doc__)
     flags.add_argument("--against", choices=["torch"], help="the peer; default: none")
     flags.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    flags.add_argument(
-        "--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64"
-    )
+    flags.add_argument("--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64")
     arguments = _timing.parse(flags)
     arguments.sgemm_size = arguments.sgemm_size or (64 if arguments.quick else 2000)
     shapes = QUICK if arguments.quick else {name: SHAPES[name] for name in arguments.shapes}

@@ -101,14 +101,10 @@ def main() -> None:
         first, large, exact = QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX
     rows = []
     for vocab_size in large:
-        rows += [
-            row for threads in arguments.threads for row in growth(arguments, vocab_size, first, threads)
-        ]
+        rows += [row for threads in arguments.threads for row in growth(arguments, vocab_size, first, threads)]
         _timing.show(rows[-len(TEXTS) * len(arguments.threads) :], GROWTH_COLUMNS)
     for vocab_size in exact:
-        found = [
-            row for threads in arguments.threads for row in against_softmax(arguments, vocab_size, threads)
-        ]
+        found = [row for threads in arguments.threads for row in against_softmax(arguments, vocab_size, threads)]
         _timing.show(found, SOFTMAX_COLUMNS)
         rows += found
     shape = {"shape": list(arguments.shape), "samples": arguments.samples}

@@ -33,9 +33,7 @@ FINDINGS = {
     "finding-counting": Finding(
         "Against counting", quality.counting, ("kneser_ney-python.json", "kneser_ney-ptb.json")
     ),
-    "finding-chunks": Finding(
-        "What the number of chunks costs or buys", chunks.number_of_chunks, (TRAINED, GRADIENTS)
-    ),
+    "finding-chunks": Finding("What the number of chunks costs or buys", chunks.number_of_chunks, (TRAINED, GRADIENTS)),
     "finding-sharing": Finding(
         "What fresh noise for every chunk buys", chunks.shared_noise, (TRAINED, GRADIENTS, "bench_train.json")
     ),

@@ -33,6 +33,7 @@ import _record
 import numpy as np
 import numpy.typing as npt
 
+from nplm.config import CORPORA
 from nplm.data import builtin
 from nplm.data.corpus import Corpus, load_corpus
 from nplm.data.vocabulary import BOS, EOS, Vocabulary, check_ids
@@ -90,9 +91,7 @@ def count(ids: npt.NDArray[Any], vocab_size: int, order: int) -> list[Ngrams]:
     for k in range(2, order + 1):
         ends = np.flatnonzero(depth >= k - 1)  # (e,) where an n-gram of order k ends
         keys = rows[ends - 1] * (vocab_size + 1) + symbols[ends]
-        types, first, inverse, counts = np.unique(
-            keys, return_index=True, return_inverse=True, return_counts=True
-        )
+        types, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
         first = ends[first]
         tables.append(Ngrams(types, counts, rows[first], depth[first] == k - 1))
         rows = np.full_like(symbols, -1)
@@ -284,7 +283,7 @@ def _cell(value: float | None) -> str:
 def _arguments() -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     text = flags.add_mutually_exclusive_group(required=True)
-    text.add_argument("--corpus", choices=builtin.NAMES, help="a built-in corpus")
+    text.add_argument("--corpus", choices=CORPORA, help="a built-in corpus")
     text.add_argument("--train", metavar="FILE", help="a text, one sentence a line, as `nplm train` reads it")
     for name in ("valid", "test"):
         flags.add_argument(f"--{name}", metavar="FILE")

@@ -79,9 +79,7 @@ def noise(rows: Rows, axes: Any) -> None:
 def evaluation(rows: Rows, axes: Any) -> None:
     """Tokens a second, exact and unnormalised."""
     for (kind, threads), line in groups(rows, "kind", "threads"):
-        axes.plot(
-            *_xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads"
-        )
+        axes.plot(*_xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads")
     axes.set(title="Evaluating", xlabel="V", ylabel="tokens a second", xscale="log", yscale="log")
     axes.legend()
 

@@ -36,9 +36,7 @@ def main() -> None:
     new = {page: BLOCK.sub(filled, text) for page, text in old.items()}
     changed = [page for page in PAGES if new[page] != old[page]]
     if "--check" in sys.argv[1:]:
-        sys.exit(
-            f"not what the results give: {', '.join(changed)}; run benchmarks/render.py" if changed else 0
-        )
+        sys.exit(f"not what the results give: {', '.join(changed)}; run benchmarks/render.py" if changed else 0)
     for page in changed:
         beside = DOCS / f".{page}"
         beside.write_text(new[page], encoding="utf-8")
@@ -50,22 +48,16 @@ def check(pages: dict[str, str]) -> None:
     names = []
     for page, text in pages.items():
         marks = MARK.findall(text)
-        for found, right in zip_longest(
-            marks, [(kind, name) for _, name in marks[::2] for kind in ("begin", "end")]
-        ):
+        for found, right in zip_longest(marks, [(kind, name) for _, name in marks[::2] for kind in ("begin", "end")]):
             if found != right:
-                sys.exit(
-                    f"{page}: marker '{' '.join(found or right)}' without its partner; each begin needs its end"
-                )
+                sys.exit(f"{page}: marker '{' '.join(found or right)}' without its partner; each begin needs its end")
         names += [name for kind, name in marks if kind == "begin"]
     for name in names:
         if name not in BLOCKS:
             sys.exit(f"marker '{name}' is neither a table nor a finding; they are {', '.join(BLOCKS)}")
     for name in BLOCKS:
         if names.count(name) != 1:
-            sys.exit(
-                f"marker '{name}' stands {names.count(name)} times on {', '.join(pages)}; it is to be there once"
-            )
+            sys.exit(f"marker '{name}' stands {names.count(name)} times on {', '.join(pages)}; it is to be there once")
 
 
 def filled(match: re.Match[str]) -> str:
@@ -120,9 +112,7 @@ def _machines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    versions = ", ".join(
-        f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "torch") if machine[name]
-    )
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "torch") if machine[name])
     return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {versions}, commit {machine['commit']}"
 
 

@@ -69,9 +69,7 @@ class Case(NamedTuple):
     def flags(self) -> list[str]:
         """Of nplm train."""
         streams = self.chunks if self.kind == "matched" else B
-        text = (
-            f"--nce {self.num_noise} --sequence-length {S} --bptt {S // self.chunks} --batch-size {streams}"
-        )
+        text = f"--nce {self.num_noise} --sequence-length {S} --bptt {S // self.chunks} --batch-size {streams}"
         if self.groups:
             text += f" --noise pool --noise-groups {self.groups}"
             text += f" --group-map {self.group_map} --redraw {self.redraw}"
@@ -172,18 +170,14 @@ def merged(path: Path, new: list[dict[str, Any]], key: tuple[str, ...] = KEY) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: {len(DEFAULT.split())} of them")
     parser.add_argument("--list", action="store_true", help="name all cases and stop")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--time", type=float, default=TIME, metavar="SECONDS", help="of perplexity_at_time")
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs" / "chunks", metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="tiny runs, for tests: written only with --json")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_chunks.json"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_chunks.json")
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(CASES))

@@ -41,9 +41,8 @@ import numpy as np
 from study_chunks import CHUNKS, merged
 
 from nplm.arrays import Array
-from nplm.cli.settings import TextConfig
 from nplm.cli.train import load_text
-from nplm.config import TrainConfig
+from nplm.config import TextConfig, TrainConfig
 from nplm.model import LanguageModel
 from nplm.network import Params
 from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool
@@ -94,9 +93,7 @@ class Distance:
             yield {"parameters": part} | {name: float(value[k]) for name, value in columns.items()}
 
 
-def truncation(
-    model: LanguageModel, texts: list[_exact.Text], num_noise: int, cuts: Iterable[int]
-) -> list[Row]:
+def truncation(model: LanguageModel, texts: list[_exact.Text], num_noise: int, cuts: Iterable[int]) -> list[Row]:
     """Rows of the kinds truncation, for every N of `cuts`, and objective."""
     by_cut, limit = {chunks: Distance() for chunks in cuts}, Distance()
     for text in texts:
@@ -119,9 +116,7 @@ def truncation(
     ]
 
 
-def reuse(
-    model: LanguageModel, text: _exact.Text, num_noise: int, chunks: int, repeats: int, seed: int
-) -> list[Row]:
+def reuse(model: LanguageModel, text: _exact.Text, num_noise: int, chunks: int, repeats: int, seed: int) -> list[Row]:
     """Rows of the kind reuse: fresh noise first, then pools of M = 2, 4, ... N groups by both maps."""
     steps = -(-len(text.inputs) // chunks)
     exact = _exact.with_dtype(model, np.float64)
@@ -183,9 +178,7 @@ def deviations(
     return np.array(squares), _exact.inner(total, total) / np.sum(squares, axis=0)
 
 
-def covariances(
-    model: LanguageModel, text: _exact.Text, num_noise: int, chunks: int, pairs: int, seed: int
-) -> Array:
+def covariances(model: LanguageModel, text: _exact.Text, num_noise: int, chunks: int, pairs: int, seed: int) -> Array:
     """Cov(g_n, g_n') where all chunks have one group, (6,N,N), from `pairs` of groups.
 
     Half the product of the differences between two draws: what is not noise cancels.
@@ -214,20 +207,14 @@ def predicted(covariance: Array, pool: NoisePool | None) -> Array:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--run", type=Path, default=DEFAULT_RUN, metavar="DIR", help="folder of a trained run"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=DEFAULT_RUN, metavar="DIR", help="folder of a trained run")
     parser.add_argument("--num-noise", nargs="+", type=int, default=[100, 25], metavar="K")
     parser.add_argument("--sequences", type=int, default=4, help="for truncation and objective")
     parser.add_argument("--repeats", type=int, default=32, metavar="R", help="draws, for reuse")
     parser.add_argument("--seed", type=int, default=1001, help="of the draws; not the run's")
     parser.add_argument("--quick", action="store_true", help="few draws, for tests: written only with --json")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_gradients.json"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_gradients.json")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.sequences, arguments.repeats = 2, 4

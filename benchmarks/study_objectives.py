@@ -24,9 +24,7 @@ CASES |= {
     for objective in ("sampled-softmax", "ranking")
     for k in (100, 500)
 }
-CASES |= {
-    f"nce-100-power-{power:g}": ["--nce", "100", "--nce-unigram-power", f"{power:g}"] for power in (0.5, 0.75)
-}
+CASES |= {f"nce-100-power-{power:g}": ["--nce", "100", "--nce-unigram-power", f"{power:g}"] for power in (0.5, 0.75)}
 
 
 def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
@@ -51,18 +49,12 @@ def merged(path: Path, new: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+", choices=list(CASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs" / "objectives", metavar="DIR")
-    parser.add_argument(
-        "--quick", action="store_true", help="one epoch only, for tests: written only with --json"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_objectives.json"
-    )
+    parser.add_argument("--quick", action="store_true", help="one epoch only, for tests: written only with --json")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_objectives.json")
     arguments = parser.parse_args()
     path = arguments.json or _record.RESULTS / "study_objectives.json"
     for seed in arguments.seeds:

@@ -33,17 +33,13 @@ def run(recipe: str, runs: Path, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "recipes", nargs="+", choices=[DEMO, *sorted(path.stem for path in _training.RECIPES.glob("*.toml"))]
     )
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs", help="where the runs are kept")
     parser.add_argument("--quick", action="store_true", help="one epoch only, for tests; nothing is recorded")
-    parser.add_argument(
-        "--json", type=Path, help="result file; default: benchmarks/results/recipe-RECIPE.json"
-    )
+    parser.add_argument("--json", type=Path, help="result file; default: benchmarks/results/recipe-RECIPE.json")
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         row = run(recipe, arguments.runs, arguments.quick)

@@ -54,24 +54,18 @@ class LanguageModel:
         self, config: ModelConfig, vocabulary: Vocabulary, params: Params, mean_log_z: float | None = None
     ) -> None:
         if len(vocabulary) != config.vocab_size:
-            raise InputError(
-                f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words"
-            )
+            raise InputError(f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words")
         shapes = param_shapes(config)
         if set(params) != set(shapes):
             odd = sorted(set(params) ^ set(shapes))
             raise InputError(f"parameters missing or unknown: {', '.join(odd)}")
         for name, shape in shapes.items():
             if params[name].shape != shape:
-                raise InputError(
-                    f"{name} has shape {params[name].shape}, not {shape} as the configuration says"
-                )
+                raise InputError(f"{name} has shape {params[name].shape}, not {shape} as the configuration says")
         dtype = params["encoder.weight"].dtype
         for name, value in params.items():  # the kernels trust both
             if value.dtype != dtype or dtype not in (np.float32, np.float64) or not value.flags.c_contiguous:
-                raise InputError(
-                    f"{name}: {value.dtype}; all parameters must be float32, or float64, C-contiguous"
-                )
+                raise InputError(f"{name}: {value.dtype}; all parameters must be float32, or float64, C-contiguous")
         self.config = config
         self.vocabulary = vocabulary
         self.params = params
@@ -105,9 +99,7 @@ class LanguageModel:
         c = self.config
         tied = ", tied" if c.tied else ""
         size = f"V={c.vocab_size}, E={c.embed_dim}, H={c.hidden_dim}, L={c.num_layers}{tied}"
-        return (
-            f"<LanguageModel {size}, {sum(p.size for p in self.params.values()):,} parameters, {self.dtype}>"
-        )
+        return f"<LanguageModel {size}, {sum(p.size for p in self.params.values()):,} parameters, {self.dtype}>"
 
     def __getattr__(self, name: str) -> Any:
         if name in GONE:
@@ -169,9 +161,7 @@ class LanguageModel:
             On shapes that do not fit, and on a word id outside the vocabulary.
         """
         if np.shape(inputs) != np.shape(targets):
-            raise ValueError(
-                f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must be one shape (T,B)"
-            )
+            raise ValueError(f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must be one shape (T,B)")
         self._check_shapes(inputs, state)
         if np.ndim(noise_ids) != 1 or np.size(noise_ids) < 1:
             raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")

@@ -95,9 +95,7 @@ def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan:
         ih, hh, b = layer_names(k)
         weights = (params[ih], params[hh], params[b], packed[ih], packed[hh])
         factors = _factors(network, inputs, state.h[k], plan, k)
-        x, cache = lstm.forward(
-            x, state.h[k], state.c[k], *weights, places, room.part(ih), factors
-        )  # (T,B,H)
+        x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, places, room.part(ih), factors)  # (T,B,H)
         places = None  # above the first layer every position is a row of its own
         caches.append(cache)
         if dropout is not None and dropout.rate > 0:
@@ -108,9 +106,7 @@ def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan:
     return Ascent(words, x, caches, after)
 
 
-def hidden_states(
-    network: Network, inputs: Array, state: State, room: Workspace | None = None
-) -> tuple[Array, State]:
+def hidden_states(network: Network, inputs: Array, state: State, room: Workspace | None = None) -> tuple[Array, State]:
     """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B), which are trusted."""
     _, hidden, _, after = ascend(network, inputs, state, room or Workspace(), Plan())
     return hidden, after

@@ -36,9 +36,7 @@ def test_a_write_that_fails_changes_nothing(tmp_path):
     """Oracle: the old bytes, and one line that names file and reason; an error of the caller's comes through."""
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with pytest.raises(
-        InputError, match=r"No space left on device\); what was there before is untouched"
-    ) as caught:
+    with pytest.raises(InputError, match=r"No space left on device\); what was there before is untouched") as caught:
         atomic.write(path, failing_blocks())
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(KeyError), atomic.atomic(path) as file:

@@ -115,9 +115,7 @@ def test_vocab(rows):
     places = [(row["vocab_size"], row["text"]) for row in growth]
     assert places == [(v, name) for v in (100, 300) for name in ("first", "spread", "zipf")]
     exact = [row for row in rows if row["kind"] == "softmax"]
-    promised(
-        exact, "vocab_size", "softmax_ms", "step_ms", "ratio", "ratio_low", "ratio_high", "ceiling_share"
-    )
+    promised(exact, "vocab_size", "softmax_ms", "step_ms", "ratio", "ratio_low", "ratio_high", "ceiling_share")
     lstm = 6 * 2 * 8 * 12**2  # L = 2, H = 12, K = 8, V = 100
     assert exact[0]["ceiling"] == pytest.approx((lstm + 6 * 12 * 100) / (lstm + 6 * 12 * 9))
 
@@ -232,9 +230,7 @@ def test_ctrl_c_in_a_study_leaves_the_training_time_to_save(tmp_path):
     """Oracle: a command that takes a second to save, and its exit code."""
     study = "import sys, _training; _training.figures([sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", study, "-c", SAVES_SLOWLY, str(tmp_path / "model")]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *sys.path])
-    }
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *sys.path])}
     with subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

@@ -282,8 +282,7 @@ def test_same_bytes_for_any_hash_seed(python: Corpus) -> None:
     """Oracle: another process, with another PYTHONHASHSEED than this one."""
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     code = (
-        "from nplm.data.builtin import load; from test_builtin import fingerprint;"
-        " print(fingerprint(load('python')))"
+        "from nplm.data.builtin import load; from test_builtin import fingerprint; print(fingerprint(load('python')))"
     )
     folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": folders}
@@ -326,8 +325,9 @@ def test_library_is_read_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("library", ["no-such-folder", "."])
 def test_stripped_sources(library: str, tmp_path: Path) -> None:
     """Oracle: one line that names the folder and the remedy, for a missing and for an empty library."""
+    message = r"^corpus python: .* has only 0 .py files .*; use the `corpus` markov"
     with pytest.raises(
-        InputError, match=r"^corpus python: .* has only 0 .py files .*; use --corpus markov"
+        InputError, match=r"^corpus python: .* has only 0 .py files .*; use the `corpus` markov"
     ) as info:
         builtin.load_python(tmp_path / library)
     assert "\n" not in str(info.value)
@@ -336,7 +336,7 @@ def test_stripped_sources(library: str, tmp_path: Path) -> None:
 def test_stripped_reference_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: an interpreter in which the import fails."""
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(InputError, match=r"^corpus python: .*pydoc_data.topics; use --corpus markov"):
+    with pytest.raises(InputError, match=r"^corpus python: .*pydoc_data.topics; use the `corpus` markov"):
         builtin.load("python")
 
 

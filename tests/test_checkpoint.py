@@ -203,9 +203,7 @@ def test_arrays_that_are_not_contiguous(layout, tmp_path):
     nplm.save(model, tmp_path / "a.safetensors")
     nplm.save(same, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert_array_equal(
-        nplm.load(tmp_path / "b.safetensors").params["decoder.weight"], model.params["decoder.weight"]
-    )
+    assert_array_equal(nplm.load(tmp_path / "b.safetensors").params["decoder.weight"], model.params["decoder.weight"])
 
 
 def test_planted_bug_arrays_in_the_order_of_memory(tmp_path):

@@ -11,7 +11,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,12 @@ import pytest
 
 from nplm.cli import COMMANDS, demo, doctor, main
 from nplm.cli import errors as _errors
-from nplm.cli import merge as _merge
 from nplm.cli import output as _output
 from nplm.cli import progress as _progress
 from nplm.cli import session as _session
 from nplm.cli import settings as _settings
-from nplm.config import ModelConfig, TrainConfig
+from nplm.cli.train import command as train_command
+from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.data import builtin, corpus, streams
 from nplm.data.corpus import Floor, load_corpus, read_ids
 from nplm.model import LanguageModel
@@ -72,9 +71,7 @@ def texts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def given(texts):
     """Options that name the texts and a small model."""
-    return [
-        word for part in ("train", "valid", "test") for word in (f"--{part}", str(texts / f"{part}.txt"))
-    ] + SMALL
+    return [word for part in ("train", "valid", "test") for word in (f"--{part}", str(texts / f"{part}.txt"))] + SMALL
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +90,7 @@ def tiny_corpus(texts, monkeypatch):
     paths = [texts / f"{part}.txt" for part in ("train", "valid", "test")]
     loaded = load_corpus(*paths)
     floor = Floor(math.log(5.0), 0.01, "made up")
-    made = corpus.Corpus(
-        "tiny", loaded.vocabulary, loaded.train, loaded.valid, loaded.test, floor, {"other": 7.5}
-    )
+    made = corpus.Corpus("tiny", loaded.vocabulary, loaded.train, loaded.valid, loaded.test, floor, {"other": 7.5})
     monkeypatch.setattr(builtin, "load", lambda name: made)
     return made
 
@@ -112,26 +107,11 @@ def test_importing_the_command_and_its_help_loads_no_numpy():
         assert got.stdout.splitlines()[-1] == "[]", args
 
 
-def test_every_setting_of_the_dataclasses_has_a_flag_and_its_default_in_the_help(nplm):
-    """The dataclasses: no field is forgotten, no default is copied."""
-    text = " ".join(nplm("train", "--help").out.split())
-    by_field = {s.field: s.flag for s in _settings.SETTINGS}
-    for config in (ModelConfig, TrainConfig):
-        for field in fields(config):
-            if field.name != "vocab_size":
-                assert f"--{by_field[field.name]} " in text
-                default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-                assert f"[default: {default}]" in text.partition(f"--{by_field[field.name]} ")[2][:260]
-
-
 def test_text_defaults_are_those_of_load_corpus():
     """inspect.signature of load_corpus."""
     theirs = inspect.signature(load_corpus).parameters
-    ours = _settings.TextConfig()
-    assert (
-        ours.min_count == theirs["min_count"].default and ours.max_vocab is theirs["max_size"].default is None
-    )
-    assert builtin.NAMES == _settings.CORPORA
+    ours = TextConfig()
+    assert ours.min_count == theirs["min_count"].default and ours.max_vocab is theirs["max_size"].default is None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -154,9 +134,7 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
     for shell in ("bash", "zsh", "fish"):
         assert "_NPLM_COMPLETE" in nplm("completion", shell).out
     asked = {"_NPLM_COMPLETE": "bash_complete", "COMP_WORDS": "nplm tr", "COMP_CWORD": "1"}
-    got = subprocess.run(
-        [sys.executable, "-m", "nplm"], env=os.environ | asked, capture_output=True, text=True
-    )
+    got = subprocess.run([sys.executable, "-m", "nplm"], env=os.environ | asked, capture_output=True, text=True)
     # click takes the name from the program's: `python -m nplm` passes "nplm" on
     assert got.stdout == "plain,train\n"
 
@@ -298,7 +276,17 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
     for cell in ("hidden 6 flag", "nce 9 config file", "init-scale 1 config file", "seed 5 config file"):
         assert cell in echo
     assert "clip 0.25 default" in echo and "min-count 1 default" in echo
-    assert all(f" {s.flag} " in echo for s in _settings.SETTINGS if s.config is not _settings.TextConfig)
+    shown = [option.flag for option in _settings.options() if option.config is not TextConfig]
+    assert all(f" {flag} " in echo for flag in shown if flag != "chunks")
+
+
+def settings_given(monkeypatch, file, flags):
+    """What `nplm train` makes of settings in a config file and of flags, both by field."""
+    by_field = {option.field: option.flag for option in _settings.options()}
+    words = [word for name, value in flags.items() for word in (f"--{by_field[name]}", str(value))]
+    monkeypatch.setattr("nplm.cli.train.read_config_file", lambda path: file)
+    with train_command.make_context("train", ["--config", "recipe.toml", *words]):
+        return _settings.values()
 
 
 @pytest.mark.parametrize(
@@ -313,9 +301,9 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
         ({"chunks": 4}, {"bptt": 5}, 20, 5),
     ],
 )
-def test_chunks_and_sequence_length(file, flags, length, bptt):
+def test_chunks_and_sequence_length(file, flags, length, bptt, monkeypatch):
     """S = N T, worked out by hand."""
-    found = _merge.merge(("config file", file), ("flag", flags))
+    found = settings_given(monkeypatch, file, flags)
     assert (found["sequence_length"].value, found["bptt"].value) == (length, bptt)
 
 
@@ -324,9 +312,7 @@ def test_chunks_and_sequence_length(file, flags, length, bptt):
 
 def test_train_reports_what_evaluate_says_of_the_saved_model(nplm, given, texts, finished):
     """nplm.evaluate on best.safetensors, and the unigram model."""
-    got = nplm(
-        "train", "--save", finished, "--resume", "--json"
-    )  # finished: trains no further, measures again
+    got = nplm("train", "--save", finished, "--resume", "--json")  # finished: trains no further, measures again
     model = load_model(finished / "best.safetensors")
     test, valid = (read_ids(texts / f"{part}.txt", model.vocabulary) for part in ("test", "valid"))
     expected, figures = evaluate(model, test), got.figures
@@ -370,11 +356,7 @@ def test_the_table_is_on_stdout_and_the_progress_on_stderr(nplm, given):
     """The contract: data on stdout, everything else on stderr."""
     got = nplm("train", *given, "--epochs", 2, "--log-interval", 10)
     assert "test text" in got.out and "unigram model" in got.out and "log Z mean, sd" in got.out
-    assert (
-        got.err.count("chunk     10") == 2
-        and got.err.count("valid perplexity") == 2
-        and "epoch 2/2" in got.err
-    )
+    assert got.err.count("chunk     10") == 2 and got.err.count("valid perplexity") == 2 and "epoch 2/2" in got.err
     assert "epoch" not in got.out.partition("epochs ")[0] and "nowhere (no --save was given)" in got.out
 
 
@@ -523,19 +505,13 @@ def test_the_bar_on_a_terminal(monkeypatch):
     with _progress.Display(2) as display:
         display.begin(20, run.Progress(lr=1.0))
         display.bar.mininterval = 0
-        display.metrics(
-            {"kind": "valid", "epoch": 1, "perplexity": 12.5, "lr": 1.0, "tokens_per_second": 9.0}
-        )
+        display.metrics({"kind": "valid", "epoch": 1, "perplexity": 12.5, "lr": 1.0, "tokens_per_second": 9.0})
         display.step(_progress.Step(1, span, np.zeros(1), 2.5, 1.0, 20, 1.0))
         display.bar.refresh()
         display.warning("look here")
     shown = sys.stderr.getvalue()
     assert "epoch 1/2  done   valid perplexity 12.50" in shown and "warning: look here" in shown
-    assert (
-        "epoch 2/2:  50%" in shown
-        and "loss 2.500 nats, valid perplexity 12.5" in shown
-        and "tokens/s" in shown
-    )
+    assert "epoch 2/2:  50%" in shown and "loss 2.500 nats, valid perplexity 12.5" in shown and "tokens/s" in shown
 
 
 def test_compiling_is_announced_only_where_the_kernels_are_not_in_the_cache(tmp_path, monkeypatch, capsys):
@@ -549,10 +525,7 @@ def test_compiling_is_announced_only_where_the_kernels_are_not_in_the_cache(tmp_
     display = _progress.Display(1)
     display.compiling()
     display.compiled(0.25)
-    assert (
-        capsys.readouterr().err
-        == "compiling the kernels once for this machine ...\nkernels ready after 0.2 s\n"
-    )
+    assert capsys.readouterr().err == "compiling the kernels once for this machine ...\nkernels ready after 0.2 s\n"
     (tmp_path / "kernels_1" / "nce.loss_and_dscores-42.py311.nbi").touch()
     display.compiling()
     display.compiled(0.25)
@@ -568,9 +541,7 @@ def test_a_folder_that_cannot_be_a_run_is_one_line(refused, given, finished, tmp
     before = sorted((p.name, p.read_bytes()) for p in finished.iterdir())
     assert "not empty" in refused("train", *given, "--save", finished)
     assert sorted((p.name, p.read_bytes()) for p in finished.iterdir()) == before
-    assert "file/run: cannot be the folder of a run" in refused(
-        "train", *given, "--save", tmp_path / "file" / "run"
-    )
+    assert "file/run: cannot be the folder of a run" in refused("train", *given, "--save", tmp_path / "file" / "run")
     if Path("/proc/self").exists():
         assert "/proc/run" in refused("train", *given, "--save", "/proc/run")
 
@@ -584,12 +555,7 @@ def test_a_full_disk_is_one_line(nplm, given, tmp_path, monkeypatch):
     monkeypatch.setattr(run.Run, "append_metrics", full)
     got = nplm("train", *given, "--save", tmp_path / "run")
     last = got.err.splitlines()[-1]
-    assert (
-        got.code == 2
-        and last.startswith("nplm: error: ")
-        and "No space left" in last
-        and "metrics.jsonl" in last
-    )
+    assert got.code == 2 and last.startswith("nplm: error: ") and "No space left" in last and "metrics.jsonl" in last
     assert "Traceback" not in got.err
 
 
@@ -717,9 +683,10 @@ def test_demo_trains_measures_and_samples(nplm, tiny_corpus, monkeypatch, tmp_pa
 
 def test_the_preset_of_the_demo_is_valid():
     """The dataclasses' own checks."""
-    found = _merge.merge(("default", demo.PRESET))
-    assert _merge.build(TrainConfig, found).epochs == demo.PRESET["epochs"]
-    assert _merge.build(ModelConfig, found, vocab_size=9).hidden_dim == demo.PRESET["hidden_dim"]
+    with demo.command.make_context("demo", []):
+        found = _settings.values(demo.PRESET)
+    assert _settings.build(TrainConfig, found).epochs == demo.PRESET["epochs"]
+    assert _settings.build(ModelConfig, found, vocab_size=9).hidden_dim == demo.PRESET["hidden_dim"]
 
 
 def test_gradcheck_passes_and_sees_a_wrong_gradient(nplm, monkeypatch):
@@ -743,9 +710,7 @@ def test_doctor_reports_versions_folders_and_speed(nplm, monkeypatch):
     got = nplm("doctor", "--json")
     figures = got.figures
     assert figures["versions"]["numpy"] == np.__version__ and set(doctor.PACKAGES) < set(figures["versions"])
-    assert (
-        figures["kernel_cache"]["path"] == _progress._jit.CACHE_FOLDER and figures["text_cache"]["writable"]
-    )
+    assert figures["kernel_cache"]["path"] == _progress._jit.CACHE_FOLDER and figures["text_cache"]["writable"]
     assert figures["speed"]["sgemm_gflops"] > 0 and figures["speed"]["train_tokens_per_second"] > 0
     assert figures["machine"]["cores"] == os.cpu_count() and "versions" in got.err
 
@@ -769,11 +734,7 @@ def test_a_number_that_is_not_finite_is_null(capsys):
 def test_debug_shows_the_traceback(nplm):
     """The same line at the end, the same exit code."""
     got = nplm("--debug", "info", "nowhere")
-    assert (
-        got.code == 2
-        and "Traceback" in got.err
-        and got.err.splitlines()[-1].startswith("nplm: error: nowhere")
-    )
+    assert got.code == 2 and "Traceback" in got.err and got.err.splitlines()[-1].startswith("nplm: error: nowhere")
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):

@@ -53,9 +53,7 @@ def test_sample_prints_what_the_function_gives(call):
     """nplm.sample with the same settings; every flag."""
     code, out, err = call("sample m.safetensors --seed 3")
     assert (code, out, err) == (0, drawn(3)[0] + "\n", "")
-    line = (
-        "-n 70 --max-words 5 --temperature 1.7 --top-k 9 --top-p 0.99 --prompt 'w3  w4' --allow-unk --seed 4"
-    )
+    line = "-n 70 --max-words 5 --temperature 1.7 --top-k 9 --top-p 0.99 --prompt 'w3  w4' --allow-unk --seed 4"
     settings = {"lines": 70, "max_words": 5, "temperature": 1.7, "top_k": 9, "top_p": 0.99}
     expected = drawn(4, **settings, prompt="w3 w4", allow_unk=True)
     code, out, err = call(f"sample m.safetensors {line}")

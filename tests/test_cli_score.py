@@ -67,9 +67,7 @@ def test_score_writes_score_batch_line_by_line(nplm, path, folder, model):
     assert f"{exact.tokens} tokens, 3 <unk>" in got.err and f"{exact.perplexity:,.2f}" in got.err
 
 
-@pytest.mark.parametrize(
-    "flags", [[], ["--no-bos"], ["--no-eos"], ["--no-bos", "--no-eos"], ["--unnormalised"]]
-)
+@pytest.mark.parametrize("flags", [[], ["--no-bos"], ["--no-eos"], ["--no-bos", "--no-eos"], ["--unnormalised"]])
 @pytest.mark.parametrize("lines", [1, 3, 4096])
 def test_flags_and_pieces(nplm, path, folder, model, flags, lines):
     """score_batch with the same arguments, however many lines are read before scores are written."""
@@ -218,9 +216,7 @@ def test_skip_oov_is_a_closed_vocabulary(nplm, path, folder, model):
     assert check_arithmetic(first, second)[:3] == (7, 15, 3)
     assert figures["srilm"]["ppl"] == pytest.approx(figures["perplexity_without_oov"], rel=1e-6)
     assert f"logprob= {figures['srilm']['logprob']:.7g} " in second
-    assert figures["perplexity"] == pytest.approx(
-        json.loads(nplm("eval", path, file, "--json").out)["srilm"]["ppl"]
-    )
+    assert figures["perplexity"] == pytest.approx(json.loads(nplm("eval", path, file, "--json").out)["srilm"]["ppl"])
 
 
 def sentences_of(out):

@@ -54,9 +54,7 @@ def shell(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a script in a folder; `nplm` is this package's command."""
     head = f'set -e\nnplm() {{ "{sys.executable}" -m nplm "$@"; }}\n'
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        ["bash", "-c", head + script], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run(["bash", "-c", head + script], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the pages' commands are written for a shell")

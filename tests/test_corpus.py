@@ -121,9 +121,7 @@ def test_windows_show_every_stream_at_every_step(n: int, b: int) -> None:
             assert (inputs[t, column], targets[t, column]) == expected[column][start + t]
 
 
-@pytest.mark.parametrize(
-    ("n", "b", "s", "t"), [(23, 5, 3, 2), (200, 4, 20, 5), (203, 4, 21, 5), (30, 3, 99, 4)]
-)
+@pytest.mark.parametrize(("n", "b", "s", "t"), [(23, 5, 3, 2), (200, 4, 20, 5), (203, 4, 21, 5), (30, 3, 99, 4)])
 def test_the_chunks_predict_every_token_once(n: int, b: int, s: int, t: int) -> None:
     """Oracle: the multiset of (input, target) pairs of the whole text."""
     ids = np.arange(2, n + 2, dtype=np.int32)

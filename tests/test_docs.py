@@ -105,9 +105,7 @@ def test_equations_are_the_same_in_code_and_derivation(layer: str) -> None:
     assert blocks(ROOT / "docs" / "derivations" / f"{layer}.md"), "a derivation has a check under it"
     assert derived and derived == equations(fast)
     for label, formulas in equations(slow).items():
-        assert all(ours.startswith(theirs) for theirs, ours in zip(formulas, derived[label], strict=True)), (
-            label
-        )
+        assert all(ours.startswith(theirs) for theirs, ours in zip(formulas, derived[label], strict=True)), label
     letter = max(derived)[-3]  # "[dL5]" -> "L"
     in_code, in_page = ({x for x in LABEL.findall(text) if x[-3] == letter} for text in (fast + slow, page))
     assert in_page == in_code

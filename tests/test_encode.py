@@ -107,9 +107,7 @@ def test_a_damaged_cache_is_written_anew(
     assert len(encodings) == 2
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the text grows between its first line and its last; nothing stays in the cache."""
     path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
     encoded = ids_module._encoded

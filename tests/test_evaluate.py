@@ -90,9 +90,7 @@ def check(got, ids, pieces, tokens, tolerance=1e-12):
     assert got.nats == pytest.approx(-tokens.logp.mean(), rel=tolerance)
     assert got.perplexity == pytest.approx(math.exp(-tokens.logp.mean()), rel=10 * tolerance)
     assert got.nats_without_oov == pytest.approx(-tokens.logp[known].mean(), rel=tolerance)
-    assert got.perplexity_without_oov == pytest.approx(
-        math.exp(-tokens.logp[known].mean()), rel=10 * tolerance
-    )
+    assert got.perplexity_without_oov == pytest.approx(math.exp(-tokens.logp[known].mean()), rel=10 * tolerance)
     assert got.unnormalised_nats == pytest.approx(-tokens.score.mean(), rel=tolerance)
     assert got.mean_log_z == pytest.approx(tokens.log_z.mean(), rel=tolerance)
     assert got.std_log_z == pytest.approx(tokens.log_z.std(), rel=1e4 * tolerance)

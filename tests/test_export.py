@@ -232,9 +232,7 @@ def test_folder(model, folder):
 
 def our_ids(model, line, tmp_path):
     """What nplm reads a line of text as."""
-    (tmp_path / "line.txt").write_text(
-        f"\n{line}\n", encoding="utf-8", newline=""
-    )  # the first line may lose a mark
+    (tmp_path / "line.txt").write_text(f"\n{line}\n", encoding="utf-8", newline="")  # the first line may lose a mark
     words = list(open_text(tmp_path / "line.txt"))[1]
     return [*model.vocabulary.encode(words).tolist(), 1]
 
@@ -258,9 +256,7 @@ def test_tokenizer_on_random_lines(model, folder, tmp_path):
         "the</s>",
     ]
     for _ in range(300):
-        line = "".join(
-            rng.choice(words) + "".join(rng.choices(spaces, k=rng.randint(1, 2))) for _ in range(5)
-        )
+        line = "".join(rng.choice(words) + "".join(rng.choices(spaces, k=rng.randint(1, 2))) for _ in range(5))
         lines.append(rng.choice(["", "<s> ", "<s>\t", " "]) + line + rng.choice(["", "</s>", "</s> ", " "]))
     for line in lines:
         assert tokenizer.encode(line).ids == our_ids(model, line, tmp_path), repr(line)

@@ -85,9 +85,7 @@ def test_evaluation():
     ids = np.concatenate([[WORDS.index("<eos>")], text()[:, 0]])
     logp = torch_log_probs(arrays, ids[:-1, None])[:, 0]
     expected = -logp[np.arange(len(ids) - 1), ids[1:]].mean()
-    assert nplm.evaluate(model, places(model)[ids[1:]], batch_size=1).nats == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert nplm.evaluate(model, places(model)[ids[1:]], batch_size=1).nats == pytest.approx(expected, rel=1e-12)
 
 
 def test_biases_that_are_not_there_are_zero():
@@ -172,9 +170,9 @@ def test_what_is_no_lstm(damage, line):
     ("words", "options", "line"),
     [
         (WORDS[1:], {}, "29 words for the 30 rows of encoder.weight"),
-        (["x" if word == "<eos>" else word for word in WORDS], {}, "no </s> or <eos> among the words.*--eos"),
-        (WORDS, {"eos": "."}, "no . among the words.*--eos"),
-        (WORDS, {"unk": "UNK"}, "no UNK among the words.*--add-unk"),
+        (["x" if word == "<eos>" else word for word in WORDS], {}, "no </s> or <eos> among the words.*`eos`"),
+        (WORDS, {"eos": "."}, "no . among the words.*`eos`"),
+        (WORDS, {"unk": "UNK"}, "no UNK among the words.*`add_unk`"),
         (WORDS, {"unk": "<eos>"}, "no </s> or <eos>"),
         (["<s>" if word == "w3" else word for word in WORDS], {}, "<s> is among the words.*<bos>"),
         (["w4" if word == "w3" else word for word in WORDS], {}, "'w4' stands twice"),
@@ -347,6 +345,4 @@ def test_a_model_of_pytorch_trains_on(tmp_path):
         value -= 1e-3 * np.asarray(grads[name])
     assert model.loss_and_grads(ids[:-1], ids[1:], noise, model.zero_state(3))[0] < first
     nplm.save(model, tmp_path / "model.safetensors")
-    assert (
-        json.loads(nplm.load(tmp_path / "model.safetensors").vocabulary.to_bytes().split()[1]) == COUNTS[21]
-    )
+    assert json.loads(nplm.load(tmp_path / "model.safetensors").vocabulary.to_bytes().split()[1]) == COUNTS[21]

@@ -95,9 +95,7 @@ def test_a_draw_is_exact(settings):
         logp[0] = -np.inf
     expected = probabilities(logp.astype(np.float64), sampling)
     uniform = rng.permutation((np.arange(n) + 0.5) / n)
-    words = np.concatenate(
-        [draw(np.tile(logp, (100, 1)), sampling, part) for part in uniform.reshape(-1, 100)]
-    )
+    words = np.concatenate([draw(np.tile(logp, (100, 1)), sampling, part) for part in uniform.reshape(-1, 100)])
     counts = np.bincount(words, minlength=700)
     assert words.dtype == np.int32 and np.abs(counts - n * expected).max() <= 1.01
     assert not counts[expected == 0].any()
@@ -160,14 +158,10 @@ def test_what_a_line_says(model):
     lines = list(draw_lines(model, np.random.default_rng(5), Sampling(), 40, 6, "w3 nowhere"))
     assert len(lines) == 40 and all(line.words[:2] == ["w3", "nowhere"] for line in lines)
     assert not {"<unk>", "</s>"} & {word for line in lines for word in line.words}
-    assert all(
-        len(line.words) <= 8 and line.ended == (len(line.words) < 8) for line in lines if not line.ended
-    )
+    assert all(len(line.words) <= 8 and line.ended == (len(line.words) < 8) for line in lines if not line.ended)
     assert {line.ended for line in lines} == {True, False}
     unk = nplm.sample(model, np.random.default_rng(5), lines=40, prompt="w3 nowhere", max_words=6)
-    assert unk == nplm.sample(
-        model, np.random.default_rng(5), lines=40, prompt=["w3", "nowhere"], max_words=6
-    )
+    assert unk == nplm.sample(model, np.random.default_rng(5), lines=40, prompt=["w3", "nowhere"], max_words=6)
     heard = nplm.sample(model, np.random.default_rng(5), lines=40, prompt="w3 <unk>", max_words=6)
     assert [line.replace("<unk>", "nowhere") for line in heard] == unk
 

@@ -176,9 +176,7 @@ def test_words_after_one_state_share_its_log_z(model, monkeypatch):
     monkeypatch.setattr(softmax, "normaliser", lambda *args: calls.append(1) or normaliser(*args))
     state = State()
     model.BeginSentenceWrite(state)
-    total = sum(
-        10 ** model.BaseScore(state, token, State()) for token in model.language_model.vocabulary.tokens
-    )
+    total = sum(10 ** model.BaseScore(state, token, State()) for token in model.language_model.vocabulary.tokens)
     assert len(calls) == 1 and total == pytest.approx(1, rel=1e-9)
     again = copy.deepcopy(state)
     model.BaseScore(again, "w3", again)
@@ -240,9 +238,7 @@ def test_states_and_models_are_plain_values(model, path):
     model.BaseScore(state, "w3", after)
     assert after != state and len({after, state, copy.copy(after)}) == 2
     assert state != 3 and isinstance(model, nplm.Model)
-    assert (
-        model.path == str(path.absolute()).encode() and repr(model) == f"<Model from {path.name.encode()!r}>"
-    )
+    assert model.path == str(path.absolute()).encode() and repr(model) == f"<Model from {path.name.encode()!r}>"
     assert pickle.loads(pickle.dumps(model)).score("w3") == model.score("w3")
 
 

@@ -233,9 +233,7 @@ def check_debug2(kn, text, model, corpus):
     np.testing.assert_allclose([float(match[4]) for match in found], 10**log10_probs, rtol=1e-8)
     ends = int((corpus.test == EOS).sum())
     assert f"file test: {ends} sentences, {len(found) - ends} words, 0 OOVs" in text
-    total = re.fullmatch(
-        rf"0 zeroprobs, logprob= {number} ppl= {number} ppl1= {number}", text.splitlines()[-1]
-    )
+    total = re.fullmatch(rf"0 zeroprobs, logprob= {number} ppl= {number} ppl1= {number}", text.splitlines()[-1])
     expected = log10_probs.sum()
     powers = [expected, 10 ** (-expected / len(found)), 10 ** (-expected / (len(found) - ends))]
     np.testing.assert_allclose([float(part) for part in total.groups()], powers, rtol=1e-8)
@@ -259,10 +257,7 @@ def test_mixed_with_a_neural_model(kn, files, tmp_path):
     for name, ids in (("valid", corpus.valid), ("test", corpus.test)):
         scores, log_z = word_scores(neural, ids)
         p, q = np.exp(scores - log_z), kn.word_probs(model, ids)[0]
-        mixed = [
-            math.exp(-np.log(weight * p + (1 - weight) * q).mean())
-            for weight in (*grid, row["neural_weight"])
-        ]
+        mixed = [math.exp(-np.log(weight * p + (1 - weight) * q).mean()) for weight in (*grid, row["neural_weight"])]
         assert row[f"neural_{name}_perplexity"] == pytest.approx(math.exp(-np.log(p).mean()), rel=1e-6)
         assert row[f"mixed_{name}_perplexity"] == pytest.approx(mixed[-1], rel=1e-6)
         if name == "valid":

@@ -219,11 +219,7 @@ def test_a_chunk_is_trained_on_in_one_place():
     for path in [*FILES, *(PACKAGE.parent / "benchmarks").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in steps:
-                owner = (
-                    node.value.attr
-                    if isinstance(node.value, ast.Attribute)
-                    else getattr(node.value, "id", "")
-                )
+                owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
                 if owner in ("shards", "optimizer"):
                     found.add(path.relative_to(PACKAGE.parent).as_posix())
     assert found == {"nplm/training/step.py", "nplm/training/trainer.py"}

@@ -23,9 +23,7 @@ SHAPES = (
 def case(dtype=np.float64):
     """The six arguments of a forward, start state included, and dhidden (T,B,H); all random."""
     rng = np.random.default_rng(4)
-    arguments = {
-        name: rng.normal(0, 0.8, shape).astype(dtype) for name, shape in zip(NAMES, SHAPES, strict=True)
-    }
+    arguments = {name: rng.normal(0, 0.8, shape).astype(dtype) for name, shape in zip(NAMES, SHAPES, strict=True)}
     return arguments, rng.normal(size=(STEPS, BATCH, HIDDEN)).astype(dtype)
 
 
@@ -112,9 +110,7 @@ def test_one_step_is_enough_for_the_recurrent_weights():
     assert_close(fast_gradients(arguments, dhidden)["weight_hh"], exact, 1e-12)
 
 
-@pytest.mark.parametrize(
-    ("batch", "hidden"), [(1, 1), (1, 70), (2, 16), (7, 33), (13, 8), (25, 65), (3, 130)]
-)
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 1), (1, 70), (2, 16), (7, 33), (13, 8), (25, 65), (3, 130)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sizes_around_the_kernels_tiles(dtype, batch, hidden):
     """reference.lstm, for batches and widths on both sides of a vector, a tile, a panel and a stretch of depth."""
@@ -127,9 +123,7 @@ def test_sizes_around_the_kernels_tiles(dtype, batch, hidden):
         (4 * hidden, hidden),
         (4 * hidden,),
     )
-    arguments = {
-        name: rng.normal(0, 0.3, shape).astype(dtype) for name, shape in zip(NAMES, shapes, strict=True)
-    }
+    arguments = {name: rng.normal(0, 0.3, shape).astype(dtype) for name, shape in zip(NAMES, shapes, strict=True)}
     dhidden = rng.normal(size=(3, batch, hidden)).astype(dtype)
     wide = {name: value.astype(np.float64) for name, value in arguments.items()}
     assert_close(lstm.forward(*arguments.values())[0], reference.forward(*wide.values())[0][1:], RTOL[dtype])

@@ -69,9 +69,7 @@ def test_where_sums_begin(dtype, depth):
     """NumPy's rows, taken beforehand: sums begin at any rows, in any order, some of them twice."""
     left, right, before = operands(13, depth, 5 * STEP[dtype] + 3, dtype)
     places = np.array([4, 4, 0, 12, 3, 2, 1, 0, 11, 4, 7, 7, 5])
-    np.testing.assert_array_equal(
-        add_product(left, right, before, places), add_product(left, right, before[places])
-    )
+    np.testing.assert_array_equal(add_product(left, right, before, places), add_product(left, right, before[places]))
 
 
 @pytest.mark.skipif(gemm.numba.config.DISABLE_JIT, reason="NumPy's products do not promise it")
@@ -82,9 +80,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rows):
     left, right, before = operands(rows, 70, 5 * STEP[dtype] + 3, dtype)
     together = add_product(left, right, before)
     for m in range(rows):
-        np.testing.assert_array_equal(
-            together[m : m + 1], add_product(left[m : m + 1], right, before[m : m + 1])
-        )
+        np.testing.assert_array_equal(together[m : m + 1], add_product(left[m : m + 1], right, before[m : m + 1]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

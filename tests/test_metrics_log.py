@@ -44,9 +44,7 @@ def test_a_torn_last_line_is_passed_over(tmp_path):
         assert [line["chunk"] for line in got.train] == [3, 6] and got.valid == [] and got.config == {}
 
 
-@pytest.mark.parametrize(
-    "bad", ['{"kind": "tr\n', "[]\n", '{"epoch": 1}\n', text(seconds="5"), text(epoch=None)]
-)
+@pytest.mark.parametrize("bad", ['{"kind": "tr\n', "[]\n", '{"epoch": 1}\n', text(seconds="5"), text(epoch=None)])
 def test_another_damaged_line_is_named(tmp_path, bad):
     """Planted damage in line 2 of 3."""
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: damaged"):

@@ -52,8 +52,7 @@ def place(folder, name, text):
 def output(words, log10_probs):
     """A -debug 2 output with these words and log10 probabilities."""
     lines = (
-        f"\tp( {w} | c ...) \t= [2gram] {10**x:.6g} [ {x:.9g} ]\n"
-        for w, x in zip(words, log10_probs, strict=True)
+        f"\tp( {w} | c ...) \t= [2gram] {10**x:.6g} [ {x:.9g} ]\n" for w, x in zip(words, log10_probs, strict=True)
     )
     return "a sentence\n" + "".join(lines)
 
@@ -128,10 +127,7 @@ def test_three_models_fulfil_the_kkt_conditions(useless):
 def test_the_start_makes_no_difference_and_every_step_is_an_ascent():
     """The likelihood as defined; the likelihood is concave, so all starts lead to one place."""
     log10_probs = scores()
-    ends = [
-        best_mix(log10_probs, start=s, precision=1e-10).weights
-        for s in ([0.9, 0.05], [0.01, 0.01, 0.98], None)
-    ]
+    ends = [best_mix(log10_probs, start=s, precision=1e-10).weights for s in ([0.9, 0.05], [0.01, 0.01, 0.98], None)]
     np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=1e-5)
     weights, before = [0.9, 0.05, 0.05], -math.inf
     probs = 10.0 ** log10_probs[np.isfinite(log10_probs).any(axis=1)]
@@ -184,9 +180,7 @@ def test_fixed_weights_stay():
     np.testing.assert_allclose(got.perplexity, math.exp(-nats(scores(), [0.5, 0.2, 0.3])))
 
 
-@pytest.mark.parametrize(
-    "start", [[0.5, 0.6], [1, 0], [-0.5, 1.5], [0.2] * 3, [0.5, math.nan], [1.0], [0.2, 0.2]]
-)
+@pytest.mark.parametrize("start", [[0.5, 0.6], [1, 0], [-0.5, 1.5], [0.2] * 3, [0.5, math.nan], [1.0], [0.2, 0.2]])
 def test_weights_that_are_none_are_refused(start):
     """Planted mistakes."""
     with pytest.raises(InputError, match="must be above 0 and sum to 1"):
@@ -281,10 +275,7 @@ def test_the_command_prints_weights_and_perplexities(call, tmp_path):
     got = call(*paths)
     table, last = got.out.rstrip().rsplit("\n", 1)
     assert got.code == 0 and got.err == ""
-    assert (
-        last
-        == f"{expected.words:g} non-oov words, best lambda ({' '.join(f'{x:.6g}' for x in expected.weights)})"
-    )
+    assert last == f"{expected.words:g} non-oov words, best lambda ({' '.join(f'{x:.6g}' for x in expected.weights)})"
     for value in (*expected.perplexities, expected.perplexity):
         assert f"perplexity {value:,.2f}" in table
     got = call(*paths, "--json")
@@ -295,10 +286,7 @@ def test_the_command_prints_weights_and_perplexities(call, tmp_path):
     assert "best lambda" in got.err
     got = json.loads(call(*paths, "--lambda", "0.25", "--fixed", "--json").out)
     assert got["weights"] == [0.25, 0.75] and got["iterations"] == 0
-    assert (
-        f"at most {best_mix(log10_probs, precision=0.5).gain:.2g} nats"
-        in call(*paths, "--precision", "0.5").out
-    )
+    assert f"at most {best_mix(log10_probs, precision=0.5).gain:.2g} nats" in call(*paths, "--precision", "0.5").out
 
 
 def test_the_command_reads_a_pipe(call, tmp_path, monkeypatch):

@@ -108,9 +108,7 @@ def test_first_loss_of_an_untrained_model(dtype, tolerance, num_noise):
 def test_untrained_model_is_the_unigram_model():
     """Counts over their sum, at every position: and the noise is that law too."""
     vocabulary = make_vocabulary(11)
-    model = LanguageModel.init(
-        ModelConfig(11, 4, 6, 2), vocabulary, np.random.default_rng(17), dtype=np.float64
-    )
+    model = LanguageModel.init(ModelConfig(11, 4, 6, 2), vocabulary, np.random.default_rng(17), dtype=np.float64)
     logp, _ = model.log_probs(make_chunk(model).inputs, model.zero_state(3))
     unigram = vocabulary.counts / vocabulary.counts.sum()
     np.testing.assert_allclose(logp, np.broadcast_to(np.log(unigram), logp.shape), rtol=1e-12)

@@ -213,9 +213,7 @@ def test_distance_to_the_softmax_gradient_halves():
     ratios = away[:-1] / away[1:]
     np.testing.assert_allclose(ratios, 2, rtol=0.02)
     assert abs(ratios[-1] - 2) < 0.002
-    np.testing.assert_allclose(
-        (ratios[:-2] - 2) / (ratios[1:-1] - 2), 2, rtol=0.1
-    )  # the O(1/K) itself halves
+    np.testing.assert_allclose((ratios[:-2] - 2) / (ratios[1:-1] - 2), 2, rtol=0.1)  # the O(1/K) itself halves
 
 
 def test_without_normalised_scores_the_limit_is_another():

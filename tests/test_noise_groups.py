@@ -118,9 +118,7 @@ def test_words_of_groups_follow_q():
 def test_stream_keys_are_apart():
     """Oracle: counted: seeds and purposes, among them those whose bytes would run together if just joined."""
     seeds = [0, 1, 2, 2**32, 2**32 + 1, ord("n") * 2**32, 2**63 - 1]
-    keys = {
-        stream_key(seed, purpose) for seed in seeds for purpose in ("", "n", "noise", "oise", "init", "n\0")
-    }
+    keys = {stream_key(seed, purpose) for seed in seeds for purpose in ("", "n", "noise", "oise", "init", "n\0")}
     assert len(keys) == len(seeds) * 6
     assert all(0 <= key < 2**64 for key in keys)
 
@@ -191,7 +189,7 @@ def test_statistics_refuse_what_they_cannot_measure():
         (lambda: FreshNoise(Q, K, -1), "seed = -1 is outside"),
         (lambda: NoisePool(Q, 0, 1, groups=M, chunks=N), "num_noise = 0 is outside"),
         (lambda: pool(groups=1), "noise_groups = 1 is outside"),
-        (lambda: pool(groups=N + 1), "noise_groups = 8 is more than the N = 7 chunks"),
+        (lambda: pool(groups=N + 1), "`noise_groups` = 8 is more than the N = 7 chunks"),
         (lambda: pool(groups=2, chunks=1), "chunks = 1 is outside"),
         (lambda: pool("zigzag"), "group_map = 'zigzag' is not one of"),
         (lambda: pool(redraw="daily"), "redraw = 'daily' is not one of"),

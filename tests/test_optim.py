@@ -338,9 +338,7 @@ def test_moves_that_are_left_out_are_below_rounding():
     for dtype in DTYPES:
         k = optim.horizon(dtype)
         g = (0.999 / 0.9) ** np.arange(-600.0, 1.0)  # oldest first; the sum over more of them is the same
-        mean, square = (
-            (1 - b) * (b ** np.arange(600, -1, -1) * g**p).sum() for b, p in ((0.9, 1), (0.999, 2))
-        )
+        mean, square = ((1 - b) * (b ** np.arange(600, -1, -1) * g**p).sum() for b, p in ((0.9, 1), (0.999, 2)))
         moves = (0.9 / math.sqrt(0.999)) ** np.arange(1, 2000) * mean / math.sqrt(square)  # in units of a_t
         eps = np.finfo(dtype).eps
         assert 0.8 * eps < moves[k:].sum() <= eps  # tight: two steps fewer would not do

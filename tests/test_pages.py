@@ -44,9 +44,7 @@ def trained(case, test, seed=1, **more):
     return row | {"mean_log_z": 0.05, "std_log_z": 0.2, "curve": curve(2 * test, test)} | more
 
 
-def chunked(
-    kind, chunks, perplexity, groups=None, redraw=None, group_map="contiguous", k=100, seed=1, **more
-):
+def chunked(kind, chunks, perplexity, groups=None, redraw=None, group_map="contiguous", k=100, seed=1, **more):
     """A row of study_chunks.py."""
     row = {"kind": kind, "chunks": chunks, "perplexity": perplexity, "groups": groups, "redraw": redraw}
     row |= {"group_map": groups and group_map, "num_noise": k, "seed": seed, "updates": 100 * chunks}
@@ -212,9 +210,7 @@ def test_num_noise(benchmark):
     """By hand: larger K better, and worse."""
     finding = benchmark("_findings_quality").num_noise
     rows = [trained("nce-1000", 90.0, seconds=150.0), trained("nce-10", 100.0), trained("nce-100", 95.0)]
-    check(
-        finding(rows), "With K = 1,000 the test perplexity is 10.0 % below that with K = 10", "50.0 % above"
-    )
+    check(finding(rows), "With K = 1,000 the test perplexity is 10.0 % below that with K = 10", "50.0 % above")
     check(
         finding(rows),
         "is 5.3 % below that with K = 100",
@@ -319,12 +315,8 @@ def test_number_of_chunks(benchmark):
     check(finding([chunked("split", 64, 300.0), rows[1]], []), "50.0 % above", "of the N tried, 2 has")
     for perplexity, says in ((104.0, "4.0 % above"), (96.0, "4.0 % below"), (100.0, "equal to")):
         matched = [chunked("matched", 2, 100.0), chunked("matched", 64, perplexity)]
-        check(
-            finding(matched, []), f"B = N, and K = 100, the perplexity with N = 64 is {says} that with N = 2"
-        )
-    check(
-        finding([], gradient_rows()), "cut into 2 chunks is 2.0 % of its length", "cut into 8 8.0 % (10.0 %"
-    )
+        check(finding(matched, []), f"B = N, and K = 100, the perplexity with N = 64 is {says} that with N = 2")
+    check(finding([], gradient_rows()), "cut into 2 chunks is 2.0 % of its length", "cut into 8 8.0 % (10.0 %")
     assert not list(finding([chunked("split", 2, 100.0)], []))
 
 
@@ -380,9 +372,7 @@ def test_render_writes_what_check_wants(benchmark, monkeypatch, tmp_path, result
     monkeypatch.setattr(render, "DOCS", tmp_path)
     names = list(render.BLOCKS)
     for n, page in enumerate(render.PAGES):
-        marks = "".join(
-            f"by hand {name}\n<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names[n::3]
-        )
+        marks = "".join(f"by hand {name}\n<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names[n::3])
         (tmp_path / page).write_text(marks, encoding="utf-8")
     codes = []
     for flags in (["--check"], [], ["--check"]):
@@ -495,9 +485,7 @@ def test_no_plot_without_rows(benchmark, monkeypatch, results, tmp_path, capsys)
         ("study_chunks", [chunked("split", 2, 100.0)]),
         ("study_gradients", []),
     ):
-        (results / f"{name}.json").write_text(
-            json.dumps({"machine": MACHINE, "rows": rows}), encoding="utf-8"
-        )
+        (results / f"{name}.json").write_text(json.dumps({"machine": MACHINE, "rows": rows}), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["plot.py", "--results", str(results), "--out", str(tmp_path / "plots")])
     benchmark("plot").main()
     assert [file.name for file in (tmp_path / "plots").iterdir()] == ["chunks.png"]

@@ -98,9 +98,7 @@ def test_the_curves_are_those_of_the_metrics(figure_of, run, x, unit, label):
     band = log_z.collections[0].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((-0.5, 0.7))
     assert log_z.get_xlabel() == speed.get_xlabel() == label
-    assert all(
-        panel.get_title(loc="left") and panel.get_ylabel() for panel in (loss, perplexity, log_z, speed)
-    )
+    assert all(panel.get_title(loc="left") and panel.get_ylabel() for panel in (loss, perplexity, log_z, speed))
     assert legend.split("   ") == ["run", "2 × 200 units, V = 10,000", "K = 64 noise words, lr 20",
                                    "best valid perplexity 70.00 in epoch 2"]  # fmt: skip
 
@@ -148,7 +146,7 @@ def test_what_is_not_there_is_said(figure_of, tmp_path):
     assert "best" not in legend
     (_, perplexity, *_, speed), _ = figure_of(write_run(tmp_path / "b", epochs=0), tmp_path / "a")
     assert speed.get_xlabel() == "thousands of tokens" and perplexity.texts[0].get_text() == "no valid text"
-    with pytest.raises(InputError, match=r"b: its first epoch is not finished; take --x tokens"):
+    with pytest.raises(InputError, match=r"b: its first epoch is not finished; take `x` tokens"):
         figure_of(tmp_path / "b", x="epochs")
 
 

@@ -257,9 +257,7 @@ def test_page_is_inert_and_whole(model):
     assert not re.search(r"url\(|@import|https?:|//[a-z]", re.sub(r"^\s*//.*", "", html, flags=re.M))
     assert {tag: attrs for tag, attrs in got.tags}["html"] == {"lang": "en"}
     assert f"{EVIL}, read by {EVIL}.safetensors" in got.text  # the title
-    assert {"main", "header", "footer", "nav", "section", "h1", "table", "caption"} <= {
-        tag for tag, _ in got.tags
-    }
+    assert {"main", "header", "footer", "nav", "section", "h1", "table", "caption"} <= {tag for tag, _ in got.tags}
     assert make_page(model, words) == html
 
 
@@ -333,9 +331,7 @@ def contrast(a, b):
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_can_be_read(dark):
     """WCAG 2: 4.5 for text, 3 for lines; the shades go one way in luminance, so they need no sense of hue."""
-    schemes = re.findall(
-        r":root \{(.*?)\}", files("nplm.views.report").joinpath("page.css").read_text("utf-8"), re.S
-    )
+    schemes = re.findall(r":root \{(.*?)\}", files("nplm.views.report").joinpath("page.css").read_text("utf-8"), re.S)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", schemes[dark]))
     assert len(schemes) == 2
     for ink in ("ink", "muted", "accent"):
@@ -356,9 +352,7 @@ def test_charts_stay_in_their_frame():
         assert "nan" not in svg
         Page(svg)
         places = re.findall(r"([-\d.]+),([-\d.]+)", " ".join(re.findall(r'points="([^"]*)"', svg)))
-        assert places and all(
-            0 <= float(x) <= charts.WIDTH and 0 <= float(y) <= charts.HEIGHT for x, y in places
-        )
+        assert places and all(0 <= float(x) <= charts.WIDTH and 0 <= float(y) <= charts.HEIGHT for x, y in places)
         assert len(re.findall('text-anchor="end"', svg)) >= 2
     many = [(k / 1000, 1.0 + k % 2) for k in range(1000)]
     path = re.search(r'<polyline[^>]*points="([^"]*)"', charts.line_chart("a", "b", many))[1]
@@ -443,9 +437,7 @@ class Browser:
         to_read, self.writer = os.pipe()
         self.reader, to_write = os.pipe()
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        flags += (
-            f" --disable-component-update --disable-sync --remote-debugging-pipe --user-data-dir={profile}"
-        )
+        flags += f" --disable-component-update --disable-sync --remote-debugging-pipe --user-data-dir={profile}"
         actions = [(os.POSIX_SPAWN_DUP2, to_read, 3), (os.POSIX_SPAWN_DUP2, to_write, 4)]  # where it listens
         actions += [(os.POSIX_SPAWN_OPEN, k, os.devnull, os.O_WRONLY, 0) for k in (1, 2)]
         command = [BROWSER, *flags.split(), "about:blank"]
@@ -515,25 +507,17 @@ def test_in_a_browser(folder, capsys, tmp_path_factory):
                 size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
                 browser("Emulation.setDeviceMetricsOverride", **size)
                 browser("Emulation.setEmulatedMedia", media="", features=features)
-                assert (
-                    browser.value("innerWidth")
-                    == width
-                    >= browser.value("document.documentElement.scrollWidth")
-                )
+                assert browser.value("innerWidth") == width >= browser.value("document.documentElement.scrollWidth")
                 papers.add((scheme, browser.value("getComputedStyle(document.body).backgroundColor")))
         assert len(papers) == 2
         browser.value("document.querySelector('.w').focus()")
         for name in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowRight"):
             browser.key(name)
-        shown = browser.value(
-            "[document.activeElement.textContent, document.getElementById('tip').textContent]"
-        )
+        shown = browser.value("[document.activeElement.textContent, document.getElementById('tip').textContent]")
         assert shown[0] == "</script>" and shown[1].startswith("</script>: ") and "bits" in shown[1]
         browser.key("Escape")
         assert browser.value("getComputedStyle(document.getElementById('tip')).visibility") == "hidden"
         events = [(event.get("method"), event.get("params", {})) for event in browser.events]
     requests = {params["request"]["url"] for name, params in events if name == "Network.requestWillBeSent"}
     assert {link for link in requests if not link.startswith("data:")} == {url}
-    assert not [
-        e for e in events if e[0] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-    ]
+    assert not [e for e in events if e[0] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")]

@@ -185,9 +185,7 @@ def killer(folder, recipe, how):
     kills, runs, inside = 0, 0, 0
     if how == "inside a save":
         for k, fault in enumerate(faults(rng)):
-            kills += in_a_child(
-                folder / f"{k % 2}", recipe, fault
-            )  # two runs: either begins in an empty folder
+            kills += in_a_child(folder / f"{k % 2}", recipe, fault)  # two runs: either begins in an empty folder
         runs = 2
     while how == "at random" and kills < KILLS:
         killed = in_a_child(folder / f"{runs}", recipe, delay=rng.uniform(0, duration / 8))
@@ -447,9 +445,7 @@ def test_a_finished_run_returns_at_once(epochs, finished, tmp_path):
     recorder, result = fit(toy(), save=tmp_path / "run", resume=True, epochs=epochs)
     assert recorder.steps == []
     assert not result.interrupted
-    assert result.history == [
-        json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()
-    ]
+    assert result.history == [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert_same_bits(result.best.params, nplm.load(finished / "best.safetensors").params)
     assert_same_run(tmp_path / "run", finished)
 
@@ -458,9 +454,7 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     """Oracle: not one more step, even with more epochs: the valid loss had stalled for `patience` epochs."""
     _, first = fit(toy(), save=tmp_path / "run", lr=300.0, clip=9.0, patience=1, epochs=9)
     assert first.progress.stopped and first.progress.epoch < 9
-    recorder, again = fit(
-        toy(), save=tmp_path / "run", resume=True, lr=300.0, clip=9.0, patience=1, epochs=20
-    )
+    recorder, again = fit(toy(), save=tmp_path / "run", resume=True, lr=300.0, clip=9.0, patience=1, epochs=20)
     assert recorder.steps == []
     assert again.progress == first.progress
 
@@ -485,9 +479,7 @@ def test_no_run_to_resume(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", "null", "{}", '{"model": 3, "train": {}}', "\xff\xfe"]
-)
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "{}", '{"model": 3, "train": {}}', "\xff\xfe"])
 def test_damaged_settings(content, finished, tmp_path):
     """Oracle: the message."""
     shutil.copytree(finished, tmp_path / "run")

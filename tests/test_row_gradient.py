@@ -89,9 +89,7 @@ def test_sum_of_squares(dtype, size):
     """np.dot in longdouble, across the stretches of 4096."""
     values = np.random.default_rng(10).normal(size=size).astype(dtype)
     wide = values.astype(np.longdouble)
-    assert kernels.sum_of_squares(values) == pytest.approx(
-        float(wide @ wide), rel=100 * float(np.finfo(dtype).eps)
-    )
+    assert kernels.sum_of_squares(values) == pytest.approx(float(wide @ wide), rel=100 * float(np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

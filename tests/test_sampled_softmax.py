@@ -63,9 +63,7 @@ def test_backward_is_the_complex_step(keep_hits):
     """The complex step of reference.sampled_softmax.forward: the fast backward and the one by hand, to 1e-12."""
     hidden, targets, noise_ids, weight, bias, log_q = arguments = case()
     exact = complex_step(
-        lambda p: reference.forward(
-            p["hidden"], targets, noise_ids, p["weight"], p["bias"], log_q, keep_hits
-        ),
+        lambda p: reference.forward(p["hidden"], targets, noise_ids, p["weight"], p["bias"], log_q, keep_hits),
         {"hidden": hidden, "weight": weight, "bias": bias},
     )
     _, grads = fast(*arguments, keep_hits)
@@ -115,9 +113,7 @@ def test_scores_far_apart(dtype, shift, words):
     got, (dhidden, dweight, dbias) = fast(hidden, targets, noise_ids, weight, bias, log_q)
     rounding = 4 * abs(shift) * float(np.finfo(dtype).eps)  # of the largest score
     assert got == pytest.approx(loss, rel=RTOL[dtype], abs=rounding)
-    for value, expected in zip(
-        (dhidden, dweight, dbias), (ds @ weight, ds.T @ hidden, ds.sum(0)), strict=True
-    ):
+    for value, expected in zip((dhidden, dweight, dbias), (ds @ weight, ds.T @ hidden, ds.sum(0)), strict=True):
         np.testing.assert_allclose(value, expected, rtol=0, atol=10 * (rounding + RTOL[dtype]))
 
 
@@ -202,10 +198,7 @@ def test_distance_to_the_limit_halves(keep_hits):
     if not keep_hits:
         limit = limit / -np.diag(limit)[:, None]
     away = np.array(
-        [
-            np.linalg.norm(mean_gradient(q, k, keep_hits=keep_hits, scores=scores) - limit)
-            for k in (6, 12, 24, 48)
-        ]
+        [np.linalg.norm(mean_gradient(q, k, keep_hits=keep_hits, scores=scores) - limit) for k in (6, 12, 24, 48)]
     )
     beyond = np.abs(away[:-1] / away[1:] - 2)
     assert beyond[0] < 0.3 and beyond[-1] < 0.1

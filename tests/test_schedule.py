@@ -62,9 +62,7 @@ def test_cosine_against_torch():
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=20.0)
     peer = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4 * CHUNKS, eta_min=2.0)
-    for rate in (
-        rate for epoch in rates(settings(schedule="cosine", epochs=4, lr_floor=0.1)) for rate in epoch
-    ):
+    for rate in (rate for epoch in rates(settings(schedule="cosine", epochs=4, lr_floor=0.1)) for rate in epoch):
         assert rate == pytest.approx(peer.get_last_lr()[0], rel=1e-12)
         optimizer.step()
         peer.step()

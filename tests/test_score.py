@@ -28,9 +28,7 @@ def model():
 def sentences():
     """Of 0 to 12 words, some unknown, some empty, one long, two the same, one with odd white space."""
     rng = np.random.default_rng(3)
-    drawn = [
-        " ".join(f"w{k}" for k in rng.integers(2, VOCAB + UNKNOWN, rng.integers(0, 13))) for _ in range(60)
-    ]
+    drawn = [" ".join(f"w{k}" for k in rng.integers(2, VOCAB + UNKNOWN, rng.integers(0, 13))) for _ in range(60)]
     return [*drawn, "", "never", " ".join(["w3", "w7"] * 40), drawn[0], " w4\tw5\n", "<unk> w2"]
 
 
@@ -58,9 +56,7 @@ def exact(model, sentence, bos=True, eos=True):
 def assert_no_leak(model, sentences):
     """Sentences together score as each alone."""
     together = score_batch(model, sentences)
-    np.testing.assert_allclose(
-        together, [score_batch(model, [one])[0] for one in sentences], rtol=1e-6, atol=1e-9
-    )
+    np.testing.assert_allclose(together, [score_batch(model, [one])[0] for one in sentences], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("eos", [True, False])
@@ -114,9 +110,7 @@ def test_a_planted_leak_is_seen(model, sentences, small_blocks, monkeypatch):
 
 def test_columns_of_another_sentence_are_seen(model, sentences, small_blocks, monkeypatch):
     """Planted: when sentences end, the states of the others move up a column; the check must fail."""
-    monkeypatch.setattr(
-        State, "columns", lambda self, start, stop: State(*(np.roll(x, 1, 1)[:, :stop] for x in self))
-    )
+    monkeypatch.setattr(State, "columns", lambda self, start, stop: State(*(np.roll(x, 1, 1)[:, :stop] for x in self)))
     with pytest.raises(AssertionError):
         assert_no_leak(model, sentences)
 
@@ -162,9 +156,7 @@ def test_a_text_in_pieces_is_the_text(model, sentences):
     """The whole text at once: the state goes on from piece to piece, an empty one included."""
     ids = text_of(model, sentences)
     pieces = np.split(ids, [1, 1, 40, 300])
-    for got, expected in zip(
-        zip(*stream_scores(model, pieces), strict=True), word_scores(model, ids), strict=True
-    ):
+    for got, expected in zip(zip(*stream_scores(model, pieces), strict=True), word_scores(model, ids), strict=True):
         np.testing.assert_allclose(np.concatenate(got), expected, rtol=1e-12)
 
 

@@ -37,9 +37,7 @@ def test_log_probs(dtype):
     hidden, _, weight, bias = case(dtype)
     got = softmax.log_probs(hidden, weight, bias)
     assert got.dtype == dtype
-    assert_close(
-        got, reference.log_probs(*(a.astype(np.float64) for a in (hidden, weight, bias))), RTOL[dtype]
-    )
+    assert_close(got, reference.log_probs(*(a.astype(np.float64) for a in (hidden, weight, bias))), RTOL[dtype])
     np.testing.assert_allclose(np.exp(got.astype(np.float64)).sum(axis=1), 1, rtol=10 * RTOL[dtype])
 
 

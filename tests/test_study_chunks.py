@@ -94,10 +94,7 @@ def test_cutting_changes_only_what_goes_back_in_time(benchmark):
     whole = exact.expected(model, text, 5)
     for steps, total in distance.items():
         total.add(exact.expected(model, text, 5, steps), whole)
-    bias = {
-        steps: {row["parameters"]: row["bias"] for row in total.figures()}
-        for steps, total in distance.items()
-    }
+    bias = {steps: {row["parameters"]: row["bias"] for row in total.figures()} for steps, total in distance.items()}
     for part in ("all", "encoder", "input", "recurrent", "gate biases"):
         assert 1e-3 < bias[6][part] < bias[3][part] < bias[1][part]
     assert all(row["decoder"] == 0 for row in bias.values())
@@ -199,9 +196,7 @@ def test_variance(benchmark, tiny):
         assert abs(squares[:, 0].mean() - values[-1]) < 4 * error < values[-1] / 2
         assert unbiased[0] < 4
     fresh, contiguous, cyclic, every = values
-    assert (
-        every == pytest.approx(fresh) and min(contiguous, cyclic) > 1.2 * fresh
-    )  # a pool that is not one shows
+    assert every == pytest.approx(fresh) and min(contiguous, cyclic) > 1.2 * fresh  # a pool that is not one shows
 
 
 def test_predicted_growth(benchmark, tiny):
@@ -279,9 +274,7 @@ def test_train(benchmark, monkeypatch, texts, tmp_path, capsys):
     file, runs = tmp_path / "rows.json", tmp_path / "runs"
     names = ["split-64-k25", "pool-2-cyclic-never-k25"]
     for given_names in (names, names[:1]):
-        script(
-            benchmark, monkeypatch, "study_chunks", *given_names, "--runs", runs, "--quick", "--json", file
-        )
+        script(benchmark, monkeypatch, "study_chunks", *given_names, "--runs", runs, "--quick", "--json", file)
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert [row["kind"] for row in rows] == ["pool", "split"]
     pool, fresh = rows
@@ -295,9 +288,7 @@ def test_train(benchmark, monkeypatch, texts, tmp_path, capsys):
     words = NoisePool(model.noise, 25, 1, 2, 32, "cyclic", "never").pool(0, 0)
     missing = np.setdiff1d(np.arange(len(model.vocabulary)), words)
     assert pool["uncovered"] == pool["never_covered"] == pytest.approx(model.noise.probs[missing].sum())
-    assert (
-        fresh["never_covered"] < 1e-3 < pool["uncovered"] / 10
-    )  # <unk> may be in no group: it is not in the text
+    assert fresh["never_covered"] < 1e-3 < pool["uncovered"] / 10  # <unk> may be in no group: it is not in the text
 
 
 def test_gradients(benchmark, monkeypatch, texts, tmp_path, capsys):
@@ -315,9 +306,7 @@ def test_gradients(benchmark, monkeypatch, texts, tmp_path, capsys):
         script(benchmark, monkeypatch, "study_gradients", "--run", run, "--quick", "--seed", 1)
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     parts = benchmark("_exact").PARTS
-    kinds = {
-        kind: [row for row in rows if row["kind"] == kind] for kind in ("truncation", "objective", "reuse")
-    }
+    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("truncation", "objective", "reuse")}
     assert {kind: len(found) / len(parts) for kind, found in kinds.items()} == {
         "truncation": 6, "objective": 1, "reuse": 4,
     }  # fmt: skip

@@ -66,9 +66,7 @@ def test_an_end_of_sentence_is_counted_for_every_line(tmp_path: Path) -> None:
         pytest.param(lambda t: b"\n".join(b"<s> " + x for x in t.split(b"\n")[:-1]), id="<s> at the start"),
     ],
 )
-def test_other_writings_of_a_text_give_the_same_ids(
-    tmp_path: Path, variant: Callable[[bytes], bytes]
-) -> None:
+def test_other_writings_of_a_text_give_the_same_ids(tmp_path: Path, variant: Callable[[bytes], bytes]) -> None:
     """Oracle: the clean text's ids and counts."""
     clean = write(tmp_path, "clean.txt", TEXT)
     raw = variant(clean.read_bytes())

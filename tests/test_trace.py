@@ -121,13 +121,9 @@ def check_pool(rows, config):
             sizes = [noise.count(group) for group in pool]
             assert max(sizes) - min(sizes) <= 1
         else:
-            assert noise == [pool[chunk % groups_wanted] for chunk in range(N)], (
-                "each group has one residue of chunks"
-            )
+            assert noise == [pool[chunk % groups_wanted] for chunk in range(N)], "each group has one residue of chunks"
         pools[epoch, sequence] = set(pool)
-    rounds = {"sequence": lambda e, s: (e, s), "epoch": lambda e, s: e, "never": lambda e, s: 0}[
-        config.redraw
-    ]
+    rounds = {"sequence": lambda e, s: (e, s), "epoch": lambda e, s: e, "never": lambda e, s: 0}[config.redraw]
     for one, groups in pools.items():
         for other, others in pools.items():
             same = rounds(*one) == rounds(*other)

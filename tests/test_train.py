@@ -118,9 +118,7 @@ def by_hand(corpus, model, settings):
     windows = [
         (s, c, range(first, min(first + settings["bptt"], start + settings["sequence_length"], full)), starts)
         for s, start in enumerate(range(0, full, settings["sequence_length"]))
-        for c, first in enumerate(
-            range(start, min(start + settings["sequence_length"], full), settings["bptt"])
-        )
+        for c, first in enumerate(range(start, min(start + settings["sequence_length"], full), settings["bptt"]))
     ]
     if tail:
         windows.append((windows[-1][0] + 1, 0, [full], starts[:tail]))
@@ -454,12 +452,7 @@ def test_metrics(tmp_path):
     done = 0
     for line in lines:
         if line["kind"] == "train":
-            stop = (
-                next(
-                    k for k, s in enumerate(accumulate_tokens(recorder.steps)) if s == line["tokens_trained"]
-                )
-                + 1
-            )
+            stop = next(k for k, s in enumerate(accumulate_tokens(recorder.steps)) if s == line["tokens_trained"]) + 1
             part = recorder.steps[done:stop]
             mean = sum(s.loss * s.tokens for s in part) / sum(s.tokens for s in part)
             assert line["loss"] == pytest.approx(mean, rel=1e-12)
@@ -712,9 +705,7 @@ def test_ctrl_c_from_outside(tmp_path):
     """Oracle: a process of its own that gets SIGINT ends well, with a whole checkpoint; resumed, the same bytes."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SLOW_RUN, str(ROOT / "tests"), str(tmp_path / "run")]
-    with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from nplm.cli.merge import build, merge
-from nplm.cli.options import GroupedCommand, setting_options
+from nplm.cli.settings import SettingsCommand, build, setting_options, values
 from nplm.config import ModelConfig, TrainConfig
 
 CORPUS = "python"
@@ -35,19 +34,19 @@ Examples:
 
 @click.command(
     "demo",
-    cls=GroupedCommand,
+    cls=SettingsCommand,
     epilog=EPILOG,
     short_help="Train, measure and sample a small model in two minutes.",
 )
 @setting_options("epochs", "seed", "threads", given=PRESET)
 @click.option("--save", metavar="DIR", help="New folder for models and metrics.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
-def command(save: str | None, as_json: bool, **flags: Any) -> int:
+def command(save: str | None, as_json: bool, **_: Any) -> int:
     """Train a small model on Python's help texts, measure it, and let it write a few lines.
 
     Nothing is downloaded: the text comes with every Python.
     """
-    found = merge(("default", PRESET | {"corpus": CORPUS}), ("flag", flags))
+    found = values(PRESET | {"corpus": CORPUS})
     config = build(TrainConfig, found)
 
     import numpy as np
@@ -63,9 +62,7 @@ def command(save: str | None, as_json: bool, **flags: Any) -> int:
     def before() -> None:
         say("1. Text: the reference texts behind help() and the standard library's docstrings")
         _session.echo_settings(found, corpus)
-        say(
-            f"2. Training: {config.bptt} time steps a chunk, earliest first, with {config.num_noise} noise words each"
-        )
+        say(f"2. Training: {config.bptt} time steps a chunk, earliest first, with {config.num_noise} noise words each")
 
     result, figures = _session.run_session(
         corpus, model_config, config, save=save, source={"corpus": CORPUS}, before=before
@@ -81,9 +78,7 @@ def command(save: str | None, as_json: bool, **flags: Any) -> int:
 
 
 def _next_steps(save: str | None) -> list[str]:
-    first = (
-        shlex.join(["nplm", "info", save]) if save else "nplm demo --save demo-run             keep the model"
-    )
+    first = shlex.join(["nplm", "info", save]) if save else "nplm demo --save demo-run             keep the model"
     return [
         "what to try next",
         f"  {first}",

@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and one line on stderr where something went wrong."""
 
 import errno
+import re
 import signal
 import threading
 import traceback
@@ -10,9 +11,13 @@ from typing import Any
 
 import click
 
+from nplm.config import CONFIGS, settings_of
 from nplm.errors import DivergedError, InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
+
+
+ARGUMENTS = ("save", "resume", "x", "eos", "unk", "add_unk")  # of functions; options of the same names exist
 
 
 class Interrupted(Exception):
@@ -49,9 +54,7 @@ def signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def exit_code(
-    run: Callable[[], Any], debug: bool = False, interrupted: Callable[[], bool] = lambda: False
-) -> int:
+def exit_code(run: Callable[[], Any], debug: bool = False, interrupted: Callable[[], bool] = lambda: False) -> int:
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
         result = run()
@@ -74,14 +77,14 @@ def explain(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, (Interrupted, click.Abort)):
         return 130, "interrupted"
     if isinstance(error, DivergedError):
-        return 1, f"error: {_one_line(error)}"
+        return 1, f"error: {_one_line(with_flags(str(error)))}"
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "nplm"
         return 2, f"error: {_one_line(error.format_message()).rstrip('.')} (see {command} --help)"
     if isinstance(error, click.ClickException):
         return 2, f"error: {_one_line(error.format_message())}"
     if isinstance(error, InputError):
-        return 2, f"error: {_one_line(error)}"
+        return 2, f"error: {_one_line(with_flags(str(error)))}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or _one_line(error)}"
@@ -90,6 +93,13 @@ def explain(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, MemoryError):
         return 2, "error: not enough memory; lower --hidden, --emsize, --nce, --batch-size or --max-vocab"
     return None
+
+
+def with_flags(text: str) -> str:
+    """A message of the library, which names settings by their fields in backticks, with the flags in their place."""
+    flags = {name: declared.flag for config in CONFIGS for name, (declared, *_) in settings_of(config).items()}
+    flags |= {name: name.replace("_", "-") for name in ARGUMENTS}
+    return re.sub(r"`(\w+)`", lambda match: f"--{flags[match[1]]}" if flags.get(match[1]) else match[0], text)
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) -> str:

@@ -6,14 +6,13 @@ import click
 
 from nplm.cli.common import check_stdin, open_model, reset_option, threads_option
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
-from nplm.cli.settings import defaults
 from nplm.config import TrainConfig
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
     from nplm.toolkits.srilm import TextStats
 
-STREAMS = defaults(TrainConfig)["eval_batch_size"]
+STREAMS = TrainConfig().eval_batch_size
 NORM_POSITIONS, NORM_TOLERANCE = 2000, 1e-4  # of --check-norm; the tolerance is SRILM's
 EPILOG = """\b
 Examples:
@@ -42,9 +41,7 @@ Examples:
     type=click.Choice(["sentence", "word"]),
     help="Every sentence, or every word, as SRILM's -debug 1 or 2; the text is read as one stream.",
 )
-@click.option(
-    "--skip-oov", is_flag=True, help="Leave <unk> out of SRILM's figures, as ngram does without -unk."
-)
+@click.option("--skip-oov", is_flag=True, help="Leave <unk> out of SRILM's figures, as ngram does without -unk.")
 @click.option(
     "--check-norm",
     is_flag=True,

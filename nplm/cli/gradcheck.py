@@ -12,9 +12,7 @@ Examples:
 
 
 @click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients to rounding.")
-@click.option(
-    "--seed", type=click.IntRange(0), metavar="N", default=1, show_default=True, help="Of the draws."
-)
+@click.option("--seed", type=click.IntRange(0), metavar="N", default=1, show_default=True, help="Of the draws.")
 @click.option(
     "--configs",
     type=click.IntRange(1, 100_000),

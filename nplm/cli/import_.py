@@ -24,12 +24,8 @@ Examples:
 )
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
 @click.option("--unk", metavar="WORD", default="<unk>", show_default=True, help="The word for unknown words.")
-@click.option(
-    "--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict."
-)
-def command(
-    state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool
-) -> None:
+@click.option("--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict.")
+def command(state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool) -> None:
     """Make a model of STATE_DICT, the parameters of word_language_model's LSTM.
 
     A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install

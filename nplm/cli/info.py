@@ -60,9 +60,7 @@ def _describe_run(folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"folder": str(folder), "source": record["source"]}
     if (folder / "last.safetensors").is_file():
         _, progress, _ = load_run(folder / "last.safetensors")
-        figures |= {
-            name: progress[name] for name in ("epoch", "chunk", "best_epoch", "lr", "tokens", "seconds")
-        }
+        figures |= {name: progress[name] for name in ("epoch", "chunk", "best_epoch", "lr", "tokens", "seconds")}
         figures["epochs"] = record["train"].get("epochs")
         figures["stopped_early"] = progress["stopped"]
     return figures

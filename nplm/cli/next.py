@@ -56,9 +56,7 @@ def _likeliest(reader: "Reader", context: list[str], k: int) -> dict[str, Any]:
     for word, probability in next_after(reader, context, k):
         cumulative += probability
         log10_prob = math.log10(probability) if probability else -math.inf
-        words.append(
-            {"word": word, "probability": probability, "log10_prob": log10_prob, "cumulative": cumulative}
-        )
+        words.append({"word": word, "probability": probability, "log10_prob": log10_prob, "cumulative": cumulative})
     known = reader.model.vocabulary
     unknown = [word for word in dict.fromkeys(context) if word not in known]
     return {"context": " ".join(context), "unknown": unknown, "words": words}
@@ -72,7 +70,6 @@ def _table(figures: dict[str, Any]) -> list[str]:
     lines = [title, f"  {'word':<{width}}  probability    log10  cumulative"]
     for row in figures["words"]:
         lines.append(
-            f"  {row['word']:<{width}}  {row['probability']:11.6f} {row['log10_prob']:8.4f}"
-            f"  {row['cumulative']:10.6f}"
+            f"  {row['word']:<{width}}  {row['probability']:11.6f} {row['log10_prob']:8.4f}  {row['cumulative']:10.6f}"
         )
     return lines

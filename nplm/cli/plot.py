@@ -22,9 +22,7 @@ Examples:
     type=click.Choice(["epochs", "seconds", "tokens"]),
     help="Against what; seconds are those of training.  [default: epochs, or tokens before the first is finished]",
 )
-@click.option(
-    "--tensorboard", metavar="FOLDER", help="Write events for TensorBoard; steps are tokens trained on."
-)
+@click.option("--tensorboard", metavar="FOLDER", help="Write events for TensorBoard; steps are tokens trained on.")
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
     """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be going on."""
     from nplm.views.metrics_log import read_runs

@@ -22,9 +22,7 @@ Examples:
 """
 
 
-@click.command(
-    "report", epilog=EPILOG, short_help="One page on a model and a text: curves, log Z, surprisal."
-)
+@click.command("report", epilog=EPILOG, short_help="One page on a model and a text: curves, log Z, surprisal.")
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
 @click.option(
@@ -148,9 +146,7 @@ def _plain(value: Any) -> str:
 
 
 def _figures(found: "Measurement") -> dict[str, Any]:
-    bands = [
-        {"seen": b.name, "tokens": b.tokens, "nats": b.nats, "perplexity": b.perplexity} for b in found.bands
-    ]
+    bands = [{"seen": b.name, "tokens": b.tokens, "nats": b.nats, "perplexity": b.perplexity} for b in found.bands]
     return found.evaluation.as_dict() | {"unigram_perplexity": found.unigram_perplexity, "bands": bands}
 
 

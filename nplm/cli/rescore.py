@@ -44,9 +44,7 @@ Examples:
     show_default=True,
     help="Taken off the total for every word; in log10, for kaldi in nats.",
 )
-@click.option(
-    "--acoustic", metavar="FILE", help="kaldi: acoustic costs, `utt-N cost`, in the order of the lists."
-)
+@click.option("--acoustic", metavar="FILE", help="kaldi: acoustic costs, `utt-N cost`, in the order of the lists.")
 @click.option(
     "--mix-old",
     type=float,
@@ -55,18 +53,10 @@ Examples:
     show_default=True,
     help="srilm: share of the old lscore; the score is (1 - W) new + W old.",
 )
-@click.option(
-    "--skip", metavar="WORD", multiple=True, help="Do not score WORD (a pause, a noise); may be repeated."
-)
-@click.option(
-    "--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis."
-)
-@click.option(
-    "--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too."
-)
-@click.option(
-    "--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact."
-)
+@click.option("--skip", metavar="WORD", multiple=True, help="Do not score WORD (a pause, a noise); may be repeated.")
+@click.option("--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis.")
+@click.option("--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too.")
+@click.option("--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
 def command(
     model: str,
@@ -126,20 +116,14 @@ def _check(
     if form == "srilm" and acoustic is not None:
         raise InputError("--acoustic is for --format kaldi; lists of SRILM's have the acoustic score in them")
     if form == "srilm" and nbest and len(files) > 1:
-        raise InputError(
-            f"--nbest would print {len(files)} lists as one; name a folder for them with --output"
-        )
+        raise InputError(f"--nbest would print {len(files)} lists as one; name a folder for them with --output")
     if output is None:
         return
     names = [list_name(file) for file in files]
     if "-" in names:
-        raise InputError(
-            "--output needs lists in files, to name its own after them; use --nbest for standard input"
-        )
+        raise InputError("--output needs lists in files, to name its own after them; use --nbest for standard input")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(
-            f"two lists are called {twice[0]!r}, and --output would keep one; give them in two commands"
-        )
+        raise InputError(f"two lists are called {twice[0]!r}, and --output would keep one; give them in two commands")
 
 
 def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[str, int]:

@@ -39,9 +39,7 @@ Examples:
     is_flag=True,
     help="Take the mean log Z of the last validation for log Z: fast for large vocabularies, not exact.",
 )
-@click.option(
-    "--no-bos", is_flag=True, help="Do not read the sentence's beginning: begin with the zero state."
-)
+@click.option("--no-bos", is_flag=True, help="Do not read the sentence's beginning: begin with the zero state.")
 @click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
 @click.option(
     "--lines",

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from nplm.cli.merge import Value
 from nplm.cli.output import Rows, columns, emit, log_z_rows, perplexity_text, say, show
 from nplm.cli.progress import Display, duration
-from nplm.cli.settings import SETTINGS, TextConfig
-from nplm.config import ModelConfig, TrainConfig
+from nplm.cli.settings import Option, Value, options
+from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.encode import Ids
 from nplm.model import LanguageModel
@@ -162,10 +161,11 @@ def resuming(save: str) -> str:
 
 def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:
     """Every setting, its value and where it comes from; then what follows from them."""
-    text = [s for s in SETTINGS if s.config is TextConfig and found[s.field].value is not None]
+    shown = [option for option in options() if option.field in found]
+    text = [option for option in shown if option.config is TextConfig and found[option.field].value is not None]
     if found["corpus"].value is not None:
-        text = [s for s in text if s.flag == "corpus"]
-    others = [s for s in SETTINGS if s.config is not TextConfig]
+        text = [option for option in text if option.field == "corpus"]
+    others = [option for option in shown if option.config is not TextConfig]
     say("settings: value, where it comes from")
     for cell in _cells(text, found):
         say(f"  {cell}")
@@ -180,7 +180,7 @@ def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:
     say(f"{corpus.name}: {', '.join(sizes)}; V = {len(corpus.vocabulary):,} words")
 
 
-def _cells(settings: list[Any], found: Mapping[str, Value]) -> list[str]:
+def _cells(settings: list[Option], found: Mapping[str, Value]) -> list[str]:
     shown = [(s.flag, _plain(found[s.field].value), found[s.field].source) for s in settings]
     name, value = (max((len(row[k]) for row in shown), default=0) for k in (0, 1))
     return [f"{row[0]:<{name}} {row[1]:<{value}} {row[2]}" for row in shown]

@@ -1,154 +1,220 @@
-"""The settings of a run: where each stands on the command line, and what its value may be.
+"""The settings as options of a command: declared in nplm/config.py, read from flags, a config file and a resumed run.
 
-Names, types, defaults and bounds come from the dataclasses; only the spellings, the groups of the help and the words
-of the help are written here.
+    flag  >  config file  >  resumed run  >  default
+
+The last three are click's default map and defaults, and click tells which of them a value came from.
 """
 
-from dataclasses import MISSING, dataclass, fields
-from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from nplm.config import ModelConfig, TrainConfig
+import click
+
+from nplm.cli.errors import suggestion
+from nplm.config import CONFIGS, CORPORA, GROUPS, WORDS, ModelConfig, Setting, TextConfig, TrainConfig, settings_of
 from nplm.errors import InputError
 
-WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-CORPORA = ("python", "markov", "hmm")
+Function = TypeVar("Function", bound=Callable[..., Any])
+TABLES = {"model": ModelConfig, "train": TrainConfig, "text": TextConfig}  # of a config file
+CHUNKS = "Chunks per sequence, instead of --sequence-length: S = N*T."
+LAYERS = "nplm.settings"  # where a context keeps what SettingsCommand.given gave
+SOURCES = ("default", "resumed", "config file", "flag")  # each wins over those before it
 
 
-@dataclass(frozen=True)
-class TextConfig:
-    """Where the text comes from, and which of its words are kept."""
+class Option(NamedTuple):
+    """A setting that a user may give."""
 
-    train: str | None = None
-    valid: str | None = None
-    test: str | None = None
-    corpus: str | None = None
-    min_count: int = 1
-    max_vocab: int | None = None
-    vocab: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(TextConfig).items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, hint):
-                raise InputError(f"{name} = {value!r} is not {WORDS[plain_type(hint)]}")
-        if self.min_count < 1:
-            raise InputError(f"min_count = {self.min_count} is less than 1")
-        if self.max_vocab is not None and self.max_vocab < 3:
-            raise InputError(f"max_vocab = {self.max_vocab} is less than 3: <unk>, </s> and a word")
-        if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
-            raise InputError("--vocab is the whole vocabulary: leave out --min-count and --max-vocab")
-
-
-class Setting(NamedTuple):
-    """A setting's place on the command line."""
-
-    flag: str  # without dashes; the name in the config file too
     field: str
     config: type
-    metavar: str | None
-    group: str
-    help: str
+    declared: Setting
+    default: Any
+    kind: type  # int, float, str or bool
+    choices: tuple[str, ...]
+
+    @property
+    def flag(self) -> str:
+        """Its flag, without dashes."""
+        return str(self.declared.flag)
 
 
-_TEXT = "Text (UTF-8, one sentence per line, .gz by suffix)"
-_MODEL = "Model"
-_METHOD = "Method"
-_DROPOUT = "Dropout"
-_RATE = "Learning rate"
-_RUN = "Run"
-# fmt: off
-SETTINGS = (
-    Setting("train", "train", TextConfig, "FILE", _TEXT, "Text to train on."),
-    Setting("valid", "valid", TextConfig, "FILE", _TEXT, "Text to choose the best epoch by."),
-    Setting("test", "test", TextConfig, "FILE", _TEXT, "Text to measure on at the end."),
-    Setting("corpus", "corpus", TextConfig, "NAME", _TEXT, f"A built-in corpus instead: {', '.join(CORPORA)}."),
-    Setting("min-count", "min_count", TextConfig, "N", _TEXT, "Words seen less often in --train are <unk>."),
-    Setting("max-vocab", "max_vocab", TextConfig, "V", _TEXT, "Words at most, <unk> and </s> included."),
-    Setting("vocab", "vocab", TextConfig, "FILE", _TEXT, "The words to keep, one per line."),
-    Setting("hidden", "hidden_dim", ModelConfig, "H", _MODEL, "LSTM units per layer."),
-    Setting("emsize", "embed_dim", ModelConfig, "E", _MODEL, "Size of a word's vector."),
-    Setting("layers", "num_layers", ModelConfig, "L", _MODEL, "LSTM layers."),
-    Setting("tied", "tied", ModelConfig, None, _MODEL, "One matrix for input and output words; needs E = H."),
-    Setting("init-scale", "init_scale", ModelConfig, "X", _MODEL, "Weights start uniform in [-X, X]."),
-    Setting("bptt", "bptt", TrainConfig, "T", _METHOD, "Time steps per chunk; the gradient is cut there."),
-    Setting("batch-size", "batch_size", TrainConfig, "B", _METHOD, "Streams of text in lock-step."),
-    Setting("sequence-length", "sequence_length", TrainConfig, "S", _METHOD,
-            "Time steps per sequence, cut into N = S/T >= 2 chunks."),
-    Setting("objective", "objective", TrainConfig, None, _METHOD,
-            "What is minimised; perplexity is always the exact one."),
-    Setting("log-z-penalty", "log_z_penalty", TrainConfig, "X", _METHOD,
-            "Times the mean of log^2 Z, added to the softmax objective."),
-    Setting("fit-log-z", "fit_log_z", TrainConfig, None, _METHOD,
-            "Keep the best model with the mean log Z of --valid taken off its output bias."),
-    Setting("reset-at-eos", "reset_at_eos", TrainConfig, None, _METHOD, "Begin every sentence with the zero state."),
-    Setting("nce", "num_noise", TrainConfig, "K", _METHOD, "Noise words per chunk."),
-    Setting("nce-unigram-power", "noise_power", ModelConfig, "X", _METHOD,
-            "Exponent of the unigram counts in the noise law."),
-    Setting("nce-uniform", "noise_uniform", ModelConfig, "X", _METHOD,
-            "Share, in [0, 1], of the noise law that is spread evenly."),
-    Setting("noise", "noise", TrainConfig, None, _METHOD,
-            "A fresh noise group for every chunk, or a pool of groups drawn ahead."),
-    Setting("noise-groups", "noise_groups", TrainConfig, "M", _METHOD, "Groups of the pool, 2 <= M <= N."),
-    Setting("group-map", "group_map", TrainConfig, None, _METHOD, "Which chunks share a group of the pool."),
-    Setting("redraw", "redraw", TrainConfig, None, _METHOD, "When the pool is drawn anew."),
-    Setting("dropout", "dropout", TrainConfig, "P", _DROPOUT,
-            "Share of the numbers left out between layers and before the scores."),
-    Setting("dropout-words", "dropout_words", TrainConfig, "P", _DROPOUT, "Share of the input words left out."),
-    Setting("dropout-recurrent", "dropout_recurrent", TrainConfig, "P", _DROPOUT,
-            "Share of the hidden state left out on its way to the next step."),
-    Setting("variational", "variational", TrainConfig, None, _DROPOUT,
-            "Between layers too one mask for a sequence, instead of one for every step."),
-    Setting("optimizer", "optimizer", TrainConfig, None, _RATE, "Rule of the update."),
-    Setting("lr", "lr", TrainConfig, "X", _RATE, "Learning rate at the start, for the loss in nats per position."),
-    Setting("clip", "clip", TrainConfig, "X", _RATE, "Largest global norm of the gradient; inf: no clipping."),
-    Setting("schedule", "schedule", TrainConfig, None, _RATE,
-            "Lower the rate after --decay-after epochs, when the valid perplexity stalls, never, or along a cosine."),
-    Setting("lr-decay", "lr_decay", TrainConfig, "X", _RATE, "Factor, in (0, 1], by which the rate falls."),
-    Setting("decay-after", "decay_after", TrainConfig, "EPOCHS", _RATE, "Epochs at the full rate (--schedule step)."),
-    Setting("patience", "patience", TrainConfig, "EPOCHS", _RATE,
-            "Stop after so many epochs without a better valid perplexity; 0: never."),
-    Setting("warmup", "warmup", TrainConfig, "CHUNKS", _RATE, "Chunks in which the rate rises to what it would be."),
-    Setting("lr-floor", "lr_floor", TrainConfig, "X", _RATE, "Share of --lr at which --schedule cosine ends."),
-    Setting("weight-decay", "weight_decay", TrainConfig, "X", _RATE,
-            "Share of a weight lost per step and unit of the rate; biases keep theirs."),
-    Setting("averaging-patience", "averaging_patience", TrainConfig, "EPOCHS", _RATE,
-            "Epochs without a better valid perplexity before asgd averages."),
-    Setting("epochs", "epochs", TrainConfig, "N", _RUN, "Passes over the training text."),
-    Setting("seed", "seed", TrainConfig, "N", _RUN, "Of the first weights, the noise and the dropout."),
-    Setting("shards", "shards", TrainConfig, "N", _RUN, "Parts the B streams are cut into; part of the recipe."),
-    Setting("threads", "threads", TrainConfig, "N", _RUN, "Threads that run the shards; 0: one each. Changes no bit."),
-    Setting("eval-batch-size", "eval_batch_size", TrainConfig, "N", _RUN, "Streams in lock-step when measuring."),
-    Setting("log-interval", "log_interval", TrainConfig, "CHUNKS", _RUN, "Chunks between two lines of metrics."),
-    Setting("save-interval", "save_interval", TrainConfig, "SECONDS", _RUN,
-            "Seconds between two checkpoints within an epoch."),
-)
-# fmt: on
-CHUNKS = Setting(
-    "chunks",
-    "chunks",
-    TrainConfig,
-    "N",
-    _METHOD,
-    "Chunks per sequence, instead of --sequence-length: S = N*T.",
-)
+class Value(NamedTuple):
+    """A setting's value and where it comes from."""
+
+    value: Any
+    source: str  # of SOURCES
 
 
-def defaults(config: type) -> dict[str, Any]:
-    """The fields of a dataclass that have a default, with it."""
-    return {field.name: field.default for field in fields(config) if field.default is not MISSING}
+def options() -> list[Option]:
+    """All of them, in the order of help."""
+    found = [
+        Option(name, config, declared, field.default, kind, choices)
+        for config in CONFIGS
+        for name, (declared, field, kind, choices) in settings_of(config).items()
+        if declared.flag is not None
+    ]
+    at = next(k for k, option in enumerate(found) if option.field == "sequence_length")
+    instead = found[at].declared._replace(flag="chunks", metavar="N", help=CHUNKS)
+    found.insert(at + 1, Option("chunks", TrainConfig, instead, None, int, ()))
+    return sorted(found, key=lambda option: GROUPS.index(option.declared.group))
 
 
-def type_hint(setting: Setting) -> Any:
-    """The annotation of its field; CHUNKS, which is no field, is a whole number."""
-    return int if setting is CHUNKS else get_type_hints(setting.config)[setting.field]
+class GroupedOption(click.Option):
+    """An option that stands under a heading in the help."""
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
 
 
-def plain_type(hint: Any) -> type:
-    """int, float, str or bool: what a field's annotation comes down to."""
-    if get_origin(hint) is Literal:
-        return str
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    kind: type = hint
-    return kind
+class SettingsCommand(click.Command):
+    """A command with settings: its help has headings, and its defaults may come from a config file or a run."""
+
+    def given(self, flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Settings by source, the weaker first, that the flags (as words, by field) point to."""
+        return {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags, _, _ = self.make_parser(ctx).parse_args(list(args))
+        if "help" not in flags and not ctx.resilient_parsing:
+            layers = ctx.meta[LAYERS] = self.given(flags)
+            ctx.default_map = {name: value for layer in layers.values() for name, value in layer.items()}
+        return super().parse_args(ctx, args)
+
+
+def setting_options(*names: str, given: Mapping[str, Any] | None = None) -> Callable[[Function], Function]:
+    """Decorator: the options of the settings with these flags; without names, of all.
+
+    given: defaults by field, where a command has its own.
+    """
+
+    def decorate(function: Function) -> Function:
+        for option in reversed([option for option in options() if not names or option.flag in names]):
+            default = (given or {}).get(option.field, option.default)
+            shown = "" if default is None else f"  [default: {default:{'g' if option.kind is float else ''}}]"
+            function = click.option(
+                f"--{option.flag}" + (f"/--no-{option.flag}" if option.kind is bool else ""),
+                option.field,
+                cls=GroupedOption,
+                group=option.declared.group,
+                type=click.Choice(option.choices) if option.choices else option.kind,
+                default=default,
+                metavar=option.declared.metavar,
+                help=option.declared.help + shown,
+                shell_complete=_complete_corpus if option.field == "corpus" else None,
+            )(function)
+        return function
+
+    return decorate
+
+
+def values(given: Mapping[str, Any] | None = None) -> dict[str, Value]:
+    """Every setting's value and source, for the command that runs; given: defaults where it has its own."""
+    ctx = click.get_current_context()
+    found, layers = {}, ctx.meta.get(LAYERS, {})
+    for option in options():
+        value, source = (given or {}).get(option.field, option.default), "default"
+        if option.field in ctx.params:
+            value = ctx.params[option.field]
+            if ctx.get_parameter_source(option.field) is click.core.ParameterSource.COMMANDLINE:
+                source = "flag"
+        if source != "flag":
+            source = next((name for name in reversed(layers) if option.field in layers[name]), source)
+        found[option.field] = Value(value, source)
+    return _settle_chunks(found)
+
+
+def build(config: type, found: Mapping[str, Value], **more: Any) -> Any:
+    """The dataclass `config` with the values found."""
+    names = settings_of(config).keys() & found.keys()
+    return config(**{name: found[name].value for name in names}, **more)
+
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """The settings in a TOML file by field.  Raises InputError on bad TOML, an unknown name, or a wrong type."""
+    import tomllib
+
+    try:
+        with Path(path).open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except ValueError as error:  # bad TOML, or not UTF-8
+        raise InputError(f"{path}: not valid TOML ({error})") from None
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        table = TABLES.get(name)
+        entries = value if isinstance(value, dict) and table else {name: value}
+        for key, entry in entries.items():
+            where = f"{path}, [{name}]" if entries is value else path
+            option = _named(key, table if entries is value else None, where)
+            if option.field in found:
+                raise InputError(f"{where}: {option.flag} is given twice; keep one")
+            number = option.kind is float and isinstance(entry, int)  # 20 is as good as 20.0
+            if isinstance(entry, bool) != (option.kind is bool) or not (number or isinstance(entry, option.kind)):
+                raise InputError(f"{where}: {option.flag} = {entry!r} is not {WORDS[option.kind]}")
+            found[option.field] = entry
+    return found
+
+
+def _named(key: str, table: type | None, where: str) -> Option:
+    """The setting with this flag or field name, in this table or anywhere."""
+    known: dict[str, Option] = {}
+    for option in options():
+        if table in (None, option.config):
+            known |= {spelling: option for spelling in (option.flag, option.flag.replace("-", "_"), option.field)}
+    if key not in known:
+        close = suggestion(key, known, otherwise="nplm train --help has them all")
+        raise InputError(f"{where}: no setting is called {key!r}; {close}")
+    return known[key]
+
+
+def _settle_chunks(found: dict[str, Value]) -> dict[str, Value]:
+    """Turn the number of chunks N into a sequence length, or with both into a chunk length."""
+    chunks = found.pop("chunks")
+    if chunks.value is None:
+        return found
+    length, bptt = found["sequence_length"], found["bptt"]
+    rank = SOURCES.index(chunks.source)
+    if SOURCES.index(length.source) > rank:  # a flag wins over the file
+        return found
+    if chunks.value < 2:
+        raise InputError(f"--chunks = {chunks.value}: the method needs N >= 2 chunks in a sequence")
+    if SOURCES.index(length.source) < rank:
+        found["sequence_length"] = Value(chunks.value * bptt.value, chunks.source)
+    elif SOURCES.index(bptt.source) < rank:
+        found["bptt"] = Value(-(-length.value // chunks.value), chunks.source)
+    steps, chunk = found["sequence_length"].value, found["bptt"].value
+    if chunk >= 1 and -(-steps // chunk) != chunks.value:
+        raise InputError(
+            f"a sequence of {steps} steps in chunks of {chunk} has {-(-steps // chunk)} chunks,"
+            f" not {chunks.value}: make --sequence-length, --chunks and --bptt agree, or leave one out"
+        )
+    return found
+
+
+def table() -> str:
+    """The settings as a table in Markdown: docs/howto/settings.md."""
+    lines = ["| flag | field | value | default | meaning |", "|---|---|---|---|---|"]
+    for option in options():
+        numbers = option.kind in (int, float) and option.declared.in_words(option.kind)
+        value = ", ".join(option.choices) or numbers or WORDS[option.kind]
+        default = "" if option.default in (None, MISSING) else f"{option.default:{'g' if option.kind is float else ''}}"
+        field = "" if option.field == "chunks" else f"`{option.config.__name__}.{option.field}`"
+        lines.append(f"| `--{option.flag}` | {field} | {value} | {default} | {option.declared.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _complete_corpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in CORPORA if name.startswith(incomplete)]

@@ -1,18 +1,15 @@
 """`nplm train`: from text to a measured, saved model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.config_file import read_config_file
 from nplm.cli.errors import suggestion
-from nplm.cli.merge import Source, build, merge
-from nplm.cli.options import GroupedCommand, GroupedOption, setting_options
-from nplm.cli.settings import CORPORA, SETTINGS, TextConfig, defaults
-from nplm.config import ModelConfig, TrainConfig
+from nplm.cli.settings import GroupedOption, SettingsCommand, build, options, read_config_file, setting_options, values
+from nplm.config import CORPORA, ModelConfig, TextConfig, TrainConfig, settings_of
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,53 +34,48 @@ Ctrl-C ends after the current chunk, with everything saved in --save DIR. See do
 _SAVING = "Saving, resuming, output"
 
 
-@click.command("train", cls=GroupedCommand, epilog=EPILOG)
+class TrainCommand(SettingsCommand):
+    """Its settings may come from a run that is resumed, and from a config file."""
+
+    def given(self, flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        in_file = read_config_file(flags["config"]) if flags.get("config") else {}
+        resumed = resumed_settings(flags.get("save"), flags.keys() | in_file.keys()) if flags.get("resume") else {}
+        return {"resumed": resumed, "config file": in_file}
+
+
+@click.command("train", cls=TrainCommand, epilog=EPILOG)
 @setting_options()
-@click.option(
-    "--save", cls=GroupedOption, group=_SAVING, metavar="DIR", help="New folder for models and metrics."
-)
-@click.option(
-    "--resume", cls=GroupedOption, group=_SAVING, is_flag=True, help="Go on with the run in --save DIR."
-)
-@click.option(
-    "--config", cls=GroupedOption, group=_SAVING, metavar="FILE.toml", help="File of settings; flags win."
-)
-@click.option(
-    "--json", "as_json", cls=GroupedOption, group=_SAVING, is_flag=True, help="Figures as JSON on stdout."
-)
-def command(save: str | None, resume: bool, config: str | None, as_json: bool, **flags: Any) -> int:
+@click.option("--save", cls=GroupedOption, group=_SAVING, metavar="DIR", help="New folder for models and metrics.")
+@click.option("--resume", cls=GroupedOption, group=_SAVING, is_flag=True, help="Go on with the run in --save DIR.")
+@click.option("--config", cls=GroupedOption, group=_SAVING, metavar="FILE.toml", help="File of settings; flags win.")
+@click.option("--json", "as_json", cls=GroupedOption, group=_SAVING, is_flag=True, help="Figures as JSON on stdout.")
+def command(save: str | None, resume: bool, config: str | None, as_json: bool, **_: Any) -> int:
     """Train a language model on a text, measure it exactly, save it."""
-    layers: list[tuple[Source, Mapping[str, Any]]] = []
-    if config is not None:
-        layers.append(("config file", read_config_file(config)))
-    layers.append(("flag", {name: value for name, value in flags.items() if value is not None}))
-    if resume:
-        layers.insert(0, ("resumed", resumed_settings(save, layers)))
-    found = merge(*layers)
+    found = values()
     train_config = build(TrainConfig, found)
     build(ModelConfig, found, vocab_size=2)  # complain before a large text is read
     text = build(TextConfig, found)
     check_text(text)
 
-    from nplm.cli import session as _session
+    from nplm.cli import session
 
     corpus = load_text(text)
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
-    _, figures = _session.run_session(
+    figures = session.run_session(
         corpus,
         model_config,
         train_config,
         save=save,
         resume=resume,
         source=record_of(text),
-        before=lambda: _session.echo_settings(found, corpus),
-    )
-    _session.report(figures, as_json)
-    return _session.finish(figures, as_json)
+        before=lambda: session.echo_settings(found, corpus),
+    )[1]
+    session.report(figures, as_json)
+    return session.finish(figures, as_json)
 
 
-def resumed_settings(save: str | None, given: list[tuple[Source, Mapping[str, Any]]]) -> dict[str, Any]:
-    """The settings and texts of the run in the folder `save`, by field."""
+def resumed_settings(save: str | None, given: Collection[str]) -> dict[str, Any]:
+    """The settings and texts of the run in the folder `save`, by field; given: fields that have a value already."""
     if save is None:
         raise InputError("--resume goes on with the run in a folder: give --save DIR")
     from nplm.training.run_folder import read_config
@@ -92,10 +84,9 @@ def resumed_settings(save: str | None, given: list[tuple[Source, Mapping[str, An
     settings = {**record["model"], **record["train"]}
     settings.pop("vocab_size", None)
     text = dict(record["source"])
-    explicit = {name for _, values in given for name in values}
-    if "corpus" in explicit or ("train" in explicit and text.get("corpus")):
+    if "corpus" in given or ("train" in given and text.get("corpus")):
         text = {}  # the texts are given anew; that they are the same is checked by nplm.train
-    odd = (settings.keys() | text.keys()) - {s.field for s in SETTINGS}
+    odd = (settings.keys() | text.keys()) - {option.field for option in options()}
     if odd:
         raise InputError(
             f"{Path(save) / 'config.json'}: unknown setting {min(odd)!r}; resume with the nplm that wrote it"
@@ -111,10 +102,9 @@ def check_text(text: TextConfig) -> None:
         return
     if text.corpus not in CORPORA:
         raise InputError(f"--corpus = {text.corpus!r}: no such corpus; {suggestion(text.corpus, CORPORA)}")
-    for name, default in defaults(TextConfig).items():
-        if name != "corpus" and getattr(text, name) != default:
-            flag = next(s.flag for s in SETTINGS if s.field == name)
-            raise InputError(f"--corpus {text.corpus} brings its texts and words along: leave out --{flag}")
+    for name, (_, field, _, _) in settings_of(TextConfig).items():
+        if name != "corpus" and getattr(text, name) != field.default:
+            raise InputError(f"--corpus {text.corpus} brings its texts and words along: leave out `{name}`")
 
 
 def load_text(text: TextConfig) -> "Corpus":
@@ -135,7 +125,7 @@ def load_text(text: TextConfig) -> "Corpus":
 
 def record_of(text: TextConfig) -> dict[str, Any]:
     """The source of the texts for config.json, so that resuming finds them from any folder."""
-    record = {name: value for name, value in asdict(text).items() if value != defaults(TextConfig)[name]}
+    record = {name: value for name, value in asdict(text).items() if value != getattr(TextConfig(), name)}
     for name in ("train", "valid", "test", "vocab"):
         if name in record and record[name] != "-":
             record[name] = str(Path(record[name]).absolute())

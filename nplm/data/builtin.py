@@ -20,16 +20,16 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from nplm.config import CORPORA
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.synthetic import load_hmm, load_markov
 from nplm.data.vocabulary import EOS, Vocabulary
 from nplm.errors import InputError
 
-NAMES = ("python", "markov", "hmm")
 MIN_COUNT = 3  # a word rarer than this in the training part is <unk>
 MIN_MODULES = 100  # fewer modules with docstrings than this: the sources were stripped
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-ELSEWHERE = "use --corpus markov or hmm, or a text of your own with --train"
+ELSEWHERE = "use the `corpus` markov or hmm, or a text of your own"
 
 Sentence = list[str]  # its tokens, without </s>
 Paragraph = list[Sentence]
@@ -47,8 +47,8 @@ def load(name: str, *, seed: int = 1) -> Corpus:
     seed: of the synthetic sources and their texts; `python` is always split in the same way.
     Raises InputError on an unknown name, a negative seed, or a Python without the texts.
     """
-    if name not in NAMES:
-        raise InputError(f"corpus {name!r} is not one of {', '.join(NAMES)}")
+    if name not in CORPORA:
+        raise InputError(f"corpus {name!r} is not one of {', '.join(CORPORA)}")
     if seed < 0:
         raise InputError(f"seed = {seed} is less than 0")
     if name == "python":

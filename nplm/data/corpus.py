@@ -54,9 +54,7 @@ class Corpus:
             if ids is None:
                 continue
             if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.size == 0:
-                shape = (
-                    f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
-                )
+                shape = f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
                 raise InputError(f"{what} is {shape}, not an array (n,) of at least 1 id")
             check_ids(ids, len(self.vocabulary), what)
 
@@ -76,9 +74,7 @@ def load_corpus(
     Raises InputError on bad text, or fewer than 2 word types in `train`.
     """
     if is_pipe(train):
-        raise InputError(
-            f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe"
-        )
+        raise InputError(f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe")
     counts = count_tokens([train])
     types = len(counts.keys() - {EOS})
     if types < 2:
@@ -86,7 +82,7 @@ def load_corpus(
     listed = None if words is None else read_words(words)
     vocabulary = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size, words=listed)
     if len(vocabulary) < 3:
-        raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower --min-count")
+        raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower `min_count`")
     return Corpus(
         name=Path(train).name,
         vocabulary=vocabulary,

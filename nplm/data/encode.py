@@ -25,9 +25,7 @@ LARGE_TEXT = 64 * 2**20  # bytes of a text file above which its ids are kept on 
 BLOCK = 2**20  # tokens encoded at a time
 
 
-def read_ids(
-    path: TextPath, vocabulary: Vocabulary, *, large: int = LARGE_TEXT, cache: TextPath | None = None
-) -> Ids:
+def read_ids(path: TextPath, vocabulary: Vocabulary, *, large: int = LARGE_TEXT, cache: TextPath | None = None) -> Ids:
     """The text's ids (n,) int32: every line's words, then </s>.  Raises InputError if no word is known.
 
     The ids of a file of more than `large` bytes are written once to the folder `cache` (default
@@ -77,8 +75,7 @@ def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, fold
         _write_ids(target, _encoded(path, vocabulary))
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot keep the encoded text there ({error.strerror});"
-            " set NPLM_CACHE to a folder with room"
+            f"{folder}: cannot keep the encoded text there ({error.strerror}); set NPLM_CACHE to a folder with room"
         ) from None
     after = text_stat(path)
     ids = _map_ids(target, vocabulary)

@@ -57,7 +57,7 @@ class Streams:
         if ids.ndim != 1 or ids.size == 0:
             raise InputError(f"streams need a row of at least 1 id, not an array of shape {ids.shape}")
         if not 1 <= batch_size <= len(ids):
-            raise InputError(f"{len(ids)} tokens cannot be cut into {batch_size} streams; lower --batch-size")
+            raise InputError(f"{len(ids)} tokens cannot be cut into {batch_size} streams; lower `batch_size`")
         if ids.dtype != np.int32:
             check_ids(ids, 2**31, "token")
             ids = ids.astype(np.int32)
@@ -95,7 +95,7 @@ class Streams:
         if n < b * bptt:
             raise InputError(
                 f"the training text has n = {n} tokens, fewer than one chunk's {b * bptt} (B = {b} streams of"
-                f" T = {bptt} steps); lower --batch-size or --bptt"
+                f" T = {bptt} steps); lower `batch_size` or `bptt`"
             )
         return split(self.full_steps, self.tail > 0, sequence_length, bptt)
 

@@ -127,9 +127,7 @@ def load_markov(seed: int) -> Corpus:
     """The corpus `markov`: text of a random Markov chain.  Its best bigram model is the floor."""
     chain = markov_chain(_rng(seed, "source"))
     how = "mean -log p(word | word before it) over the test text"
-    return _corpus(
-        "markov", chain, seed, f"{how}; the chain's entropy rate is {entropy_rate(chain):.5f} nats"
-    )
+    return _corpus("markov", chain, seed, f"{how}; the chain's entropy rate is {entropy_rate(chain):.5f} nats")
 
 
 def load_hmm(seed: int) -> Corpus:
@@ -177,9 +175,7 @@ def _normalise(rows: Floats) -> Floats:
 
 def _cumulative(rows: Floats) -> list[list[float]]:
     sums = np.cumsum(rows, axis=1)
-    out: list[list[float]] = (
-        sums / sums[:, -1:]
-    ).tolist()  # ends in exactly 1, so no impossible word is drawn
+    out: list[list[float]] = (sums / sums[:, -1:]).tolist()  # ends in exactly 1, so no impossible word is drawn
     return out
 
 

@@ -85,9 +85,7 @@ def read_words(path: TextPath) -> list[str]:
     words = []
     for number, line in enumerate(open_text(path), start=1):
         if len(line) > 1:
-            raise InputError(
-                f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line"
-            )
+            raise InputError(f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line")
         words += line
     if not set(words) - {UNK}:
         raise InputError(f"{text_name(path)}: there is no word in it; a word list has one word a line")
@@ -193,6 +191,4 @@ def _explain(error: OSError) -> str:
 
 def no_words(path: TextPath) -> InputError:
     """The one line for a text without a word."""
-    return InputError(
-        f"{text_name(path)}: empty, there is no word in it; give a text with one sentence per line"
-    )
+    return InputError(f"{text_name(path)}: empty, there is no word in it; give a text with one sentence per line")

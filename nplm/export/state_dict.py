@@ -53,9 +53,7 @@ def from_torch(
             f"{len(tokens)} words for the {vocab_size} rows of encoder.weight: give the list that the model was"
             " trained with, in its order"
         )
-    order, vocabulary = _order(
-        Tokens(list(tokens), None if counts is None else list(counts)), eos, unk, add_unk
-    )
+    order, vocabulary = _order(Tokens(list(tokens), None if counts is None else list(counts)), eos, unk, add_unk)
     if len(order) > vocab_size:
         _add_unk(params)
     for name in ("encoder.weight", "decoder.weight", "decoder.bias"):
@@ -79,9 +77,7 @@ def _checked(state_dict: Mapping[str, Any]) -> StateDict:
         if value.dtype.kind != "f":
             raise InputError(f"{name} is {value.dtype}, not floating point")
         if not np.isfinite(value).all():
-            raise InputError(
-                f"{name} has numbers that are not finite: the model diverged; take an earlier one"
-            )
+            raise InputError(f"{name} has numbers that are not finite: the model diverged; take an earlier one")
     dtype = np.result_type(np.float32, *(value.dtype for value in arrays.values()))
     return {name: value.astype(dtype) for name, value in arrays.items()}
 
@@ -136,7 +132,7 @@ def _check_kind(arrays: StateDict, hidden_dim: int) -> None:
     if rows in (hidden_dim, 3 * hidden_dim):
         raise InputError(
             f"rnn.weight_hh_l0 has {rows} rows for {hidden_dim} units, so this is {KINDS[rows // hidden_dim]};"
-            " nplm has LSTMs only: train with --model LSTM"
+            " nplm has LSTMs only: train an LSTM"
         )
     for pattern, what in ((r"_reverse$", "reads in both directions"), (r"weight_hr", "projects its state")):
         for name in arrays:
@@ -153,17 +149,15 @@ def _order(tokens: Tokens, eos: str | None, unk: str, add_unk: bool) -> tuple[li
     if counts is not None and len(counts) != len(words):
         raise InputError(f"{len(words)} words have {len(counts)} counts")
     if BOS in words:
-        raise InputError(
-            f"{BOS} is among the words, but nplm keeps that name for no word; call it <bos> in the list"
-        )
+        raise InputError(f"{BOS} is among the words, but nplm keeps that name for no word; call it <bos> in the list")
     known = [name for name in ([eos] if eos else EOS_NAMES) if name in words and name != unk]
     if not known:
         names = " or ".join([eos] if eos else EOS_NAMES)
-        raise InputError(f"no {names} among the words; name the word that ends a sentence with --eos")
+        raise InputError(f"no {names} among the words; name the word that ends a sentence with `eos`")
     if unk not in words and not add_unk:
         raise InputError(
-            f"no {unk} among the words; name the word that stands for unknown ones with --unk, or add one that is"
-            " never predicted with --add-unk"
+            f"no {unk} among the words; name the word that stands for unknown ones with `unk`, or add one that is"
+            " never predicted with `add_unk`"
         )
     first = [words.index(unk) if unk in words else len(words), words.index(known[0])]
     order = [*first, *(i for i in range(len(words)) if i not in first)]

@@ -22,9 +22,7 @@ def to_torch(model: LanguageModel, path: str | Path) -> None:
     """Write the model as a state_dict.  Raises InputError where the file cannot be written."""
     about = metadata(model)
     if (size := len(json.dumps(about))) > MAX_METADATA:
-        raise InputError(
-            f"{path}: the words take {size / 1e6:.0f} MB, a header holds 99; export it to folder"
-        )
+        raise InputError(f"{path}: the words take {size / 1e6:.0f} MB, a header holds 99; export it to folder")
     atomic.write(path, blocks(torch_tensors(model), about))
 
 

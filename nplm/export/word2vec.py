@@ -17,9 +17,7 @@ from nplm.model import LanguageModel
 LAYERS = ("input", "output")  # (V,E), (V,H)
 
 
-def to_word2vec(
-    model: LanguageModel, path: str | Path, *, binary: bool = False, layer: str = "input"
-) -> None:
+def to_word2vec(model: LanguageModel, path: str | Path, *, binary: bool = False, layer: str = "input") -> None:
     """Write the word vectors: those that words are read with, or (`layer` output) those that score them.
 
     Raises InputError where the file cannot be written.

@@ -12,13 +12,9 @@ Array = np.ndarray[Any, Any]
 STEP = 1e-30
 
 
-def complex_step(
-    loss: Callable[[dict[str, Array]], complex], params: Mapping[str, Array]
-) -> dict[str, Array]:
+def complex_step(loss: Callable[[dict[str, Array]], complex], params: Mapping[str, Array]) -> dict[str, Array]:
     """Gradient of `loss` for every entry of every parameter, [G1]; `loss` must be analytic in `params`."""
-    point = {
-        name: value.astype(complex, order="C") for name, value in params.items()
-    }  # so that `flat` is a view
+    point = {name: value.astype(complex, order="C") for name, value in params.items()}  # so that `flat` is a view
     gradient = {}
     for name, value in point.items():
         flat, result = value.reshape(-1), np.empty(value.size)

@@ -32,9 +32,7 @@ def _cache_folder() -> Path:
     digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT)).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    root = (
-        os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"
-    )
+    root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"
     return Path(root) / f"kernels-{digest.hexdigest()[:16]}"
 
 

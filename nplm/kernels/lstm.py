@@ -29,9 +29,7 @@ def _tanh_in_place(a: np.ndarray) -> None:
 
 
 @njit()
-def _cell(
-    gates: np.ndarray, c_prev: np.ndarray, out_c: np.ndarray, out_tanh_c: np.ndarray, out_h: np.ndarray
-) -> None:
+def _cell(gates: np.ndarray, c_prev: np.ndarray, out_c: np.ndarray, out_tanh_c: np.ndarray, out_h: np.ndarray) -> None:
     size = c_prev.size
     i, f, g, o = gates[:size], gates[size : 2 * size], gates[2 * size : 3 * size], gates[3 * size :]
     for j in range(size):
@@ -87,9 +85,7 @@ def step_backward(
 
 
 @njit()
-def _read_state(
-    h: np.ndarray, mask: np.ndarray, keep: np.ndarray, out_h_read: np.ndarray, c: np.ndarray
-) -> None:
+def _read_state(h: np.ndarray, mask: np.ndarray, keep: np.ndarray, out_h_read: np.ndarray, c: np.ndarray) -> None:
     """[L0] of one step: out_h_read (B,H) = r k h, and the cell c (B,H) becomes k c."""
     for b in range(h.shape[0]):
         for j in range(h.shape[1]):

@@ -40,9 +40,7 @@ def _noise_terms(delta: np.ndarray, counts: np.ndarray, scale: float) -> Any:
 
 
 @njit()
-def loss_and_dscores(
-    target_delta: np.ndarray, noise_delta: np.ndarray, counts: np.ndarray, scale: float
-) -> float:
+def loss_and_dscores(target_delta: np.ndarray, noise_delta: np.ndarray, counts: np.ndarray, scale: float) -> float:
     """Sum of the NCE terms of all positions in nats, times `scale`; both deltas become their gradients.
 
     target_delta (N,), noise_delta (N,U), counts (U,): how often each of the U distinct noise words was drawn.

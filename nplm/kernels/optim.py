@@ -119,9 +119,7 @@ def _moves(mean: np.ndarray) -> bool:
 
 
 @njit()
-def decay(
-    param: np.ndarray, rows: np.ndarray, dates: np.ndarray, logs: np.ndarray, first: int, until: int
-) -> None:
+def decay(param: np.ndarray, rows: np.ndarray, dates: np.ndarray, logs: np.ndarray, first: int, until: int) -> None:
     """[O7] param[row] *= exp(c_t - c_s), c standing in `logs`, for s = dates[row] and t = `until`; the dates stay."""
     for r in range(rows.size):
         if dates[rows[r]] == until:

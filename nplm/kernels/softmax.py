@@ -100,9 +100,7 @@ def multiply_row(row: np.ndarray, factor: float) -> None:
 
 
 @njit()
-def loss_and_dscores(
-    scores: np.ndarray, bias: np.ndarray, targets: np.ndarray, scale: float, penalty: float
-) -> float:
+def loss_and_dscores(scores: np.ndarray, bias: np.ndarray, targets: np.ndarray, scale: float, penalty: float) -> float:
     """Sum of [S5] over positions in nats, times `scale`; hidden W' (N,V) becomes the scores' gradient [dS4], [dS5].
 
     bias (V,), targets (N,).  A row is summed in the working type, all else in float64.

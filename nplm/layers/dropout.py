@@ -49,9 +49,7 @@ class Dropout:
         """[R1], and [dR1], in place: x (T,B,E), the vectors of the words inputs (T,B)."""
         if self.words > 0:
             kept = np.ones(inputs.size, x.dtype)
-            places = (
-                self.first + np.arange(inputs.shape[1])
-            ) * vocab_size + inputs  # one for a word in its stream
+            places = (self.first + np.arange(inputs.shape[1])) * vocab_size + inputs  # one for a word in its stream
             places = places.ravel().astype(np.uint64)
             kernels.leave_out_at(kept, *_draw(self.sequence_key, WORDS, self.words, places))
             x *= kept.reshape(*inputs.shape, 1)
@@ -61,9 +59,7 @@ class Dropout:
         mask = np.ones((batch, size), dtype)
         if self.recurrent > 0:
             place = self.first * size
-            kernels.leave_out(
-                mask.reshape(-1), *_draw(self.sequence_key, RECURRENT + layer, self.recurrent, place)
-            )
+            kernels.leave_out(mask.reshape(-1), *_draw(self.sequence_key, RECURRENT + layer, self.recurrent, place))
         return mask
 
 

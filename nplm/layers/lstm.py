@@ -112,9 +112,7 @@ def forward(
     h_read = room.empty("h_read", (steps, batch, size), x.dtype) if factors else h[:-1]
     factors = factors or Factors(np.empty((0, 0), x.dtype), np.empty((0, 0), x.dtype))
     tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
-    kernels.sweep_forward(
-        inputs, row_of, packed_hh.forward, *factors, h, h_read, c, gates, tanh_c
-    )  # [L0] to [L5]
+    kernels.sweep_forward(inputs, row_of, packed_hh.forward, *factors, h, h_read, c, gates, tanh_c)  # [L0] to [L5]
     return h[1:], LSTMCache(x, places, gates, h, h_read, c, tanh_c, factors)
 
 

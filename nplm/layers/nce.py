@@ -81,9 +81,7 @@ def forward(
     return float(kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)), cache
 
 
-def backward(
-    cache: NCECache, weight: Array, room: Workspace | None = None
-) -> tuple[Array, RowGradient, RowGradient]:
+def backward(cache: NCECache, weight: Array, room: Workspace | None = None) -> tuple[Array, RowGradient, RowGradient]:
     """dhidden (N,H) and the row gradients of weight (V,H) and bias (V,), [dN1]."""
     hidden, targets, words, noise_weight, dtarget, dnoise = cache
     room, dtype = room or Workspace(), hidden.dtype

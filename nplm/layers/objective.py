@@ -69,9 +69,7 @@ def _sampled_softmax(
     return sampled_softmax.forward(hidden, targets, noise_ids, *decoder, scale, room, keep_hits=keep_hits)
 
 
-def _sampled_backward(
-    cache: nce.NCECache, decoder: Decoder, room: Workspace
-) -> tuple[Array, Gradient, Gradient]:
+def _sampled_backward(cache: nce.NCECache, decoder: Decoder, room: Workspace) -> tuple[Array, Gradient, Gradient]:
     return nce.backward(cache, decoder.weight, room)
 
 

@@ -49,14 +49,10 @@ def forward(
     """
     cache, counts = nce.deltas(hidden, targets, noise_ids, weight, bias, log_q, room)  # [C1], [C2]
     hits = np.full(targets.size, -1) if keep_hits else _hits(targets, cache.words)
-    loss = kernels.loss_and_dscores(
-        cache.dtarget, cache.dnoise, counts, hits, scale
-    )  # [C3] to [C4], and back to [dC3]
+    loss = kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, hits, scale)  # [C3] to [C4], and back to [dC3]
     return float(loss), cache
 
 
-def backward(
-    cache: NCECache, weight: Array, room: Workspace | None = None
-) -> tuple[Array, RowGradient, RowGradient]:
+def backward(cache: NCECache, weight: Array, room: Workspace | None = None) -> tuple[Array, RowGradient, RowGradient]:
     """dhidden (N,H) and the row gradients of weight (V,H) and bias (V,), [dC1]."""
     return nce.backward(cache, weight, room)

@@ -70,8 +70,8 @@ class NoisePool:
         check_whole("noise_groups", self.groups, 2, _MAX_INDEX)
         if self.groups > self.chunks:
             raise InputError(
-                f"noise_groups = {self.groups} is more than the N = {self.chunks} chunks of a sequence:"
-                " lower --noise-groups or raise --sequence-length"
+                f"`noise_groups` = {self.groups} is more than the N = {self.chunks} chunks of a sequence:"
+                " lower it or raise `sequence_length`"
             )
         if self.group_map not in ("contiguous", "cyclic"):
             raise InputError(f"group_map = {self.group_map!r} is not one of contiguous, cyclic")

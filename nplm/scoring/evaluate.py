@@ -133,14 +133,10 @@ def evaluate(
     if reset:
         read = partial(read_sentences, model, network, ids)
         groups = longest_first(sentence_lengths(ids, model.vocabulary.eos), batch_size)
-        windows = [
-            chain.from_iterable(read(*group, POSITIONS) for group in groups[k::shards]) for k in range(shards)
-        ]
+        windows = [chain.from_iterable(read(*group, POSITIONS) for group in groups[k::shards]) for k in range(shards)]
     else:
         streams = Streams(ids, batch_size)
-        windows = [
-            read_streams(model, network, streams, *bound, POSITIONS) for bound in bounds(batch_size, shards)
-        ]
+        windows = [read_streams(model, network, streams, *bound, POSITIONS) for bound in bounds(batch_size, shards)]
 
     def count(windows: Iterator[Window]) -> LogZTally:
         tally = LogZTally()
@@ -156,9 +152,7 @@ def evaluate(
     return summary(total, batch_size, "reset" if reset else "carried")
 
 
-def without_mean_log_z(
-    model: LanguageModel, valid: Evaluation | None
-) -> tuple[LanguageModel, Evaluation | None]:
+def without_mean_log_z(model: LanguageModel, valid: Evaluation | None) -> tuple[LanguageModel, Evaluation | None]:
     """[V7] The model with the mean log Z of a text taken off its output bias, and that text's evaluation with it.
 
     The other parameters are the model's own arrays.  Without a finite mean both stay as they are.
@@ -169,9 +163,7 @@ def without_mean_log_z(
     bias = model.params["decoder.bias"]
     params = model.params | {"decoder.bias": bias - bias.dtype.type(c)}
     quantiles = {share: value - c for share, value in valid.log_z_quantiles.items()}
-    fitted = replace(
-        valid, mean_log_z=0.0, unnormalised_nats=valid.unnormalised_nats + c, log_z_quantiles=quantiles
-    )
+    fitted = replace(valid, mean_log_z=0.0, unnormalised_nats=valid.unnormalised_nats + c, log_z_quantiles=quantiles)
     return LanguageModel(model.config, model.vocabulary, params, 0.0), fitted
 
 

@@ -56,9 +56,7 @@ class Reader:
         scores = hidden[-1] @ self.model.output_weight.T
         scores += self.model.params["decoder.bias"]
         if not np.isfinite(scores).all():
-            raise InputError(
-                "the model's scores are not finite: its training diverged; take an earlier model"
-            )
+            raise InputError("the model's scores are not finite: its training diverged; take an earlier model")
         return scores, state
 
     def read(self, words: Iterable[str]) -> tuple[Array, State]:
@@ -69,9 +67,7 @@ class Reader:
         words = words.split() if isinstance(words, str) else list(words)
         for mark in (BOS, EOS):
             if mark in words:
-                raise InputError(
-                    f"{mark} among the words to begin with: leave it out; it is read before them"
-                )
+                raise InputError(f"{mark} among the words to begin with: leave it out; it is read before them")
         ids = self.model.vocabulary.encode([EOS, *words])[:, None]  # (T,1)
         state = self.model.zero_state(1)
         for start in range(0, len(ids), READ):
@@ -120,9 +116,7 @@ def sample(
         On a setting outside its range.
     """
     sampling = Sampling(temperature, top_k, top_p, allow_unk)
-    return [
-        " ".join(line.words) for line in draw_lines(plain(model), rng, sampling, lines, max_words, prompt)
-    ]
+    return [" ".join(line.words) for line in draw_lines(plain(model), rng, sampling, lines, max_words, prompt)]
 
 
 def next_words(

@@ -158,9 +158,7 @@ class Model:
         """log10 probability of `word` after `in_state`; `out_state`, which may be `in_state`, has then read it."""
         return self.BaseFullScore(in_state, word, out_state, normalize).log_prob
 
-    def BaseFullScore(
-        self, in_state: State, word: Text, out_state: State, normalize: bool = True
-    ) -> FullScoreReturn:
+    def BaseFullScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> FullScoreReturn:
         """`BaseScore`, with ngram_length and oov.
 
         Words after one state share its log Z: only the first of them costs O(V H).

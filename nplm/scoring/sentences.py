@@ -14,9 +14,7 @@ from nplm.data.vocabulary import EOS, Vocabulary
 SENTENCES = 4096  # in a piece: sorted by length, and scored, together
 
 
-def in_pieces(
-    sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCES
-) -> Iterator[list[list[str]]]:
+def in_pieces(sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCES) -> Iterator[list[list[str]]]:
     """Sentences, as lists of words, in pieces of at most `lines` sentences; a piece ends when it has `tokens` words."""
     piece, size = [], 0
     for sentence in sentences:
@@ -29,9 +27,7 @@ def in_pieces(
         yield piece
 
 
-def encode(
-    vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], eos: bool = True
-) -> tuple[Array, Array]:
+def encode(vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], eos: bool = True) -> tuple[Array, Array]:
     """Ids (n,) of sentences of words one after the other, </s> after each if eos, and their lengths (m,)."""
     end = (EOS,) if eos else ()
     words = chain.from_iterable(chain(sentence, end) for sentence in sentences)

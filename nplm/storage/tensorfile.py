@@ -53,9 +53,7 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         what = f"{path}: damaged, or not a model file ({error})"
-        raise InputError(
-            f"{what}; name a .safetensors file of nplm's, or take a copy that is whole"
-        ) from error
+        raise InputError(f"{what}; name a .safetensors file of nplm's, or take a copy that is whole") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: a safetensors file, but not one of nplm's; name a model that nplm wrote")
     if metadata.get("version") != VERSION:

@@ -190,9 +190,7 @@ def _parse(fields: list[str], number: int, where: str) -> Line:
     if len(fields) > 8 and fields[-2].startswith("*"):  # -counts: how often the word counts
         times = _float(fields.pop(-2)[1:], "count", where)
     if len(fields) < 8 or fields[2] != "|" or "=" not in fields[4:] or (fields[-3], fields[-1]) != ("[", "]"):
-        raise InputError(
-            f"{where}: not `p( word | context ...) = [2gram] prob [ log10 ]`; write the file again"
-        )
+        raise InputError(f"{where}: not `p( word | context ...) = [2gram] prob [ log10 ]`; write the file again")
     text = fields[-2]
     log10_prob = -math.inf if text.lower().startswith("-1.#inf") else _float(text, "log10", where)
     if log10_prob > CERTAIN:
@@ -225,9 +223,7 @@ def _check_same(lines: list[Line], paths: Sequence[TextPath]) -> None:
     for line, path in zip(lines, paths, strict=True):
         if line.word not in (first.word, UNK) or line.times != first.times:
             other = f"{text_name(paths[lines.index(first)])}, line {first.number}"
-            theirs, ours = (
-                f"{x.word!r} * {x.times:g}" if x.times != 1 else repr(x.word) for x in (line, first)
-            )
+            theirs, ours = (f"{x.word!r} * {x.times:g}" if x.times != 1 else repr(x.word) for x in (line, first))
             raise InputError(
                 f"{text_name(path)}, line {line.number}: {theirs}, but {other} has {ours};"
                 " score the same text with every model"

@@ -110,9 +110,7 @@ def read_kaldi(paths: Iterable[TextPath], acoustic: TextPath | None = None) -> I
         raise InputError(f"{rest[0]}: {rest[1]!r} has a cost, but there is no such hypothesis after the last")
 
 
-def _kaldi_lines(
-    path: TextPath, costs: Iterator[tuple[str, str, float]] | None
-) -> Iterator[tuple[str, Hypothesis]]:
+def _kaldi_lines(path: TextPath, costs: Iterator[tuple[str, str, float]] | None) -> Iterator[tuple[str, Hypothesis]]:
     """The utterance and the hypothesis of every line."""
     before, seen = None, set[str]()
     for number, line in open_lines(path):

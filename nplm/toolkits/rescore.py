@@ -56,9 +56,7 @@ def rescore(
             " the first two must be finite, the share from 0 to 1"
         )
     for batch in _batches(lists, group):
-        spoken = [
-            [word for word in hyp.words if word not in skip] for nbest in batch for hyp in nbest.hypotheses
-        ]
+        spoken = [[word for word in hyp.words if word not in skip] for nbest in batch for hyp in nbest.hypotheses]
         scores = np.asarray(score([" ".join(words) for words in spoken]), np.float64)
         start = 0
         for nbest in batch:
@@ -73,13 +71,8 @@ def _rank(
 ) -> Ranked:
     """A list ranked with the new scores (n,), and the number of words scored of each hypothesis."""
     old, acoustic = np.array([(hyp.old, hyp.acoustic) for hyp in nbest.hypotheses]).T
-    lm = (
-        (1 - mix_old) * new + mix_old * old if mix_old else new
-    )  # [R1]; an old score that is left out may be inf
-    words = [
-        n if hyp.num_words is None else hyp.num_words
-        for hyp, n in zip(nbest.hypotheses, num_words, strict=True)
-    ]
+    lm = (1 - mix_old) * new + mix_old * old if mix_old else new  # [R1]; an old score that is left out may be inf
+    words = [n if hyp.num_words is None else hyp.num_words for hyp, n in zip(nbest.hypotheses, num_words, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
         total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [R2]
     if not np.isfinite(total).all():

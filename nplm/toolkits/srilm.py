@@ -105,9 +105,7 @@ def describe(
             place = stop
 
 
-def _sentence(
-    model: LanguageModel, sentence: list[str], nats: Array, skip_oov: bool, words: bool
-) -> tuple[str, Tally]:
+def _sentence(model: LanguageModel, sentence: list[str], nats: Array, skip_oov: bool, words: bool) -> tuple[str, Tally]:
     """A sentence's text and tally, of its tokens' -log p (n,), </s> last."""
     ids, tally = encode(model.vocabulary, [sentence])[0], Tally()
     tally.add(ids, nats, sentences=1)

@@ -77,9 +77,7 @@ def train(
     if corpus.valid is None:
         _check_without_valid(config)
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
-        raise InputError(
-            f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's"
-        )
+        raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's")
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
     trainer = Trainer(model, streams, config, valid=corpus.valid, observer=observer)
     with open_run(save, resume, model.config, config, corpus, source) as run:

@@ -74,9 +74,7 @@ class Run:
         """Put parameters and optimiser back as they were last saved; returns position and carried state."""
         saved, progress, extra = checkpoint.load_run(self.last)
         if saved.dtype != model.dtype:
-            raise InputError(
-                f"{self.last}: the run is in {saved.dtype}, the model in {model.dtype}; make it the same"
-            )
+            raise InputError(f"{self.last}: the run is in {saved.dtype}, the model in {model.dtype}; make it the same")
         for name, value in model.params.items():
             value[...] = saved.params[name]
         model.mean_log_z = saved.mean_log_z
@@ -93,9 +91,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         except OSError as error:
-            raise InputError(
-                f"{self.metrics}: not written ({error.strerror}); go on with `resume`"
-            ) from error
+            raise InputError(f"{self.metrics}: not written ({error.strerror}); go on with `resume`") from error
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -156,13 +152,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {part: dict(record[part]) for part in ("model", "train", "corpus", "source")} | {
-            "nplm": record["nplm"]
-        }
+        return {part: dict(record[part]) for part in ("model", "train", "corpus", "source")} | {"nplm": record["nplm"]}
     except OSError as error:
-        raise InputError(
-            f"{path}: no run to resume here ({error.strerror}); start one without `resume`"
-        ) from error
+        raise InputError(f"{path}: no run to resume here ({error.strerror}); start one without `resume`") from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged, not the settings of a run ({error})") from error
 
@@ -195,9 +187,7 @@ def _alone(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise InputError(
-            f"{folder}: another run is training into it; wait for it, or name another folder"
-        ) from None
+        raise InputError(f"{folder}: another run is training into it; wait for it, or name another folder") from None
     except OSError:  # a file system without locks
         pass
     try:
@@ -229,9 +219,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
             was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default
             if name not in free and was != value:
                 if name == "sha256":
-                    raise InputError(
-                        f"{folder}: the texts or the vocabulary are not those of the run; bring them back"
-                    )
+                    raise InputError(f"{folder}: the texts or the vocabulary are not those of the run; bring them back")
                 what = "the training text" if part == "corpus" else name
                 why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
                 raise InputError(
@@ -240,9 +228,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
                 )
 
 
-def _record(
-    model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any]
-) -> dict[str, Any]:
+def _record(model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json holds."""
     record = {
         "nplm": __version__,

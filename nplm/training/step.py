@@ -47,9 +47,7 @@ class Shards:
     def __init__(self, model: LanguageModel, shards: int, run: Run = here) -> None:
         self.model, self.run = model, run
         self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
-        self.packed: Packed | None = (
-            None  # to be set to None when parameters change otherwise than by `update`
-        )
+        self.packed: Packed | None = None  # to be set to None when parameters change otherwise than by `update`
 
     def prepare(
         self, optimizer: Optimizer, inputs: Array, targets: Array, noise_ids: Array, plan: Plan | None = None

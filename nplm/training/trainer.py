@@ -82,9 +82,7 @@ class Trainer:
         threads = workers(self.config.threads, min(self.config.shards, self.streams.batch_size))
         with threads as self.shards.run:
             while not (self.finished or self.stopping or interrupted()):
-                for span in islice(
-                    self.spans, self.progress.chunk, None
-                ):  # claim 1: the earliest not yet used
+                for span in islice(self.spans, self.progress.chunk, None):  # claim 1: the earliest not yet used
                     self.step(span)
                     if (self.stopping or interrupted()) and self.progress.chunk < len(self.spans):
                         break
@@ -127,9 +125,7 @@ class Trainer:
         config, progress, optimizer = self.config, self.progress, self.optimizer
         shown = self._settled()
         valid = self._validate(shown)
-        nats = (
-            valid.nats if valid is not None else -(progress.epoch + 1)
-        )  # without a valid text the last is best
+        nats = valid.nats if valid is not None else -(progress.epoch + 1)  # without a valid text the last is best
         if progress.end_epoch(nats) and self.run is not None:
             kept = without_mean_log_z(shown, valid) if config.fit_log_z else (shown, valid)
             self.run.save_best(*kept, progress.epoch)
@@ -225,9 +221,7 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     streams = Streams(np.zeros(4, np.int32), 2)
-    small = replace(
-        config, batch_size=2, bptt=1, sequence_length=config.chunks, shards=2
-    )  # N as it was: M fits it
+    small = replace(config, batch_size=2, bptt=1, sequence_length=config.chunks, shards=2)  # N as it was: M fits it
     trainer = Trainer(tiny, streams, small)
     if config.optimizer == "asgd":
         trainer.optimizer.start_averaging(tiny.params)

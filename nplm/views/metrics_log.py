@@ -86,11 +86,9 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         what = "no such file" if path.parent.is_dir() else "no such folder"
-        raise InputError(f"{path}: {what}; name the folder of a run (nplm train --save)") from None
+        raise InputError(f"{path}: {what}; name the folder of a run, what `save` was given") from None
     except NotADirectoryError:
-        raise InputError(
-            f"{path.parent}: a file, not the folder of a run; name the folder it lies in"
-        ) from None
+        raise InputError(f"{path.parent}: a file, not the folder of a run; name the folder it lies in") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 

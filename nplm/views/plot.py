@@ -80,17 +80,13 @@ def plot(runs: Runs, output: str | Path, x: str | None = None) -> None:
 def check_suffix(path: Path) -> None:
     """Raises InputError unless the suffix is one that can be written."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"{path}: the suffix {path.suffix!r} is no picture's; end the name in {' or '.join(SUFFIXES)}"
-        )
+        raise InputError(f"{path}: the suffix {path.suffix!r} is no picture's; end the name in {' or '.join(SUFFIXES)}")
 
 
 def draw(runs: Runs, x: str | None = None) -> Any:
     """The figure (matplotlib's Figure) with the four panels."""
     axis = _abscissa(runs, x)
-    figure = optional.load("matplotlib.figure", "plot", "a plot").Figure(
-        figsize=(11, 7.6), layout="constrained"
-    )
+    figure = optional.load("matplotlib.figure", "plot", "a plot").Figure(figsize=(11, 7.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     titles = ("Training loss", "Valid perplexity", "log Z of the valid text: mean ± sd", "Training speed")
     labels = ("nats per position", "perplexity", "nats", "tokens per second")
@@ -118,11 +114,9 @@ def draw(runs: Runs, x: str | None = None) -> Any:
 def _abscissa(runs: Runs, x: str | None) -> Abscissa:
     unfinished = [name for name, run in runs.items() if not math.isfinite(run.tokens_per_epoch)]
     if x == "epochs" and unfinished:
-        raise InputError(f"{unfinished[0]}: its first epoch is not finished; take --x tokens, or wait")
+        raise InputError(f"{unfinished[0]}: its first epoch is not finished; take `x` tokens, or wait")
     if x == "epochs" or (x is None and not unfinished):
-        return Abscissa(
-            "epochs", "tokens_trained", {name: run.tokens_per_epoch for name, run in runs.items()}
-        )
+        return Abscissa("epochs", "tokens_trained", {name: run.tokens_per_epoch for name, run in runs.items()})
     figure = "seconds" if x == "seconds" else "tokens_trained"
     most = max(max(series(run.train + run.valid, figure)) for run in runs.values())
     scales = TIMES if x == "seconds" else COUNTS
@@ -137,9 +131,7 @@ def _places(axis: Abscissa, name: str, run: History) -> tuple[list[float], list[
     return train, valid
 
 
-def _draw_run(
-    panels: Any, run: History, places: tuple[list[float], list[float]], look: dict[str, Any]
-) -> Any:
+def _draw_run(panels: Any, run: History, places: tuple[list[float], list[float]], look: dict[str, Any]) -> Any:
     """The run's four curves; returns one of them, for the legend."""
     train, valid = places
     thick, thin = look | {"linewidth": 1.8}, look | {"linewidth": 0.7, "alpha": 0.3}

@@ -43,9 +43,7 @@ def line_chart(
     thin = _thinned(curve)
     parts.append(f'<polyline class="curve" points="{_path(thin, x_axis, y_axis)}"/>')
     if dots or len(thin) == 1:
-        parts += [
-            f'<circle class="dot" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="3"/>' for x, y in thin
-        ]
+        parts += [f'<circle class="dot" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="3"/>' for x, y in thin]
     return _svg(label, parts)
 
 

@@ -50,9 +50,7 @@ def render(
         "configuration": ("Configuration", _configuration(settings)),
         "text": ("The text, word by word", words_section(found, words)),
     }
-    style, script = (
-        files("nplm.views.report").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
-    )
+    style, script = (files("nplm.views.report").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:;"
         " base-uri 'none'; form-action 'none'"
@@ -121,9 +119,7 @@ def _configuration(settings: Mapping[str, Rows]) -> str:
     """A table for each caption."""
     tables = []
     for caption, rows in settings.items():
-        cells = "".join(
-            f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows
-        )
+        cells = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
         tables.append(f"<table><caption>{escape(caption)}</caption><tbody>{cells}</tbody></table>")
     return f'<div class="settings">{"".join(tables)}</div>'
 

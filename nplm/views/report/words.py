@@ -24,9 +24,7 @@ def words_section(found: Measurement, words: Sequence[str]) -> str:
     e, shown = found.evaluation, len(words)
     what = f"All {e.tokens:,} tokens are shown."
     if shown < e.tokens:
-        what = (
-            f"Shown are the first {shown:,} of {e.tokens:,} tokens; every figure above is of the whole text."
-        )
+        what = f"Shown are the first {shown:,} of {e.tokens:,} tokens; every figure above is of the whole text."
     return (
         "<p>The stronger a word’s shade, the less the model expected it. Its surprisal is −log₂ of the probability"
         " that the model gave it, in bits: 1 bit is the toss of a coin, 10 bits are one chance in a thousand."

@@ -3,20 +3,20 @@
 A figure is followed by a comment that says which value it is, and how that is printed:
 
     113.01<!-- study_objectives case=nce-100 test_perplexity .2f -->
-    1.6%<!-- study_objectives case=nce-100 test_perplexity below study_objectives case=softmax test_perplexity .1% -->
+    1.6%<!-- study_objectives case=nce-100 test_perplexity below case=softmax test_perplexity .1% -->
 
 A value is named by a result file, what its rows must have, and a path in them; it is the mean over seeds.  `seeds`
-in place of the path is the number of seeds.  Two values are compared by one of WORDS; what the second leaves out (its
-file, or all but the path) is as in the first, and it may be a number.  In the text between the
-markers `begin findings` and `end findings` no decimal, percentage or number with a comma stands without its comment;
-one that is not ours says so: <!-- aim -->, <!-- quoted -->.
+in place of the path is the number of seeds.  Two values are compared by one of WORDS; the second may be a number, and
+what it leaves out (the file, or all but the path) is as in the first.
+
+Between the markers `begin findings` and `end findings` every decimal, percentage and number with a comma must have its
+comment.  Where the figure is not a result, the comment is one of FOREIGN.
 """
 
 import re
 import sys
 from collections.abc import Callable, Iterator
 from statistics import fmean
-from typing import Any
 
 from _tables import read, value
 
@@ -26,7 +26,7 @@ WORDS: dict[str, Callable[[float, float], float]] = {
     "times": lambda a, b: a / b,
     "minus": lambda a, b: a - b,
 }
-FOREIGN = ("aim", "quoted")
+FOREIGN = ("aim", "quoted", "setting")
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 FIGURE = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?%?)<!-- (.*?) -->", re.S)
 FINDINGS = re.compile(r"<!-- begin findings -->(.*?)<!-- end findings -->", re.S)
@@ -34,7 +34,7 @@ BARE = re.compile(r"\d+(?:[.,]\d+)+%?|\d+%")
 
 
 def faults(text: str) -> Iterator[str]:
-    """What is wrong with the figures of a page, one line each."""
+    """What is wrong with the figures of a page, a line each.  Exits where a comment names no row, or too many."""
     for figure, source in FIGURE.findall(text):
         if source not in FOREIGN:
             *terms, form = source.split()
@@ -62,7 +62,7 @@ def _evaluate(terms: list[str]) -> float:
     return WORDS[terms[word]](_look_up(*left), _look_up(*right))
 
 
-def _look_up(file: str, *rest: str) -> Any:
+def _look_up(file: str, *rest: str) -> float:
     *conditions, path = rest
     wanted = dict(condition.split("=") for condition in conditions)
     rows = [row for result in read(f"{file}.json") for row in result["rows"]]

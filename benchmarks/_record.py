@@ -1,5 +1,6 @@
 """What every result file holds: the machine, the versions, the commit, and the rows a script has measured."""
 
+import argparse
 import json
 import platform
 import subprocess
@@ -12,12 +13,26 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+def parser(description: str | None, quick: str, name: str) -> argparse.ArgumentParser:
+    """A parser with the flags that say what to record, and where; `quick` tells what --quick does."""
+    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--quick", action="store_true", help=f"{quick}, for tests: written only with --json")
+    flags.add_argument("--json", type=Path, metavar="FILE", help=f"default: benchmarks/results/{name}.json")
+    return flags
+
+
+def path_of(arguments: argparse.Namespace, name: str) -> Path | None:
+    """The result file that the flags of `parser` ask for; None if nothing is to be written."""
+    return arguments.json or (None if arguments.quick else RESULTS / f"{name}.json")
+
+
 def machine() -> dict[str, Any]:
     """Where and with what a figure was measured; the cores are those that this process may use."""
+    from nplm.cli import doctor
     from nplm.threads import cores
 
     return {
-        "cpu": _cpu(),
+        "cpu": doctor.machine()["processor"],
         "cores": cores(),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -41,14 +56,6 @@ def merge(path: Path, new: list[dict[str, Any]], place: Callable[[dict[str, Any]
 def by(*keys: str) -> Callable[[dict[str, Any]], Any]:
     """The place of a row by these keys, rows without a value first."""
     return lambda row: tuple((row[key] is not None, row[key]) for key in keys)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _version(name: str) -> str | None:

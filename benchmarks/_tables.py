@@ -25,10 +25,18 @@ class Section(NamedTuple):
         """The text of a row's cells; empty where there is no value."""
         return [_cell(row, spec) for spec in self.columns.values()]
 
-    def show(self, rows: Iterable[Row]) -> None:
-        """Print rows as a table."""
-        for cells in [list(self.columns), *map(self.cells, rows)]:
-            print("  ".join(f"{cell:>{max(len(name), 9)}}" for cell, name in zip(cells, self.columns, strict=True)))
+    def show(self, rows: Iterable[Row]) -> Rows:
+        """Print rows as a table, each as it comes; returns them."""
+        self._print(self.columns)
+        shown = []
+        for row in rows:
+            self._print(self.cells(row))
+            shown.append(row)
+        return shown
+
+    def _print(self, cells: Iterable[str]) -> None:
+        texts = (f"{cell:>{max(len(name), 9)}}" for cell, name in zip(cells, self.columns, strict=True))
+        print("  ".join(texts), flush=True)
 
 
 def _cell(row: Row, spec: str) -> str:

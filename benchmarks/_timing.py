@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -30,9 +29,7 @@ class Side:
 
 def parser(description: str | None, threads: Sequence[int] = (1, 2)) -> argparse.ArgumentParser:
     """A parser with the flags of every benchmark."""
-    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--quick", action="store_true", help="tiny sizes, for tests: written only with --json")
-    flags.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/NAME.json")
+    flags = _record.parser(description, "tiny sizes", "NAME")
     flags.add_argument("--samples", type=int, metavar="N", help="samples of each side; default 7, quick 2")
     flags.add_argument("--seconds", type=float, metavar="S", help="least length of a sample; default 0.5")
     if threads:
@@ -50,8 +47,8 @@ def parse(flags: argparse.ArgumentParser) -> argparse.Namespace:
 
 def finish(arguments: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> None:
     """Write the rows where the arguments say."""
-    if arguments.json or not arguments.quick:
-        _record.write(arguments.json or _record.RESULTS / f"{name}.json", rows)
+    if path := _record.path_of(arguments, name):
+        _record.write(path, rows)
 
 
 def in_turns(sides: Mapping[str, Side], samples: int, seconds: float) -> dict[str, list[float]]:
@@ -88,6 +85,11 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, f
     """Median, least and largest of the ratios slow / fast of samples that were neighbours."""
     ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
     return median(ratios), ratios[0], ratios[-1]
+
+
+def ratios(slow: Sequence[float], fast: Sequence[float], name: str = "ratio") -> dict[str, float]:
+    """`ratio` under the names of a row."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ratio(slow, fast), strict=True))
 
 
 def rates(work: float, times: Sequence[float]) -> tuple[float, float, float]:

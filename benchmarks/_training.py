@@ -1,6 +1,7 @@
 """Runs of `nplm train` for the studies: a recipe, changes to it, a folder that it is kept in and resumed from."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _record
+import numpy as np
 
 from nplm.views.metrics_log import read_history
 
@@ -54,3 +56,11 @@ def figures(command: Sequence[str]) -> dict[str, Any]:
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The valid text after every epoch."""
     return [{name: line[name] for name in CURVE} for line in read_history(folder).valid]
+
+
+def perplexity_at(curve: list[dict[str, Any]], time: float) -> float | None:
+    """Perplexity after `time` seconds of training; None before the first epoch's end and after the last's."""
+    seconds = [point["seconds"] for point in curve]
+    if not seconds[0] <= time <= seconds[-1]:
+        return None
+    return math.exp(np.interp(time, seconds, [math.log(point["perplexity"]) for point in curve]))

@@ -121,7 +121,7 @@ def _row(shape: Shape, kind: str, threads: int, times: dict[str, list[float]]) -
     row |= {"peer_tokens_per_second": None, "ratio": None, "ratio_low": None, "ratio_high": None}
     if "peer" in times:
         row["peer_tokens_per_second"] = _timing.rates(shape.tokens, times["peer"])[0]
-        row["ratio"], row["ratio_low"], row["ratio_high"] = _timing.ratio(times["peer"], times["ours"])
+        row |= _timing.ratios(times["peer"], times["ours"])
     return row
 
 
@@ -130,12 +130,9 @@ def main() -> None:
     flags.add_argument("--against", choices=["torch"], help="the peer; default: none")
     arguments = _timing.parse(flags)
     arguments.shape = Shape(4, 0, 12, 12, 2, 1, 0) if arguments.quick else Shape(20, 0, 200, 200, 2, 1, 0)
-    rows = []
-    for vocab_size, tokens in (QUICK if arguments.quick else SHAPES).items():
-        found = measure(vocab_size, tokens, arguments)
-        TABLE.show(found)
-        rows += found
-    _timing.finish(arguments, "bench_eval", rows)
+    sizes = QUICK if arguments.quick else SHAPES
+    rows = (row for vocab_size, tokens in sizes.items() for row in measure(vocab_size, tokens, arguments))
+    _timing.finish(arguments, "bench_eval", TABLE.show(rows))
 
 
 if __name__ == "__main__":

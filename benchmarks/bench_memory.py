@@ -11,7 +11,6 @@ one chunk's gradient rows and activations, alias table and log q, vocabulary, te
     python benchmarks/bench_memory.py
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -140,20 +139,14 @@ def main() -> None:
     flags.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     flags.add_argument("--vocab-sizes", nargs="+", type=int, default=list(VOCAB_SIZES), metavar="V")
     flags.add_argument("--optimizer", choices=["sgd", "adagrad"], default="sgd")
-    rows = run(_timing.parse(flags))
-    TABLE.show(rows)
-
-
-def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every task at every V, and record it."""
+    arguments = _timing.parse(flags)
     in_process("import", (), arguments.optimizer)  # compiles, which takes more than loading
     baseline = in_process("import", (), arguments.optimizer)["peak_mb"]
     shapes = [(20, 20, 200, 200, 2, 100, vocab_size) for vocab_size in arguments.vocab_sizes]
     if arguments.quick:
         shapes = [(4, 5, 12, 12, 2, 8, 100)]
-    rows = [measure(task, shape, arguments.optimizer, baseline) for shape in shapes for task in arguments.tasks]
-    _timing.finish(arguments, "bench_memory", rows)
-    return rows
+    rows = (measure(task, shape, arguments.optimizer, baseline) for shape in shapes for task in arguments.tasks)
+    _timing.finish(arguments, "bench_memory", TABLE.show(rows))
 
 
 if __name__ == "__main__":

@@ -47,23 +47,17 @@ def measure(vocab_size: int, draws: int, arguments: argparse.Namespace) -> list[
     times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
     rows = []
     for method, seconds in times.items():
-        ratio, low, high = _timing.ratio(seconds, times["alias"])
         row = {"vocab_size": vocab_size, "draws": draws, "method": method, "samples": arguments.samples}
         row |= {"draws_per_second": _timing.rates(draws, seconds)[0]}
-        rows.append(row | {"ratio": ratio, "ratio_low": low, "ratio_high": high})
+        rows.append(row | _timing.ratios(seconds, times["alias"]))
     return rows
 
 
 def main() -> None:
     arguments = _timing.parse(_timing.parser(__doc__, threads=()))
     vocab_sizes, sizes = ((1000,), (64,)) if arguments.quick else (VOCAB_SIZES, DRAWS)
-    rows = []
-    for draws in sizes:
-        for vocab_size in vocab_sizes:
-            found = measure(vocab_size, draws, arguments)
-            TABLE.show(found)
-            rows += found
-    _timing.finish(arguments, "bench_noise", rows)
+    rows = (row for draws in sizes for v in vocab_sizes for row in measure(v, draws, arguments))
+    _timing.finish(arguments, "bench_noise", TABLE.show(rows))
 
 
 if __name__ == "__main__":

@@ -117,29 +117,17 @@ def _times(
         name: [1e6 * t / sum(len(line.split()) + 1 for line in lines) for t in times[name]]
         for name, (_, lines) in sides.items()
     }
-    ratio, low, high = _timing.ratio(per_word["slow"], per_word["fast"])
-    return {
-        "vocab_size": shape.V,
-        "hidden_dim": shape.H,
-        "slow_us": median(per_word["slow"]),
-        "fast_us": median(per_word["fast"]),
-        "ratio": ratio,
-        "ratio_low": low,
-        "ratio_high": high,
-        "mean_error": None,
-        "samples": arguments.samples,
-    }
+    row = {"vocab_size": shape.V, "hidden_dim": shape.H, "mean_error": None, "samples": arguments.samples}
+    row |= {f"{name}_us": median(times) for name, times in per_word.items()}
+    return row | _timing.ratios(per_word["slow"], per_word["fast"])
 
 
 def main() -> None:
     arguments = _timing.parse(_timing.parser(__doc__))
-    rows = []
-    for measure, shapes in ((batch, BATCH), (unnormalised, UNNORMALISED)):
-        for shape in [QUICK] if arguments.quick else shapes:
-            found = measure(shape, arguments)
-            TABLE.show(found)
-            rows += found
-    _timing.finish(arguments, "bench_score", rows)
+    kinds = ((batch, BATCH), (unnormalised, UNNORMALISED))
+    cases = [(measure, shape) for measure, shapes in kinds for shape in ([QUICK] if arguments.quick else shapes)]
+    rows = (row for measure, shape in cases for row in measure(shape, arguments))
+    _timing.finish(arguments, "bench_score", TABLE.show(rows))
 
 
 if __name__ == "__main__":

@@ -77,10 +77,9 @@ def growth(arguments: argparse.Namespace, vocab_size: int, first: int, threads: 
             "large": _timing.Side(large.step, large.running),
         }
         times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
-        ratio, low, high = _timing.ratio(times["large"], times["base"])
         row = {"kind": "growth", "vocab_size": vocab_size, "text": kind, "threads": threads}
         row |= {"step_ms": 1e3 * np.median(times["large"]), "base_ms": 1e3 * np.median(times["base"])}
-        rows.append(row | {"growth": ratio, "growth_low": low, "growth_high": high})
+        rows.append(row | _timing.ratios(times["large"], times["base"], "growth"))
     return rows
 
 
@@ -103,11 +102,10 @@ def against_softmax(arguments: argparse.Namespace, vocab_size: int, threads: int
     ceiling = (lstm + 6 * shape.H * vocab_size) / (lstm + 6 * shape.H * (shape.K + 1))
     rows = []
     for name in list(sides)[1:]:
-        ratio, low, high = _timing.ratio(times[name], times["nce"])
         row = {"kind": "softmax", "vocab_size": vocab_size, "softmax": name, "threads": threads}
         row |= {"step_ms": 1e3 * np.median(times["nce"]), "softmax_ms": 1e3 * np.median(times[name])}
-        row |= {"ratio": ratio, "ratio_low": low, "ratio_high": high}
-        rows.append(row | {"ceiling": ceiling, "ceiling_share": ratio / ceiling})
+        row |= _timing.ratios(times[name], times["nce"])
+        rows.append(row | {"ceiling": ceiling, "ceiling_share": row["ratio"] / ceiling})
     return rows
 
 
@@ -122,14 +120,10 @@ def main() -> None:
     if arguments.quick:
         arguments.shape = Shape(4, 5, 12, 12, 2, 8, 100)
         first, large, exact = QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX
-    rows = []
-    for vocab_size in large:
-        rows += [row for threads in arguments.threads for row in growth(arguments, vocab_size, first, threads)]
-        GROWTH_TABLE.show(rows[-len(TEXTS) * len(arguments.threads) :])
-    for vocab_size in exact:
-        found = [row for threads in arguments.threads for row in against_softmax(arguments, vocab_size, threads)]
-        SOFTMAX_TABLE.show(found)
-        rows += found
+    growths = (row for v in large for threads in arguments.threads for row in growth(arguments, v, first, threads))
+    rows = GROWTH_TABLE.show(growths)
+    ratios = (row for v in exact for threads in arguments.threads for row in against_softmax(arguments, v, threads))
+    rows += SOFTMAX_TABLE.show(ratios)
     shape = {"shape": list(arguments.shape), "samples": arguments.samples}
     _timing.finish(arguments, "bench_vocab", [shape | row for row in rows])
 

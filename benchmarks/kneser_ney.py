@@ -21,7 +21,6 @@ Memory: 41 bytes for each different n-gram, at most n of an order, and, while th
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from _tables import Section
 
+from nplm import atomic
 from nplm.config import CORPORA
 from nplm.data import builtin
 from nplm.data.corpus import Corpus, load_corpus
@@ -226,19 +226,6 @@ def _totals(sentences: int, tokens: int, log10_prob: float, head: str) -> Iterat
     yield f"0 zeroprobs, logprob= {log10_prob:.9g} ppl= {ppl:.9g} ppl1= {without_eos}"
 
 
-def write_debug2(path: Path, model: Model, ids: npt.NDArray[Any], vocabulary: Vocabulary, name: str) -> None:
-    """Write the lines of `debug2`; a file half written is not left behind."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in debug2(model, ids, vocabulary, name))
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
     """A row for each order, and the model of the highest."""
     start = time.perf_counter()
@@ -326,7 +313,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if path is not None:
             if (ids := getattr(corpus, name)) is None:
                 raise InputError(f"{path}: there is no {name} text to write there; give one with --{name}")
-            write_debug2(path, model, ids, corpus.vocabulary, name)
+            lines = debug2(model, ids, corpus.vocabulary, name)
+            atomic.write(path, (f"{line}\n".encode() for line in lines))
     if arguments.json:
         _record.write(arguments.json, rows)
 

@@ -99,7 +99,6 @@ DRAW: dict[str, Callable[[Rows, Any], None]] = {
     "train": train, "train-breakdown": train_breakdown, "vocab": vocab, "vocab-softmax": vocab_softmax,
     "noise": noise, "eval": evaluation, "memory": memory, **studies.DRAW,
 }  # fmt: skip
-PLOTS = {name: (section.results, DRAW[name]) for section in SECTIONS.values() for name in section.plots}
 
 
 def main() -> None:
@@ -109,11 +108,11 @@ def main() -> None:
     flags.add_argument("--format", choices=["png", "svg"], default="png")
     arguments = flags.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, (results, draw) in PLOTS.items():
+    for name, results in [(name, section.results) for section in SECTIONS.values() for name in section.plots]:
         file = arguments.results / results
         if file.exists():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-            draw(json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
+            DRAW[name](json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
             if axes.has_data():
                 metadata = {"Date": None} if arguments.format == "svg" else None
                 path = arguments.out / f"{name}.{arguments.format}"

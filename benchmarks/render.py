@@ -33,6 +33,8 @@ import study_objectives
 import study_recipes
 from _tables import Section, read
 
+from nplm import atomic
+
 DOCS = _record.ROOT / "docs"
 PAGES = ("benchmarks.md", "quality.md", "patent.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
@@ -51,9 +53,7 @@ def main() -> None:
     changed = [page for page in PAGES if new[page] != old[page]]
     if "--check" not in sys.argv[1:]:
         for page in changed:
-            beside = DOCS / f".{page}"
-            beside.write_text(new[page], encoding="utf-8")
-            beside.replace(DOCS / page)
+            atomic.write(DOCS / page, [new[page].encode()])
     elif changed:
         sys.exit(f"not what the results give: {', '.join(changed)}; run benchmarks/render.py")
     if found := [f"{page}: {fault}" for page, text in old.items() for fault in _figures.faults(text)]:

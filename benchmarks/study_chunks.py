@@ -24,9 +24,7 @@ Rows are added to the result file as they come; a run that was stopped goes on. 
 causes apart: study_gradients.py.
 """
 
-import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,38 +141,19 @@ def row(case: Case, seed: int, runs: Path, time: float, quick: bool) -> dict[str
     curve = _training.curve(folder)
     tokens = result["tokens_trained"]
     config = TrainConfig(**read_config(folder)["train"])
-    return {
-        **case._asdict(),
-        "seed": seed,
-        "commit": _record.commit(),
-        "bptt": config.bptt,
-        "batch_size": config.batch_size,
-        "updates": num_chunks(config, tokens // config.epochs) * config.epochs,
-        "tokens": tokens,
-        "seconds": result["seconds"],
-        "tokens_per_second": result["tokens_per_second"],
-        "perplexity": curve[-1]["perplexity"],
-        "time": time,
-        "perplexity_at_time": perplexity_at(curve, time),
-        "mean_log_z": curve[-1]["mean_log_z"],
-        "std_log_z": curve[-1]["std_log_z"],
-        **coverage(folder, config, tokens // config.epochs),
-        "curve": curve,
-    }
+    new = {**case._asdict(), "seed": seed, "commit": _record.commit()}
+    new |= {"bptt": config.bptt, "batch_size": config.batch_size, "tokens": tokens}
+    new |= {"updates": num_chunks(config, tokens // config.epochs) * config.epochs}
+    new |= {name: result[name] for name in ("seconds", "tokens_per_second")}
+    new |= {name: curve[-1][name] for name in ("perplexity", "mean_log_z", "std_log_z")}
+    new |= {"time": time, "perplexity_at_time": _training.perplexity_at(curve, time)}
+    return new | coverage(folder, config, tokens // config.epochs) | {"curve": curve}
 
 
 def num_chunks(config: TrainConfig, tokens: int) -> int:
     """Updates of an epoch."""
     steps, tail = divmod(tokens, config.batch_size)
     return len(split(steps, tail > 0, config.sequence_length, config.bptt))
-
-
-def perplexity_at(curve: list[dict[str, Any]], time: float) -> float | None:
-    """Perplexity after `time` seconds of training; None before the first epoch's end and after the last's."""
-    seconds = [point["seconds"] for point in curve]
-    if not seconds[0] <= time <= seconds[-1]:
-        return None
-    return math.exp(np.interp(time, seconds, [math.log(point["perplexity"]) for point in curve]))
 
 
 def coverage(folder: Path, config: TrainConfig, tokens: int) -> dict[str, float]:
@@ -193,26 +172,24 @@ def coverage(folder: Path, config: TrainConfig, tokens: int) -> dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _record.parser(__doc__, "tiny runs", "study_chunks")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: {len(DEFAULT.split())} of them")
     parser.add_argument("--list", action="store_true", help="name all cases and stop")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--time", type=float, default=TIME, metavar="SECONDS", help="of perplexity_at_time")
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs" / "chunks", metavar="DIR")
-    parser.add_argument("--quick", action="store_true", help="tiny runs, for tests: written only with --json")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_chunks.json")
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(CASES))
         return
     if odd := set(arguments.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(odd))}; --list names them")
-    path = arguments.json or _record.RESULTS / "study_chunks.json"
+    path = _record.path_of(arguments, "study_chunks")
     for seed in arguments.seeds:
         for name in arguments.cases or DEFAULT.split():
             new = row(CASES[name], seed, arguments.runs, arguments.time, arguments.quick)
             print(json.dumps({key: value for key, value in new.items() if key != "curve"}), flush=True)
-            if arguments.json or not arguments.quick:
+            if path:
                 _record.merge(path, [new], PLACE)
 
 

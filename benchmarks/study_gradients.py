@@ -28,7 +28,6 @@ was taken on.
     python benchmarks/study_gradients.py --run runs/ptb-small --num-noise 256
 """
 
-import argparse
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -175,17 +174,9 @@ def reuse(model: LanguageModel, text: _exact.Text, num_noise: int, chunks: int, 
             "predicted": predicted(covariance, pool),
         }
         for k, part in enumerate(_exact.PARTS):
-            rows.append(
-                {
-                    "kind": "reuse",
-                    "chunks": chunks,
-                    "groups": pool and pool.groups,
-                    "group_map": pool and pool.group_map,
-                    "repeats": repeats,
-                    "parameters": part,
-                }
-                | {name: float(value[k]) for name, value in columns.items()}
-            )
+            row = {"kind": "reuse", "chunks": chunks, "repeats": repeats, "parameters": part}
+            row |= {"groups": pool and pool.groups, "group_map": pool and pool.group_map}
+            rows.append(row | {name: float(value[k]) for name, value in columns.items()})
     return rows
 
 
@@ -242,18 +233,16 @@ def predicted(covariance: Array, pool: NoisePool | None) -> Array:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _record.parser(__doc__, "few draws", "study_gradients")
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN, metavar="DIR", help="folder of a trained run")
     parser.add_argument("--num-noise", nargs="+", type=int, default=[100, 25], metavar="K")
     parser.add_argument("--sequences", type=int, default=4, help="for truncation and objective")
     parser.add_argument("--repeats", type=int, default=32, metavar="R", help="draws, for reuse")
     parser.add_argument("--seed", type=int, default=1001, help="of the draws; not the run's")
-    parser.add_argument("--quick", action="store_true", help="few draws, for tests: written only with --json")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_gradients.json")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.sequences, arguments.repeats = 2, 4
-    path = arguments.json or _record.RESULTS / "study_gradients.json"
+    path = _record.path_of(arguments, "study_gradients")
     record = read_config(arguments.run)
     config = TrainConfig(**record["train"])
     if config.seed in (arguments.seed, arguments.seed + 1):
@@ -270,7 +259,7 @@ def main() -> None:
         rows = [same | row for row in rows]
         for row in rows:
             print(json.dumps(row), flush=True)
-        if arguments.json or not arguments.quick:
+        if path:
             _record.merge(path, rows, PLACE)
 
 

@@ -9,10 +9,7 @@ equal epochs and at equal seconds.  Rows are added to the result file as they co
     python benchmarks/study_objectives.py nce-100 --seeds 2 3
 """
 
-import argparse
 import json
-import math
-from itertools import pairwise
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -38,12 +35,9 @@ def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
     changes = [*CASES[case], "--seed", str(seed), *(["--epochs", "1"] if quick else [])]
     result = _training.train(folder, "ptb-small", changes)
     objective = CASES[case][1] if CASES[case][0] == "--objective" else "nce"
-    kept = {name: result[name] for name in _training.KEPT}
-    return (
-        {"recipe": "ptb-small", "case": case, "objective": objective}
-        | kept
-        | {"commit": _record.commit(), "curve": _training.curve(folder)}
-    )
+    new = {"recipe": "ptb-small", "case": case, "objective": objective}
+    new |= {name: result[name] for name in _training.KEPT}
+    return new | {"commit": _record.commit(), "curve": _training.curve(folder)}
 
 
 # ---- what the page shows
@@ -53,16 +47,12 @@ def objectives(rows: Rows) -> Rows:
     """Rows of study_objectives.py with K, the power of the noise law, and the test perplexity over the softmax's."""
     softmax = pick(rows, case="softmax")
     base = mean(softmax, "test_perplexity") if softmax else None
-    return [
-        row
-        | settings(row["case"])
-        | {
-            "relative": base and row["test_perplexity"] / base - 1,
-            "at": _at_moments(row["curve"]),
-            "epochs": len(row["curve"]),
-        }
-        for row in rows
-    ]
+    shown = []
+    for row in rows:
+        relative, curve = base and row["test_perplexity"] / base - 1, row["curve"]
+        at = {str(moment): best_at(curve, moment) for moment in MOMENTS}
+        shown.append(row | settings(row["case"]) | {"relative": relative, "at": at, "epochs": len(curve)})
+    return shown
 
 
 def settings(case: str) -> Row:
@@ -92,16 +82,9 @@ def best_at(curve: Rows, seconds: float) -> float | None:
     None before the first epoch's end.  After the last the best of them stays, for that is the model that is kept.
     """
     found = [point["perplexity"] for point in curve if point["seconds"] <= seconds]
-    for one, two in pairwise(curve):
-        if one["seconds"] < seconds < two["seconds"]:
-            part = (seconds - one["seconds"]) / (two["seconds"] - one["seconds"])
-            logs = math.log(one["perplexity"]), math.log(two["perplexity"])
-            found.append(math.exp(logs[0] + part * (logs[1] - logs[0])))
+    if (between := _training.perplexity_at(curve, seconds)) is not None:
+        found.append(between)
     return min(found, default=None)
-
-
-def _at_moments(curve: Rows) -> dict[str, float | None]:
-    return {str(moment): best_at(curve, moment) for moment in MOMENTS}
 
 
 TABLE = Section(
@@ -143,19 +126,17 @@ SECTIONS = {"objectives": TABLE, "objectives-seeds": SEEDS, "objectives-seconds"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _record.parser(__doc__, "one epoch only", "study_objectives")
     parser.add_argument("cases", nargs="+", choices=list(CASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs" / "objectives", metavar="DIR")
-    parser.add_argument("--quick", action="store_true", help="one epoch only, for tests: written only with --json")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/study_objectives.json")
     arguments = parser.parse_args()
-    path = arguments.json or _record.RESULTS / "study_objectives.json"
+    path = _record.path_of(arguments, "study_objectives")
     for seed in arguments.seeds:
         for case in arguments.cases:
             new = row(case, seed, arguments.runs, arguments.quick)
             print(json.dumps({name: value for name, value in new.items() if name != "curve"}), flush=True)
-            if arguments.json or not arguments.quick:
+            if path:
                 _record.merge(path, [new], lambda row: (list(CASES).index(row["case"]), row["seed"]))
 
 

@@ -6,7 +6,6 @@ Runs `nplm train` with a recipe of benchmarks/recipes/ and records what it print
     python benchmarks/study_recipes.py markov hmm
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -48,19 +47,16 @@ def run(recipe: str, runs: Path, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "recipes", nargs="+", choices=[DEMO, *sorted(path.stem for path in _training.RECIPES.glob("*.toml"))]
-    )
+    parser = _record.parser(__doc__, "one epoch only", "recipe-RECIPE")
+    recipes = sorted(path.stem for path in _training.RECIPES.glob("*.toml"))
+    parser.add_argument("recipes", nargs="+", choices=[DEMO, *recipes])
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs", help="where the runs are kept")
-    parser.add_argument("--quick", action="store_true", help="one epoch only, for tests; nothing is recorded")
-    parser.add_argument("--json", type=Path, help="result file; default: benchmarks/results/recipe-RECIPE.json")
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         row = run(recipe, arguments.runs, arguments.quick)
         print(json.dumps(row))
-        if arguments.json or not arguments.quick:
-            _record.write(arguments.json or _record.RESULTS / f"recipe-{recipe}.json", [row])
+        if path := _record.path_of(arguments, f"recipe-{recipe}"):
+            _record.write(path, [row])
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def test_cases(benchmark):
 
 def test_perplexity_at(benchmark):
     """By hand: half-way between 100 and 400 on a logarithmic scale is 200; nothing beyond the ends."""
-    at = benchmark("study_chunks").perplexity_at
+    at = benchmark("_training").perplexity_at
     curve = [{"seconds": 10.0, "perplexity": 400.0}, {"seconds": 20.0, "perplexity": 100.0}]
     assert at(curve, 15.0) == pytest.approx(200)
     assert at(curve, 10.0) == pytest.approx(400)

@@ -1,4 +1,4 @@
-"""The law of the noise words, q, and its sampler: one object, so that they cannot differ.
+"""The distribution q of the noise words and its sampler: one object, so that they cannot differ.
 
 [Q1] q(w) = (1 - uniform) * max(count(w), 1)**power / sum + uniform / V
 

@@ -61,7 +61,7 @@ class NoisePool:
     groups: int  # M, groups in the pool, in [2, N]
     chunks: int  # N, chunks of a whole sequence, >= 2; a short last sequence keeps the same map
     group_map: GroupMap = "contiguous"  # chunk n has group n*M // N; cyclic: n mod M
-    redraw: Redraw = "sequence"  # when the pool is drawn anew
+    redraw: Redraw = "sequence"  # when the pool is drawn again
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)

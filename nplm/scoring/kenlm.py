@@ -1,4 +1,4 @@
-"""KenLM's interface: a program written for kenlm.Model runs with a model of nplm's in its place.
+"""KenLM's interface: a program written for kenlm.Model runs with nplm.Model instead.
 
     import nplm as kenlm
     model = kenlm.Model("run/best.safetensors")

@@ -168,7 +168,7 @@ def test_a_text_shorter_than_one_chunk_is_refused_for_training() -> None:
     assert Streams(ids, 4).spans(10, 5) == [Span(0, 0, 0, 5)]
     message = fails(lambda: Streams(ids[:19], 4).spans(10, 5), "n = 19", "B = 4", "T = 5", "20")
     assert "`batch_size`" in message
-    assert "--bptt" in message
+    assert "`bptt`" in message
 
 
 def test_split_by_hand() -> None:

@@ -172,6 +172,13 @@ def test_no_file_imports_from_below():
     assert from_below(edges(SOURCES)) == []
 
 
+def test_the_drawing_of_the_house():
+    """docs/contributing.md draws ORDER."""
+    page = (PACKAGE.parent / "docs" / "contributing.md").read_text("utf-8")
+    drawing = page.partition("nplm/\n")[2].partition("\ntests/")[0]
+    assert tuple(re.findall(r"^    (\w+)", drawing, re.MULTILINE)) == ORDER
+
+
 def test_no_files_import_in_a_circle():
     """The graph of the imports, those in functions and for type checkers included."""
     assert circle(edges(SOURCES)) == []

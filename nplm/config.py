@@ -4,7 +4,7 @@ A setting is declared once, here: its default, the flag of the command (which is
 its value is called there, the heading it stands under, its meaning and its range.  Validation, the command's options,
 the config file and the table in docs/howto/settings.md follow from that.
 
-An error message names a setting by its field, in backticks; the command puts the flag in its place.
+An error message names a setting by its field, in backticks; the command replaces the field by the flag.
 """
 
 import math

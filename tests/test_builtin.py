@@ -68,7 +68,7 @@ def test_forward_equals_enumeration() -> None:
 
 
 def forward_with(bug: str, source: Source, text: np.ndarray) -> np.ndarray:
-    """[S4] with one planted bug."""
+    """[H4] with one planted bug."""
     law, out = source.posterior()[0], []
     if bug == "started stationary":
         law = source.stationary()
@@ -132,7 +132,7 @@ def test_sampled_pairs_follow_the_transitions() -> None:
 
 
 def test_sampled_pairs_of_a_hidden_source() -> None:
-    """Oracle: frequencies of pairs against [S5], within 10 standard errors of independent draws (these depend)."""
+    """Oracle: frequencies of pairs against [H5], within 10 standard errors of independent draws (these depend)."""
     text = np.concatenate([[0], SMALL.sample(200_000, np.random.default_rng(11))])
     for word in range(4):
         after = text[1:][text[:-1] == word]

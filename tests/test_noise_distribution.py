@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nplm.errors import InputError
 from nplm.noise import AliasTable, NoiseDistribution
-from nplm.reference.alias import implied_law
+from nplm.reference.alias import implied_probs
 
 DRAWS = 20_000 if numba.config.DISABLE_JIT else 400_000  # plain Python is slow
 
@@ -72,7 +72,7 @@ def test_sampler_and_loss_have_one_law(size):
     """Oracle: exp(log_probs), which the loss uses.  The table's implied law equals it to 1e-14."""
     counts = np.random.default_rng(size).zipf(1.3, size).astype(np.float64)
     noise = NoiseDistribution.from_counts(counts, 0.75, 0.01)
-    law = implied_law(noise.table.threshold, noise.table.alias)
+    law = implied_probs(noise.table.threshold, noise.table.alias)
     assert_allclose(law, np.exp(noise.log_probs), rtol=0, atol=1e-14)
 
 

@@ -262,7 +262,7 @@ def test_page_is_inert_and_whole(model):
 
 
 def test_words_and_their_values(model):
-    """The words of the text, and [R1] printed."""
+    """The words of the text, and [B1] printed."""
     words = [word for line in LINES for word in (*line.split(), "</s>")]
     ids = model.vocabulary.encode(words)
     scores, log_z = word_scores(model, ids)

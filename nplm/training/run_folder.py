@@ -242,7 +242,7 @@ def _record(model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapp
 
 
 def _provenance(train: TrainConfig, corpus: Corpus) -> dict[str, Any]:
-    """What a model file tells of its making."""
+    """How a model was made, for its file."""
     settings = {name: value for name, value in asdict(train).items() if name not in FREE_SETTINGS}
     return {"nplm": __version__, "corpus": corpus.name, "train": settings}
 

@@ -121,6 +121,15 @@ def test_every_help_has_examples(nplm, command):
     assert got.code == 0 and f"nplm {command}" in got.out.partition("Examples:")[2]
 
 
+def test_help_needs_neither_a_config_file_nor_a_run(nplm):
+    """The help without other options; and a shell that completes reads no file either."""
+    assert nplm("train", "--config", "nowhere.toml", "--resume", "--help") == nplm("train", "--help")
+    words = "nplm train --config nowhere.toml --resume --corpus m"
+    asked = {"_NPLM_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "6"}
+    got = subprocess.run([sys.executable, "-m", "nplm"], env=os.environ | asked, capture_output=True, text=True)
+    assert (got.stdout, got.stderr) == ("plain,markov\n", "")
+
+
 def test_version_and_bare_command(nplm):
     """nplm.__version__."""
     from nplm import __version__

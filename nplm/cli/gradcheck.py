@@ -25,9 +25,9 @@ Examples:
 def command(seed: int, configs: int, as_json: bool) -> int:
     """Check every entry of every gradient, through a whole chunk, to rounding.
 
-    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, sentences
-    that begin anew, and each objective, with repeated noise words and a noise word that is a target. Exit code 1 if a
-    gradient is off.
+    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, the state
+    carried over or reset at a sentence's end, and each objective, with repeated noise words and a noise word that is
+    a target. Exit code 1 if a gradient is off.
     """
     import numpy as np
 

@@ -47,7 +47,7 @@ def command(state_dict: str, output: str, vocab: str | None, eos: str | None, un
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
-        say("the words have no counts: each counts as seen once, for the noise law and the unigram model")
+        say("the words have no counts: each counts as seen once, for the noise distribution and the unigram model")
     config = model.config
     say(
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"

@@ -1,4 +1,4 @@
-"""`nplm rescore`: n-best lists ranked anew with a model's scores."""
+"""`nplm rescore`: n-best lists ranked with a model's scores."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command("rescore", epilog=EPILOG, short_help="Rank n-best lists of SRILM's or Kaldi's anew.")
+@click.command("rescore", epilog=EPILOG, short_help="Rerank n-best lists of SRILM or Kaldi.")
 @click.argument("model")
 @click.argument("files", metavar="[NBEST...]", nargs=-1)
 @click.option(

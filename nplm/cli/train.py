@@ -47,7 +47,7 @@ class TrainCommand(GroupedCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
-        if not (ctx.resilient_parsing or given.get("help")):
+        if not (ctx.resilient_parsing or {*args} & {*ctx.help_option_names}):
             file = read_config_file(given["config"]) if "config" in given else {}
             resumed = resumed_settings(given.get("save"), {*file, *given}) if given.get("resume") else {}
             ctx.default_map = resumed | file

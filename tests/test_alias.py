@@ -160,13 +160,13 @@ def test_look_up_at_the_edges():
 @pytest.mark.parametrize(
     ("k", "key", "counter", "message"),
     [
-        (0, 0, (0, 0, 0), r"k = 0 is outside \[1, 2147483647\]"),
-        (2**31, 0, (0, 0, 0), "k = 2147483648 is outside"),
-        (2.0, 0, (0, 0, 0), "k = 2.0 is not a whole number"),
-        (True, 0, (0, 0, 0), "k = True is not a whole number"),
-        (1, -1, (0, 0, 0), "key = -1 is outside"),
-        (1, 2**64, (0, 0, 0), "key = 18446744073709551616 is outside"),
-        (1, 0, (0, 2**32, 0), "counter = 4294967296 is outside"),
+        (0, 0, (0, 0, 0), r"`k` = 0 is outside \[1, 2147483647\]"),
+        (2**31, 0, (0, 0, 0), "`k` = 2147483648 is outside"),
+        (2.0, 0, (0, 0, 0), "`k` = 2.0 is not a whole number"),
+        (True, 0, (0, 0, 0), "`k` = True is not a whole number"),
+        (1, -1, (0, 0, 0), "`key` = -1 is outside"),
+        (1, 2**64, (0, 0, 0), "`key` = 18446744073709551616 is outside"),
+        (1, 0, (0, 2**32, 0), "`counter` = 4294967296 is outside"),
         (1, 0, (0, 0), "it needs three"),
     ],
 )

@@ -110,7 +110,7 @@ def test_importing_the_command_and_its_help_loads_no_numpy():
 def test_text_defaults_are_those_of_load_corpus():
     """inspect.signature of load_corpus."""
     theirs = inspect.signature(load_corpus).parameters
-    ours = TextConfig()
+    ours = TextConfig(train="train.txt")
     assert ours.min_count == theirs["min_count"].default and ours.max_vocab is theirs["max_size"].default is None
 
 
@@ -119,6 +119,15 @@ def test_every_help_has_examples(nplm, command):
     """The contract: each command's help ends with examples that name it."""
     got = nplm(command, "--help")
     assert got.code == 0 and f"nplm {command}" in got.out.partition("Examples:")[2]
+
+
+def test_help_needs_neither_a_config_file_nor_a_run(nplm):
+    """The help without other options; and a shell that completes reads no file either."""
+    assert nplm("train", "--config", "nowhere.toml", "--resume", "--help") == nplm("train", "--help")
+    words = "nplm train --config nowhere.toml --resume --corpus m"
+    asked = {"_NPLM_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "6"}
+    got = subprocess.run([sys.executable, "-m", "nplm"], env=os.environ | asked, capture_output=True, text=True)
+    assert (got.stdout, got.stderr) == ("plain,markov\n", "")
 
 
 def test_version_and_bare_command(nplm):
@@ -148,7 +157,7 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
         ("trian", "did you mean train?"),
         ("train --hiden 5", "--hidden"),
         ("--quiet train", "--quiet"),
-        ("train", "give --train FILE, or --corpus"),
+        ("train", "give --train (a file) or --corpus"),
         ("train --corpus pyton", "did you mean python?"),
         ("train --corpus zzz", "there are python, markov, hmm"),
         ("train --corpus markov --valid v.txt", "leave out --valid"),
@@ -249,7 +258,8 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
         ("lr = true", "lr = True is not a number"),
         ("corpus = 7", "corpus = 7 is not a text"),
         ("hidden = ", "not valid TOML"),
-        ("[train]\nnce = 0", "--nce = 0 "),
+        ("[train]\nnce = 0", "[train]: nce = 0 is outside [1, 2^20]"),
+        ("noise = 'stale'", "noise = 'stale' is not one of fresh, pool"),
     ],
 )
 def test_a_bad_config_file_is_one_line(refused, tmp_path, content, phrase):
@@ -257,7 +267,7 @@ def test_a_bad_config_file_is_one_line(refused, tmp_path, content, phrase):
     path = tmp_path / "recipe.toml"
     path.write_text(content)
     line = refused("train", "--corpus=markov" if "corpus" not in content else "--seed=1", "--config", path)
-    assert phrase in line and ("recipe.toml" in line or "--nce" in line)
+    assert phrase in line and "recipe.toml" in line
 
 
 # ---- settings: which value wins, and what is said about it
@@ -276,13 +286,13 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
     for cell in ("hidden 6 flag", "nce 9 config file", "init-scale 1 config file", "seed 5 config file"):
         assert cell in echo
     assert "clip 0.25 default" in echo and "min-count 1 default" in echo
-    shown = [option.flag for option in _settings.options() if option.config is not TextConfig]
-    assert all(f" {flag} " in echo for flag in shown if flag != "chunks")
+    shown = [s.flag for s in _settings.SETTINGS if s not in (*_settings.TEXT, _settings.CHUNKS)]
+    assert all(f" {flag} " in echo for flag in shown)
 
 
 def settings_given(monkeypatch, file, flags):
     """What `nplm train` makes of settings in a config file and of flags, both by field."""
-    by_field = {option.field: option.flag for option in _settings.options()}
+    by_field = {setting.name: setting.flag for setting in _settings.SETTINGS}
     words = [word for name, value in flags.items() for word in (f"--{by_field[name]}", str(value))]
     monkeypatch.setattr("nplm.cli.train.read_config_file", lambda path: file)
     with train_command.make_context("train", ["--config", "recipe.toml", *words]):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, reset_option, threads_option
+from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
 from nplm.config import TrainConfig
 
@@ -27,12 +27,11 @@ Examples:
 @click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @reset_option
-@click.option(
+@shown_option(
     "--batch-size",
     type=click.IntRange(1, 2**20),
     metavar="B",
     default=STREAMS,
-    show_default=True,
     help="Streams in lock-step, each from the zero state; 1: one unbroken text.",
 )
 @click.option(

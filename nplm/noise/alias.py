@@ -76,7 +76,7 @@ def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} = {value!r} is not a whole number")
+        raise InputError(f"`{name}` = {value!r} is not a whole number")
     if not least <= number <= most:
-        raise InputError(f"{name} = {number} is outside [{least}, {most}]")
+        raise InputError(f"`{name}` = {number} is outside [{least}, {most}]")
     return number

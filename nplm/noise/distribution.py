@@ -55,14 +55,14 @@ class NoiseDistribution:
             On any other value, and where the power makes a word's q vanish in float64.
         """
         weights = np.maximum(_counts(counts), 1.0)
-        _real("power", power, np.inf)
-        _real("uniform", uniform, 1.0)
+        _real("noise_power", power, np.inf)
+        _real("noise_uniform", uniform, 1.0)
         weights = (weights / weights.max()) ** power  # at most 1: no power overflows
         probs = (1.0 - uniform) * (weights / weights.sum()) + uniform / weights.size
         if probs.min() < np.finfo(np.float64).tiny:
             raise InputError(
-                f"power = {power:g} leaves word {int(probs.argmin())} with q = 0:"
-                " lower the power or give it a uniform share"
+                f"`noise_power` = {power:g} leaves word {int(probs.argmin())} with q = 0:"
+                " lower it or raise `noise_uniform`"
             )
         log_probs = np.log(probs)
         probs.flags.writeable = False
@@ -132,6 +132,6 @@ def _counts(counts: ArrayLike) -> NDArray[np.float64]:
 
 def _real(name: str, value: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InputError(f"{name} = {value!r} is not a number")
+        raise InputError(f"`{name}` = {value!r} is not a number")
     if not (0.0 <= value <= most and np.isfinite(value)):
-        raise InputError(f"{name} = {value:g} is out of range: it must be finite and in [0, {most:g}]")
+        raise InputError(f"`{name}` = {value:g} is outside [0, {most:g}{']' if np.isfinite(most) else ')'}")

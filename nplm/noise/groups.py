@@ -124,9 +124,9 @@ class NoisePool:
                 " lower it or raise `sequence_length`"
             )
         if self.group_map not in ("contiguous", "cyclic"):
-            raise InputError(f"group_map = {self.group_map!r} is not one of contiguous, cyclic")
+            raise InputError(f"`group_map` = {self.group_map!r} is not one of contiguous, cyclic")
         if self.redraw not in ("sequence", "epoch", "never"):
-            raise InputError(f"redraw = {self.redraw!r} is not one of sequence, epoch, never")
+            raise InputError(f"`redraw` = {self.redraw!r} is not one of sequence, epoch, never")
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the K words of the group that the chunk belongs to.

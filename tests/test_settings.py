@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -12,6 +13,7 @@ import nplm
 from nplm import config
 from nplm.cli import errors, settings
 from nplm.config import CONFIGS, InputError, ModelConfig, Setting, TrainConfig, setting
+from nplm.layers import objective
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "howto" / "settings.md"
@@ -119,3 +121,11 @@ def test_values_at_the_edges():
     """inf where it is declared, the ends of closed ranges, whole numbers for real ones."""
     assert TrainConfig(clip=float("inf"), save_interval=float("inf"), lr=20, lr_floor=1.0, seed=2**63 - 1).lr == 20
     assert nplm.ModelConfig(2, noise_uniform=1).noise_uniform == 1
+
+
+def test_the_objectives_that_may_be_chosen_are_those_there_are():
+    """layers/objective.py: its names, in their order; another one is refused."""
+    assert get_args(config.Objective) == objective.NAMES
+    assert [objective.make_objective(name).name for name in objective.NAMES] == list(objective.NAMES)
+    with pytest.raises(ValueError, match="'hinge' is not one of nce, softmax"):
+        objective.make_objective("hinge")

@@ -572,12 +572,12 @@ def test_a_full_disk_is_one_line(nplm, given, tmp_path, monkeypatch):
 def test_resuming_refuses_other_settings_and_texts(refused, nplm, finished, texts, tmp_path):
     """Changed settings and texts are named; free settings may change."""
     again = ["train", "--save", finished, "--resume"]
-    assert "hidden_dim was 6 and is now 9" in refused(*again, "--hidden", 9)
-    assert "lr was 1.0 and is now 2.0" in refused(*again, "--lr", 2)
-    assert "num_noise was 8 and is now 9" in refused(*again, "--nce", 9)
+    assert "--hidden was 6 and is now 9" in refused(*again, "--hidden", 9)
+    assert "--lr was 1.0 and is now 2.0" in refused(*again, "--lr", 2)
+    assert "--nce was 8 and is now 9" in refused(*again, "--nce", 9)
     other = write_text(tmp_path / "train.txt", 61, seed=9)
     assert "the texts or the vocabulary are not those" in refused(*again, "--train", other)
-    assert "vocab_size was 14 and is now 65" in refused(*again, "--corpus", "markov")
+    assert "vocab-size was 14 and is now 65" in refused(*again, "--corpus", "markov")
     assert "no run to resume" in refused("train", "--save", tmp_path / "none", "--resume")
 
 

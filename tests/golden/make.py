@@ -2,7 +2,7 @@
 
     PYTHONPATH=<checkout>:tests python tests/golden/make.py      the checkout: f9218ac, before nplm was refactored
 
-values.json         float64: losses and parameters of the five recipes in recipes.py
+values.json         float64: losses, gradient norms and parameters of the five recipes in recipes.py
 sgd/, adam/         folders of runs that were stopped in their second epoch by an exception; last.safetensors is zipped,
                     because Adam's table of past rates takes 131 kB and is nearly all zeros
 model.safetensors   a model that was trained to the end
@@ -130,8 +130,12 @@ def record_model() -> dict[str, float]:
 
 def record_recipe(recipe: str, shards: int) -> dict[str, Any]:
     """Figures of one float64 training."""
-    params, losses = train(recipe, shards, np.float64)
-    return {"losses": losses, "params": {name: parts(value) for name, value in params.items()}}
+    params, figures = train(recipe, shards, np.float64)
+    return {
+        "losses": figures.losses,
+        "norms": figures.norms,
+        "params": {name: parts(value) for name, value in params.items()},
+    }
 
 
 def main() -> None:

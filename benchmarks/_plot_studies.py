@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
-from _rows import Row, Rows, groups, mean, objectives, pick
+from _tables import Row, Rows, groups, mean, pick
 from matplotlib.ticker import LogFormatter, NullLocator
+from study_objectives import objectives
 
 COLOURS = [f"C{n}" for n in range(10)]
 STYLES = {"sequence": "-", "epoch": "--", "never": ":"}  # by life of the pool
@@ -35,7 +36,7 @@ def _curves(rows: Rows, axes: Any, x: str) -> None:
             colour, line = "black", "-"
         elif first["objective"] == "nce":
             colour, line = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * shades[first["num_noise"]]), "-"
-        axes.plot(*_xy(first["curve"], x, "perplexity"), line, color=colour, label=case)
+        axes.plot(*xy(first["curve"], x, "perplexity"), line, color=colour, label=case)
     _plain_log(axes, "y")
     _legend(axes)
 
@@ -46,7 +47,7 @@ def objectives_num_noise(rows: Rows, axes: Any) -> None:
     for (objective,), same in groups(shown, "objective"):
         by_k = sorted((k, mean(line, "test_perplexity")) for (k,), line in groups(same, "num_noise"))
         colour = axes.plot(*zip(*by_k, strict=True), label=objective)[0].get_color()
-        axes.plot(*_xy(same, "num_noise", "test_perplexity"), "o", color=colour)
+        axes.plot(*xy(same, "num_noise", "test_perplexity"), "o", color=colour)
     if softmax := pick(rows, case="softmax"):
         axes.axhline(mean(softmax, "test_perplexity"), color="black", linestyle=":", label="softmax")
     axes.set(title="The recipe ptb-small at the end", xlabel="K", ylabel="test perplexity")
@@ -73,7 +74,7 @@ def _chunk_curves(rows: Rows, axes: Any, x: str) -> None:
     for place, (n, same) in enumerate(by_n):
         colour = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * place / max(len(by_n) - 1, 1))
         label = f"N = {n}, K = {k}"
-        axes.plot(*_xy(_first(same)["curve"], x, "perplexity"), marker="o", color=colour, label=label)
+        axes.plot(*xy(_first(same)["curve"], x, "perplexity"), marker="o", color=colour, label=label)
     axes.set(ylabel="valid perplexity")
     _plain_log(axes, "y")
     _legend(axes)
@@ -103,10 +104,10 @@ def chunks_log_z(rows: Rows, axes: Any) -> None:
     k, pools = _at_most_noise(pick(rows, kind="pool", group_map="contiguous"))
     colours = dict(zip(sorted({row["groups"] for row in pools}), COLOURS, strict=False))
     for (m, redraw), same in groups(pools, "groups", "redraw"):
-        line = _xy(_first(same)["curve"], "epoch", "mean_log_z")
+        line = xy(_first(same)["curve"], "epoch", "mean_log_z")
         axes.plot(*line, STYLES[redraw], color=colours[m], marker="o", label=f"M = {m}, {_life(redraw)}")
     for row in pick(rows, kind="split", num_noise=k, chunks=pools[0]["chunks"])[:1] if pools else []:
-        axes.plot(*_xy(row["curve"], "epoch", "mean_log_z"), color="black", marker="o", label="fresh")
+        axes.plot(*xy(row["curve"], "epoch", "mean_log_z"), color="black", marker="o", label="fresh")
     axes.set(title=f"log Z with shared noise groups, K = {k}", xlabel="epoch", ylabel="mean log Z, nats")
     axes.set_yscale("symlog", linthresh=0.1)
     _legend(axes)
@@ -116,7 +117,7 @@ def chunks_truncation(rows: Rows, axes: Any) -> None:
     """Bias of the cut gradient against N, by parameters, at the largest K; that of the decoder is none."""
     k, rows = _at_most_noise(pick(rows, kind="truncation"))
     for (part,), line in groups([row for row in rows if row["bias"] > 0], "parameters"):
-        axes.plot(*_xy(line, "chunks", "bias"), marker="o", label=part)
+        axes.plot(*xy(line, "chunks", "bias"), marker="o", label=part)
     axes.set(title=f"The gradient of a sequence cut into N chunks, K = {k}")
     axes.set(xlabel="N", ylabel="relative bias", ylim=(0, None))
     _plain_log(axes, "x", (row["chunks"] for row in rows))
@@ -127,8 +128,8 @@ def chunks_reuse(rows: Rows, axes: Any) -> None:
     """Growth of the gradient's variance against M, measured (marks) and predicted (lines)."""
     shown = [row for row in rows if row["kind"] == "reuse" and row["parameters"] == "all" and row["groups"]]
     for (k, group_map), line in groups(shown, "num_noise", "group_map"):
-        marks = axes.plot(*_xy(line, "groups", "growth"), "o", label=f"K = {k}, {group_map}")
-        axes.plot(*_xy(line, "groups", "predicted"), color=marks[0].get_color())
+        marks = axes.plot(*xy(line, "groups", "growth"), "o", label=f"K = {k}, {group_map}")
+        axes.plot(*xy(line, "groups", "predicted"), color=marks[0].get_color())
     axes.set(title="Variance with M groups over that with fresh ones", xlabel="M", ylabel="ratio")
     _plain_log(axes, "y")
     _plain_log(axes, "x", (row["groups"] for row in shown))
@@ -147,7 +148,8 @@ def _legend(axes: Any) -> None:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.06, 1))
 
 
-def _xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
+def xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
+    """Two columns of rows."""
     return [row[x] for row in rows], [row[y] for row in rows]
 
 
@@ -169,3 +171,11 @@ def _first(rows: Rows) -> Row:
 
 def _life(redraw: str) -> str:
     return "never redrawn" if redraw == "never" else f"every {redraw}"
+
+
+DRAW = {
+    "objectives-epochs": objectives_epochs, "objectives-seconds": objectives_seconds,
+    "objectives-num-noise": objectives_num_noise, "chunks": chunks, "chunks-matched": chunks_matched,
+    "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z, "chunks-truncation": chunks_truncation,
+    "chunks-reuse": chunks_reuse,
+}  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write {"machine": ..., "rows": [...]}."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+def merge(path: Path, new: list[dict[str, Any]], place: Callable[[dict[str, Any]], Any]) -> None:
+    """Add rows to a result file, or put them in place of their like; `place` tells which are alike, and the order."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    write(path, sorted({place(row): row for row in rows + new}.values(), key=place))
+
+
+def by(*keys: str) -> Callable[[dict[str, Any]], Any]:
+    """The place of a row by these keys, rows without a value first."""
+    return lambda row: tuple((row[key] is not None, row[key]) for key in keys)
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: flags, times of interleaved calls, the machine's sgemm peak, the table they print.
+"""What the benchmarks share: flags, times of interleaved calls, the machine's sgemm peak.
 
 Machines are shared and noisy.  So what is to be compared is measured in turns, A B A B ..., in one run, and the
 figure is the median of the ratios of neighbours: a disturbance that lasts hits both.
@@ -6,7 +6,7 @@ figure is the median of the ratios of neighbours: a disturbance that lasts hits 
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,15 +100,3 @@ def sgemm(threads: int, size: int) -> Side:
     left, right = np.random.default_rng(0).random((2, size, size), np.float32)
     out = np.empty_like(left)
     return Side(lambda: np.matmul(left, right, out=out), lambda: threadpool_limits(limits=threads, user_api="blas"))
-
-
-def show(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print rows as a table; columns: key -> format."""
-    print("  ".join(f"{key:>{_width(key)}}" for key in columns))
-    for row in rows:
-        cells = {key: "" if row.get(key) is None else format(row[key], form) for key, form in columns.items()}
-        print("  ".join(f"{cell:>{_width(key)}}" for key, cell in cells.items()), flush=True)
-
-
-def _width(key: str) -> int:
-    return max(len(key), 9)

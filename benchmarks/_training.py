@@ -10,6 +10,8 @@ from typing import Any
 
 import _record
 
+from nplm.views.metrics_log import read_history
+
 RECIPES = _record.ROOT / "benchmarks" / "recipes"
 KEPT = (
     "seed", "valid_perplexity", "test_perplexity", "unigram_perplexity", "floor_perplexity", "mean_log_z", "std_log_z",
@@ -51,5 +53,4 @@ def figures(command: Sequence[str]) -> dict[str, Any]:
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The valid text after every epoch."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: line[name] for name in CURVE} for line in lines if line["kind"] == "valid"]
+    return [{name: line[name] for name in CURVE} for line in read_history(folder).valid]

@@ -17,6 +17,7 @@ from typing import Any
 
 import _timing
 import numpy as np
+from _tables import Section
 from _workload import Shape, make_model, text
 
 from nplm.data.streams import bounds
@@ -28,10 +29,19 @@ from nplm.threads import workers
 
 SHAPES = {10_000: 20_000, 100_000: 5_000}  # V: tokens of the text
 QUICK = {100: 80}
-COLUMNS = {
-    "vocab_size": ",", "kind": "", "threads": "", "tokens_per_second": ",.0f", "peer_tokens_per_second": ",.0f",
-    "ratio": ".2f", "ratio_low": ".2f", "ratio_high": ".2f",
-}  # fmt: skip
+TABLE = Section(
+    "Evaluation speed",
+    "`exact`: perplexity normalised over all words; `unnormalised`: the targets' scores only. 2 x 200 units. Run with"
+    " `python benchmarks/bench_eval.py --against torch`.",
+    "bench_eval.json",
+    {
+        "V": "vocab_size:,", "kind": "kind", "threads": "threads", "tokens/s": "tokens_per_second:,.0f",
+        "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f", "samples": "samples",
+    },
+    plots=("eval",),
+)  # fmt: skip
+SECTIONS = {"evaluation-speed": TABLE}
 POSITIONS = 256  # of a window and of a block, on both sides: that of nplm.evaluate
 
 
@@ -123,7 +133,7 @@ def main() -> None:
     rows = []
     for vocab_size, tokens in (QUICK if arguments.quick else SHAPES).items():
         found = measure(vocab_size, tokens, arguments)
-        _timing.show(found, COLUMNS)
+        TABLE.show(found)
         rows += found
     _timing.finish(arguments, "bench_eval", rows)
 

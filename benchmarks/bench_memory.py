@@ -21,14 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import _timing
+from _tables import Section
 
 TASKS = ("steps", "evaluate", "train")
 VOCAB_SIZES = (100_000, 1_000_000)
 STEPS = 20
-COLUMNS = {
-    "vocab_size": ",", "task": "", "optimizer": "", "peak_mb": ",.0f", "made_mb": ",.0f", "held_mb": ",.0f",
-    "ratio": ".2f",
-}  # fmt: skip
+TABLE = Section(
+    "Memory",
+    "Largest resident memory of a process in MB, less that of one that only loads the package; `made` is what it was"
+    " when the model had just been made. Against the sum of what must be held, of which the larger parts are shown."
+    " 2 x 200 units. Run with `python benchmarks/bench_memory.py`.",
+    "bench_memory.json",
+    {
+        "V": "vocab_size:,", "task": "task", "optimizer": "optimizer", "peak": "peak_mb:,.0f", "made": "made_mb:,.0f",
+        "held": "held_mb:,.0f", "parameters": "held.parameters:,.0f", "vocabulary": "held.vocabulary:,.0f",
+        "activations": "held.activations:,.0f", "peak / held": "ratio:.2f",
+    },
+    plots=("memory",),
+)  # fmt: skip
+SECTIONS = {"memory": TABLE}
 MB = 1e6
 
 
@@ -130,7 +141,7 @@ def main() -> None:
     flags.add_argument("--vocab-sizes", nargs="+", type=int, default=list(VOCAB_SIZES), metavar="V")
     flags.add_argument("--optimizer", choices=["sgd", "adagrad"], default="sgd")
     rows = run(_timing.parse(flags))
-    _timing.show(rows, COLUMNS)
+    TABLE.show(rows)
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:

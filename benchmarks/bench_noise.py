@@ -15,16 +15,24 @@ from typing import Any
 
 import _timing
 import numpy as np
+from _tables import Section
 from _workload import TOKENS, zipf
 
 from nplm.noise import NoiseDistribution
 
 VOCAB_SIZES = (10_000, 100_000, 1_000_000)
 DRAWS = (2**20, 256)
-COLUMNS = {
-    "vocab_size": ",", "draws": ",", "method": "", "draws_per_second": ",.0f", "ratio": ".1f", "ratio_low": ".1f",
-    "ratio_high": ".1f",
-}  # fmt: skip
+TABLE = Section(
+    "Drawing noise words",
+    "One core, Zipf law. Ratio: the alias table over the method. Run with `python benchmarks/bench_noise.py`.",
+    "bench_noise.json",
+    {
+        "V": "vocab_size:,", "draws a call": "draws:,", "method": "method", "draws/s": "draws_per_second:,.0f",
+        "ratio": "ratio:.1f", "lowest": "ratio_low:.1f", "highest": "ratio_high:.1f", "samples": "samples",
+    },
+    plots=("noise",),
+)  # fmt: skip
+SECTIONS = {"drawing": TABLE}
 
 
 def measure(vocab_size: int, draws: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -53,7 +61,7 @@ def main() -> None:
     for draws in sizes:
         for vocab_size in vocab_sizes:
             found = measure(vocab_size, draws, arguments)
-            _timing.show(found, COLUMNS)
+            TABLE.show(found)
             rows += found
     _timing.finish(arguments, "bench_noise", rows)
 

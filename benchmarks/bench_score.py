@@ -19,6 +19,7 @@ from typing import Any
 
 import _timing
 import numpy as np
+from _tables import Section
 from _workload import CHUNKS, OurTrainer, Shape, make_model, text, zipf
 
 from nplm.logs import LN10
@@ -34,10 +35,19 @@ UNNORMALISED = [SMALL._replace(V=100_000)]
 SENTENCES, EVERY = 1000, 40  # of `batch`, and which share of them is scored one by one
 LARGE_SENTENCES = 64  # of `unnormalised`
 CHUNKS_TRAINED = 300  # of the model whose log Z is left out
-COLUMNS = {
-    "vocab_size": ",", "hidden_dim": "", "kind": "", "normalize": "", "threads": "", "slow_us": ",.1f",
-    "fast_us": ",.1f", "ratio": ".2f", "ratio_low": ".2f", "ratio_high": ".2f", "mean_error": ".5f",
-}  # fmt: skip
+TABLE = Section(
+    "Scoring sentences",
+    "Microseconds a word, `</s>` counted. `batch`: one sentence after the other (slow) and 1,000 in lock-step (fast);"
+    " `unnormalised`: with log Z (slow) and with its stored mean (fast), and by how much a word's log10 is off."
+    " 2 layers. Run with `python benchmarks/bench_score.py`.",
+    "bench_score.json",
+    {
+        "V": "vocab_size:,", "H": "hidden_dim", "kind": "kind", "exact": "normalize", "threads": "threads",
+        "slow us": "slow_us:,.1f", "fast us": "fast_us:,.1f", "ratio": "ratio:.1f", "lowest": "ratio_low:.1f",
+        "highest": "ratio_high:.1f", "mean error": "mean_error:.5f", "samples": "samples",
+    },
+)  # fmt: skip
+SECTIONS = {"scoring-speed": TABLE}
 
 
 def sentences(vocab_size: int, count: int, seed: int = 4) -> list[str]:
@@ -127,7 +137,7 @@ def main() -> None:
     for measure, shapes in ((batch, BATCH), (unnormalised, UNNORMALISED)):
         for shape in [QUICK] if arguments.quick else shapes:
             found = measure(shape, arguments)
-            _timing.show(found, COLUMNS)
+            TABLE.show(found)
             rows += found
     _timing.finish(arguments, "bench_score", rows)
 

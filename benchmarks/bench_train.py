@@ -18,7 +18,8 @@ from statistics import median
 from typing import Any
 
 import _timing
-from _breakdown import breakdown
+from _breakdown import PIECES, breakdown
+from _tables import Section, only
 from _workload import OurTrainer, Shape, make_model, text
 
 SHAPES = {  # B, T, E, H, L, K, V
@@ -29,11 +30,32 @@ SHAPES = {  # B, T, E, H, L, K, V
     "b1": Shape(1, 35, 200, 200, 1, 64, 10_000),
 }
 QUICK = {"quick": Shape(4, 5, 12, 16, 2, 8, 100), "quick-b1": Shape(1, 5, 12, 16, 1, 8, 100)}
-COLUMNS = {
-    "name": "", "threads": "", "tokens_per_second": ",.0f", "peer_tokens_per_second": ",.0f", "ratio": ".2f",
-    "ratio_low": ".2f", "ratio_high": ".2f", "over_one_thread": ".2f", "peak_share": ".0%",
-    "sgemm_peak_gflops": ".0f",
-}  # fmt: skip
+SPEED = Section(
+    "Training speed",
+    "Tokens a second of a whole training step (noise, gradient, clipping, update), against the same step in PyTorch"
+    " (`benchmarks/_peer.py`). Ours and the peer's samples alternate; the ratio is the median of the ratios of"
+    " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads,"
+    " measured in the same turns; share: of it, what the operations a step cannot do without reach. Run with"
+    " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the same shards run"
+    " by one.",
+    "bench_train.json",
+    {
+        "(B, T, E, H, L, K, V)": "shape", "threads": "threads", "tokens/s": "tokens_per_second:,.0f", "peer": "peer",
+        "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f",
+        "peak GFLOP/s": "sgemm_peak_gflops:,.0f", "share": "peak_share:.0%", "samples": "samples",
+    },
+    plots=("train",),
+)  # fmt: skip
+BREAKDOWN = SPEED._replace(
+    title="Where a training step spends its time",
+    text="Milliseconds a step on one thread, in the same run as above.",
+    columns={"(B, T, E, H, L, K, V)": "shape"}
+    | {name: f"breakdown.{name}:.2f" for name in (*(name for name, _, _ in PIECES), "other", "total")},
+    rows=only(threads=1),
+    plots=("train-breakdown",),
+)
+SECTIONS = {"training-speed": SPEED, "breakdown": BREAKDOWN}
 
 
 def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -91,7 +113,7 @@ def main() -> None:
     rows = []
     for name, shape in shapes.items():
         found = measure(name, shape, arguments)
-        _timing.show(found, COLUMNS)
+        SPEED.show(found)
         rows += found
     _timing.finish(arguments, "bench_train", rows)
 

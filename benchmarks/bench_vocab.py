@@ -16,6 +16,7 @@ from typing import Any
 
 import _timing
 import numpy as np
+from _tables import Section, only
 from _workload import OurTrainer, Shape, make_model, text, zipf
 
 FIRST = 10_000
@@ -23,14 +24,36 @@ GROWTH = (10_000, 33_000, 100_000, 268_000, 1_000_000)
 SOFTMAX = (10_000, 33_000, 268_000)
 QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX = 100, (100, 300), (100,)
 TEXTS = ("first", "spread", "zipf")
-GROWTH_COLUMNS = {
-    "vocab_size": ",", "text": "", "threads": "", "step_ms": ".3f", "base_ms": ".3f", "growth": ".3f",
-    "growth_low": ".3f", "growth_high": ".3f",
-}  # fmt: skip
-SOFTMAX_COLUMNS = {
-    "vocab_size": ",", "softmax": "", "threads": "", "step_ms": ".3f", "softmax_ms": ".2f", "ratio": ".2f",
-    "ratio_low": ".2f", "ratio_high": ".2f", "ceiling": ".2f", "ceiling_share": ".0%",
-}  # fmt: skip
+GROWTH_TABLE = Section(
+    "Step time against V",
+    "Our step at V over the same step at the smallest V, in turns. Texts: `first`, the same words in matrices of V"
+    " rows; `spread`, the same with ids spread over all rows; `zipf`, text and noise by the Zipf law over V words, of"
+    " which fewer repeat. The row of the smallest V shows the noise of the measurement. Run with"
+    " `python benchmarks/bench_vocab.py --against torch`.",
+    "bench_vocab.json",
+    {
+        "V": "vocab_size:,", "text": "text", "threads": "threads", "step ms": "step_ms:.2f",
+        "step ms at the smallest V": "base_ms:.2f", "ratio": "growth:.3f", "lowest": "growth_low:.3f",
+        "highest": "growth_high:.3f", "samples": "samples",
+    },
+    only(kind="growth"),
+    ("vocab",),
+)  # fmt: skip
+SOFTMAX_TABLE = Section(
+    "NCE against the softmax",
+    "A whole training step with the full softmax over the same step with NCE, and the ceiling that arithmetic sets to"
+    " the ratio: (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
+    "bench_vocab.json",
+    {
+        "V": "vocab_size:,", "softmax of": "softmax", "threads": "threads", "NCE step ms": "step_ms:.2f",
+        "softmax step ms": "softmax_ms:.1f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f", "ceiling": "ceiling:.2f", "share of it": "ceiling_share:.0%",
+        "samples": "samples",
+    },
+    only(kind="softmax"),
+    ("vocab-softmax",),
+)  # fmt: skip
+SECTIONS = {"growth": GROWTH_TABLE, "speed-against-softmax": SOFTMAX_TABLE}
 
 
 def make_trainer(shape: Shape, kind: str, first: int, threads: int) -> OurTrainer:
@@ -102,10 +125,10 @@ def main() -> None:
     rows = []
     for vocab_size in large:
         rows += [row for threads in arguments.threads for row in growth(arguments, vocab_size, first, threads)]
-        _timing.show(rows[-len(TEXTS) * len(arguments.threads) :], GROWTH_COLUMNS)
+        GROWTH_TABLE.show(rows[-len(TEXTS) * len(arguments.threads) :])
     for vocab_size in exact:
         found = [row for threads in arguments.threads for row in against_softmax(arguments, vocab_size, threads)]
-        _timing.show(found, SOFTMAX_COLUMNS)
+        SOFTMAX_TABLE.show(found)
         rows += found
     shape = {"shape": list(arguments.shape), "samples": arguments.samples}
     _timing.finish(arguments, "bench_vocab", [shape | row for row in rows])

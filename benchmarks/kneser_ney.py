@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import _record
 import numpy as np
 import numpy.typing as npt
+from _tables import Section
 
 from nplm.config import CORPORA
 from nplm.data import builtin
@@ -48,7 +49,20 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 FALLBACK = (0.0, 0.5, 1.0, 1.5)  # D(0) ... D(3+), as in KenLM
-COLUMNS = ("order", "ngrams", "valid_perplexity", "test_perplexity", "train_seconds", "score_seconds")
+TABLE = Section(
+    "Yardstick: counting",
+    "Interpolated modified Kneser-Ney on the same text, words and tokens, alone and mixed with the LSTM of the same"
+    " corpus (its weight found on the valid text). Run with"
+    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train` and its like.",
+    "kneser_ney-*.json",
+    {
+        "training tokens": "train_tokens:,", "V": "vocab_size:,", "order": "order", "valid": "valid_perplexity:.2f",
+        "test": "test_perplexity:.2f", "test tokens": "test_tokens:,", "LSTM, test": "neural_test_perplexity:.2f",
+        "weight of the LSTM": "neural_weight:.2f", "mixed, valid": "mixed_valid_perplexity:.2f",
+        "mixed, test": "mixed_test_perplexity:.2f", "training s": "train_seconds:.1f",
+    },
+)  # fmt: skip
+SECTIONS = {"yardstick": TABLE}
 
 
 class Ngrams(NamedTuple):
@@ -226,13 +240,12 @@ def write_debug2(path: Path, model: Model, ids: npt.NDArray[Any], vocabulary: Vo
 
 
 def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
-    """A row for each order, printed as it comes, and the model of the highest."""
+    """A row for each order, and the model of the highest."""
     start = time.perf_counter()
     tables = count(corpus.train, len(corpus.vocabulary), order)
     counted = time.perf_counter() - start
     texts = {name: ids for name in ("valid", "test") if (ids := getattr(corpus, name)) is not None}
     rows = []
-    print("  ".join(f"{name:>16}" for name in COLUMNS))
     for k in range(1, order + 1):
         start = time.perf_counter()
         model = estimate(tables, k)
@@ -247,7 +260,6 @@ def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
             row[f"{name}_oovs"] = int(np.count_nonzero(ids == Vocabulary.unk))
         row["score_seconds"] = time.perf_counter() - start
         rows.append(row)
-        print("  ".join(_cell(row.get(name)) for name in COLUMNS))
     for name in texts:
         print(f"{name}: {rows[-1][f'{name}_tokens']} tokens, {rows[-1][f'{name}_oovs']} <unk> among them")
     return rows, model
@@ -273,11 +285,6 @@ def mixture(model: Model, neural: LanguageModel, corpus: Corpus) -> dict[str, fl
             row |= {f"neural_{name}_perplexity": float(found.perplexities[0])}
             row |= {f"mixed_{name}_perplexity": found.perplexity, "neural_weight": weights[0]}
     return row
-
-
-def _cell(value: float | None) -> str:
-    text = "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
-    return f"{text:>16}"
 
 
 def _arguments() -> argparse.Namespace:
@@ -313,9 +320,8 @@ def _run(arguments: argparse.Namespace) -> None:
     corpus = _corpus(arguments)
     rows, model = measure(corpus, arguments.order)
     if arguments.mix:
-        found = mixture(model, load_model(arguments.mix), corpus)
-        rows[-1] |= found
-        print(*(f"{name} {value:.4g}" for name, value in found.items()), sep="\n")
+        rows[-1] |= mixture(model, load_model(arguments.mix), corpus)
+    TABLE.show(rows)
     for name, path in (("test", arguments.debug2), ("valid", arguments.debug2_valid)):
         if path is not None:
             if (ids := getattr(corpus, name)) is None:

@@ -13,7 +13,9 @@ from typing import Any
 import _plot_studies as studies
 import _record
 import matplotlib
-from _rows import Rows, groups, pick
+from _plot_studies import xy
+from _tables import Rows, groups, pick
+from render import SECTIONS
 
 matplotlib.use("agg")  # files only, no display
 import matplotlib.pyplot as plt
@@ -51,7 +53,7 @@ def train_breakdown(rows: Rows, axes: Any) -> None:
 def vocab(rows: Rows, axes: Any) -> None:
     """Step time against V, as a ratio to the smallest V."""
     for (kind, threads), line in groups(pick(rows, kind="growth"), "text", "threads"):
-        axes.plot(*_xy(line, "vocab_size", "growth"), marker="o", label=f"{kind}, {threads} threads")
+        axes.plot(*xy(line, "vocab_size", "growth"), marker="o", label=f"{kind}, {threads} threads")
     axes.axhline(1.1, color="grey", linestyle=":")
     axes.set(title="A step's time against V", xlabel="V", ylabel="ratio to the smallest V", xscale="log")
     axes.legend()
@@ -61,7 +63,7 @@ def vocab_softmax(rows: Rows, axes: Any) -> None:
     """NCE over softmax, and its ceiling."""
     rows = pick(rows, kind="softmax")
     for (name, threads), line in groups(rows, "softmax", "threads"):
-        axes.plot(*_xy(line, "vocab_size", "ratio"), marker="o", label=f"{name}'s softmax, {threads} threads")
+        axes.plot(*xy(line, "vocab_size", "ratio"), marker="o", label=f"{name}'s softmax, {threads} threads")
     ceiling = sorted({(row["vocab_size"], row["ceiling"]) for row in rows})
     axes.plot(*zip(*ceiling, strict=True), color="grey", linestyle=":", label="ceiling by arithmetic")
     axes.set(title="NCE over softmax", xlabel="V", ylabel="speed ratio", xscale="log", yscale="log")
@@ -71,7 +73,7 @@ def vocab_softmax(rows: Rows, axes: Any) -> None:
 def noise(rows: Rows, axes: Any) -> None:
     """Draws a second by method."""
     for (method,), line in groups([row for row in rows if row["draws"] == rows[0]["draws"]], "method"):
-        axes.plot(*_xy(line, "vocab_size", "draws_per_second"), marker="o", label=method)
+        axes.plot(*xy(line, "vocab_size", "draws_per_second"), marker="o", label=method)
     axes.set(title="Noise words, one core", xlabel="V", ylabel="draws a second", xscale="log", yscale="log")
     axes.legend()
 
@@ -79,7 +81,7 @@ def noise(rows: Rows, axes: Any) -> None:
 def evaluation(rows: Rows, axes: Any) -> None:
     """Tokens a second, exact and unnormalised."""
     for (kind, threads), line in groups(rows, "kind", "threads"):
-        axes.plot(*_xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads")
+        axes.plot(*xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads")
     axes.set(title="Evaluating", xlabel="V", ylabel="tokens a second", xscale="log", yscale="log")
     axes.legend()
 
@@ -93,28 +95,11 @@ def memory(rows: Rows, axes: Any) -> None:
     axes.legend()
 
 
-PLOTS: dict[str, tuple[str, Callable[[Rows, Any], None]]] = {
-    "train": ("bench_train", train),
-    "train-breakdown": ("bench_train", train_breakdown),
-    "vocab": ("bench_vocab", vocab),
-    "vocab-softmax": ("bench_vocab", vocab_softmax),
-    "noise": ("bench_noise", noise),
-    "eval": ("bench_eval", evaluation),
-    "memory": ("bench_memory", memory),
-    "objectives-epochs": ("study_objectives", studies.objectives_epochs),
-    "objectives-seconds": ("study_objectives", studies.objectives_seconds),
-    "objectives-num-noise": ("study_objectives", studies.objectives_num_noise),
-    "chunks": ("study_chunks", studies.chunks),
-    "chunks-matched": ("study_chunks", studies.chunks_matched),
-    "chunks-pool": ("study_chunks", studies.chunks_pool),
-    "chunks-log-z": ("study_chunks", studies.chunks_log_z),
-    "chunks-truncation": ("study_gradients", studies.chunks_truncation),
-    "chunks-reuse": ("study_gradients", studies.chunks_reuse),
-}
-
-
-def _xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
-    return [row[x] for row in rows], [row[y] for row in rows]
+DRAW: dict[str, Callable[[Rows, Any], None]] = {
+    "train": train, "train-breakdown": train_breakdown, "vocab": vocab, "vocab-softmax": vocab_softmax,
+    "noise": noise, "eval": evaluation, "memory": memory, **studies.DRAW,
+}  # fmt: skip
+PLOTS = {name: (section.results, DRAW[name]) for section in SECTIONS.values() for name in section.plots}
 
 
 def main() -> None:
@@ -125,7 +110,7 @@ def main() -> None:
     arguments = flags.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, (results, draw) in PLOTS.items():
-        file = arguments.results / f"{results}.json"
+        file = arguments.results / results
         if file.exists():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(json.loads(file.read_text(encoding="utf-8"))["rows"], axes)

@@ -1,15 +1,15 @@
-"""Fills docs/{benchmarks,quality,patent}.md from benchmarks/results/*.json: every measured figure there is recorded.
+"""Fills the tables of docs/{benchmarks,quality,patent}.md from benchmarks/results/*.json, and checks the figures there.
 
-The pages are written by hand but for what stands between markers,
+The pages are written by hand except for the tables, which stand between markers,
 
     <!-- begin NAME -->
     <!-- end NAME -->
 
-NAME is a table of sections.py or a finding of findings.py.  Each stands on one page, once; it is empty while there is
-no result.  Plots come from plot.py.
+NAME is a section that one of the scripts declares.  Each stands on one page, once; it is empty while there is no
+result.  Plots come from plot.py.  How a figure in the text names the result that it is held to: _figures.py.
 
     python benchmarks/render.py            fills the pages
-    python benchmarks/render.py --check    exits 1 if a page is not what the results give
+    python benchmarks/render.py --check    exits 1 if a table or a figure is not what the results give
 """
 
 import re
@@ -18,16 +18,30 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+import _figures
 import _record
-from _rows import Row, read, rows_of
-from findings import FINDINGS, Finding
-from sections import SECTIONS, Section
+import bench_eval
+import bench_memory
+import bench_noise
+import bench_score
+import bench_train
+import bench_vocab
+import kneser_ney
+import study_chunks
+import study_gradients
+import study_objectives
+import study_recipes
+from _tables import Section, read
 
 DOCS = _record.ROOT / "docs"
 PAGES = ("benchmarks.md", "quality.md", "patent.md")
-MARK = re.compile(r"<!-- (begin|end) (\S+) -->")
-BLOCK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.S)
-BLOCKS: dict[str, Section | Finding] = SECTIONS | FINDINGS
+MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
+BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
+SCRIPTS = (
+    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, study_recipes, study_objectives,
+    kneser_ney, study_chunks, study_gradients,
+)  # fmt: skip
+SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 
 
 def main() -> None:
@@ -35,12 +49,15 @@ def main() -> None:
     check(old)
     new = {page: BLOCK.sub(filled, text) for page, text in old.items()}
     changed = [page for page in PAGES if new[page] != old[page]]
-    if "--check" in sys.argv[1:]:
-        sys.exit(f"not what the results give: {', '.join(changed)}; run benchmarks/render.py" if changed else 0)
-    for page in changed:
-        beside = DOCS / f".{page}"
-        beside.write_text(new[page], encoding="utf-8")
-        beside.replace(DOCS / page)
+    if "--check" not in sys.argv[1:]:
+        for page in changed:
+            beside = DOCS / f".{page}"
+            beside.write_text(new[page], encoding="utf-8")
+            beside.replace(DOCS / page)
+    elif changed:
+        sys.exit(f"not what the results give: {', '.join(changed)}; run benchmarks/render.py")
+    if found := [f"{page}: {fault}" for page, text in old.items() for fault in _figures.faults(text)]:
+        sys.exit("\n".join(found))
 
 
 def check(pages: dict[str, str]) -> None:
@@ -53,27 +70,17 @@ def check(pages: dict[str, str]) -> None:
                 sys.exit(f"{page}: marker '{' '.join(found or right)}' without its partner; each begin needs its end")
         names += [name for kind, name in marks if kind == "begin"]
     for name in names:
-        if name not in BLOCKS:
-            sys.exit(f"marker '{name}' is neither a table nor a finding; they are {', '.join(BLOCKS)}")
-    for name in BLOCKS:
+        if name not in SECTIONS:
+            sys.exit(f"marker '{name}' is no table; the tables are {', '.join(SECTIONS)}")
+    for name in SECTIONS:
         if names.count(name) != 1:
             sys.exit(f"marker '{name}' stands {names.count(name)} times on {', '.join(pages)}; it is to be there once")
 
 
 def filled(match: re.Match[str]) -> str:
     """The two markers with what belongs between them."""
-    block = BLOCKS[match[2]]
-    lines = render(block) if isinstance(block, Section) else paragraph(block)
-    text = "\n".join(lines)
+    text = "\n".join(render(SECTIONS[match[2]]))
     return f"{match[1]}\n{text}\n{match[3]}" if text else match[1] + match[3]
-
-
-def paragraph(finding: Finding) -> Iterator[str]:
-    """A finding, its sentences as a list; nothing if it has none."""
-    if items := list(finding.sentences(*map(rows_of, finding.results))):
-        yield f"**{finding.title}**\n"
-        yield from (f"- {item}" for item in items)
-        yield ""
 
 
 def render(section: Section) -> Iterator[str]:
@@ -83,10 +90,10 @@ def render(section: Section) -> Iterator[str]:
     if not rows:
         return
     yield f"## {section.title}\n\n{section.text}\n"
-    yield "| " + " | ".join(section.columns) + " |"
+    yield f"| {' | '.join(section.columns)} |"
     yield "|" + "---|" * len(section.columns)
     for row in rows:
-        yield "| " + " | ".join(_cell(row, spec) for spec in section.columns.values()) + " |"
+        yield f"| {' | '.join(section.cells(row))} |"
     yield ""
     for plot in section.plots:
         yield f"![{section.title}](plots/{plot}.svg)\n"
@@ -94,26 +101,12 @@ def render(section: Section) -> Iterator[str]:
         yield f"Measured on: {line}.\n"
 
 
-def _cell(row: Row, spec: str) -> str:
-    path, _, form = spec.partition(":")
-    value: Any = row
-    for key in path.split("."):
-        value = value.get(key) if value is not None else None
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else format(value, form)
-
-
 def _machines(result: dict[str, Any]) -> Iterator[str]:
     """The machine of a result file, once for each commit that its rows are of."""
     machine = result["machine"]
-    for commit in {row.get("commit", machine["commit"]) for row in result["rows"]}:
-        yield _machine(machine | {"commit": commit})
-
-
-def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "torch") if machine[name])
-    return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {versions}, commit {machine['commit']}"
+    for commit in {row.get("commit", machine["commit"]) for row in result["rows"]}:
+        yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {versions}, commit {commit}"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import _record
 import _training
 import numpy as np
+from _tables import Section, only
 
 from nplm.config import TrainConfig
 from nplm.data.streams import split
@@ -46,7 +47,7 @@ CHUNKS = (2, 4, 8, 16, 32, 64)
 TIME = 30.0  # seconds of training at which runs are compared
 SIZE = "--layers 1 --epochs 6 --decay-after 3 --eval-batch-size 10"
 QUICK = "--layers 1 --hidden 8 --emsize 8 --epochs 2 --eval-batch-size 10"  # of the recipe markov
-KEY = ("kind", "num_noise", "chunks", "groups", "group_map", "redraw", "seed")
+PLACE = _record.by("kind", "num_noise", "chunks", "groups", "group_map", "redraw", "seed")
 
 
 class Case(NamedTuple):
@@ -100,6 +101,38 @@ DEFAULT = (  # names, in the order of what they tell
     " pool-32-contiguous-never-k100 pool-8-contiguous-never-k25 pool-32-contiguous-never-k25"
     " split-4-k100 split-16-k100 split-2-k25 split-64-k25"
 )
+RUN_COLUMNS = {
+    "tokens": "tokens:,", "updates": "updates:,", "perplexity": "perplexity:.2f", "at time": "perplexity_at_time:.2f",
+    "time s": "time:.0f", "log Z": "mean_log_z:+.3f", "sd": "std_log_z:.3f", "uncovered": "uncovered:.1%",
+    "never covered": "never_covered:.1%", "tokens/s": "tokens_per_second:,.0f", "seed": "seed",
+}  # fmt: skip
+SPLIT = Section(
+    "One sequence in N chunks",
+    "Valid perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks, B = 20,"
+    " fresh noise. `at time`: after that many seconds of training. log Z over the valid text. `uncovered`: share of"
+    " the noise law on words in none of the groups of a sequence; `never covered`: in none of the whole run. Run with"
+    " `python benchmarks/study_chunks.py`.",
+    "study_chunks.json",
+    {"K": "num_noise", "N": "chunks", "T": "bptt", "B": "batch_size"} | RUN_COLUMNS,
+    only(kind="split"),
+    ("chunks",),
+)
+MATCHED = SPLIT._replace(
+    title="The same at equal updates",
+    text="B = N streams, so an update has 640 positions and a text the same number of updates at every N: what is left"
+    " is how far back the gradient reaches, and of how many streams the positions of an update are.",
+    rows=only(kind="matched"),
+    plots=("chunks-matched",),
+)
+POOL = SPLIT._replace(
+    title="Chunks that share noise groups",
+    text="N = 32 (T = 20, B = 20): M groups a sequence, redrawn for every sequence, every epoch, or never. Compare with"
+    " fresh noise at N = 32 above.",
+    columns={"K": "num_noise", "M": "groups", "map": "group_map", "redrawn": "redraw"} | RUN_COLUMNS,
+    rows=only(kind="pool"),
+    plots=("chunks-pool", "chunks-log-z"),
+)
+SECTIONS = {"split": SPLIT, "matched": MATCHED, "pool": POOL}
 
 
 def row(case: Case, seed: int, runs: Path, time: float, quick: bool) -> dict[str, Any]:
@@ -159,16 +192,6 @@ def coverage(folder: Path, config: TrainConfig, tokens: int) -> dict[str, float]
     return {"uncovered": float(np.mean(at_once)), "never_covered": float(law.probs[missing].sum())}
 
 
-def merged(path: Path, new: list[dict[str, Any]], key: tuple[str, ...] = KEY) -> list[dict[str, Any]]:
-    """The rows of a result file with new ones added, or put in place of their like; in the order of the key."""
-
-    def place(entry: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple((entry[name] is not None, entry[name]) for name in key)  # without a value first
-
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return sorted(({place(entry): entry for entry in rows + new}).values(), key=place)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"default: {len(DEFAULT.split())} of them")
@@ -190,7 +213,7 @@ def main() -> None:
             new = row(CASES[name], seed, arguments.runs, arguments.time, arguments.quick)
             print(json.dumps({key: value for key, value in new.items() if key != "curve"}), flush=True)
             if arguments.json or not arguments.quick:
-                _record.write(path, merged(path, [new]))
+                _record.merge(path, [new], PLACE)
 
 
 if __name__ == "__main__":

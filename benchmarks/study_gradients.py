@@ -33,12 +33,12 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import _exact
 import _record
 import numpy as np
-from study_chunks import CHUNKS, merged
+from _tables import Row, Section, only
+from study_chunks import CHUNKS
 
 from nplm.arrays import Array
 from nplm.cli.train import load_text
@@ -49,9 +49,44 @@ from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool
 from nplm.storage import checkpoint
 from nplm.training.run_folder import read_config
 
-Row = dict[str, Any]
-KEY = ("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")
+PLACE = _record.by("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")
 DEFAULT_RUN = _record.ROOT / "runs" / "chunks" / "split-32-k100-seed1"
+TRUNCATION = Section(
+    "The gradient, cut",
+    "At fixed parameters, the noise expected in closed form: the gradient of a sequence cut into N chunks against"
+    " that by BPTT through the whole sequence. `bias`: its distance over the length of the exact one, root of the mean"
+    " square over sequences; `of the mean`: the same after adding up the sequences; `spread`: distance of a single"
+    " sequence's exact gradient from their mean. Run with `python benchmarks/study_gradients.py`.",
+    "study_gradients.json",
+    {
+        "K": "num_noise", "N": "chunks", "parameters": "parameters", "bias": "bias:.4f",
+        "of the mean": "bias_of_mean:.4f", "cosine": "cosine:.5f", "spread": "spread:.3f", "sequences": "sequences",
+    },
+    only(kind="truncation"),
+    ("chunks-truncation",),
+)  # fmt: skip
+OBJECTIVE = TRUNCATION._replace(
+    title="The gradient at K against the limit of large K",
+    text="At the same parameters, nothing cut, the noise expected in closed form.",
+    rows=only(kind="objective"),
+    plots=(),
+)
+REUSE = Section(
+    "The gradient, with shared noise groups",
+    "At fixed parameters: noise drawn R times. `noise`: root of the variance of a sequence's gradient over the length"
+    " of its mean. `growth`: variance over that with fresh groups; `predicted`: the same from covariances of chunks,"
+    " measured apart; `error`: standard error of the variance, relative; `unbiased`: squared distance of the mean of"
+    " the draws from the expected gradient over what chance gives, 1 on average.",
+    "study_gradients.json",
+    {
+        "K": "num_noise", "M": "groups", "map": "group_map", "parameters": "parameters", "noise": "noise:.3f",
+        "growth": "growth:.2f", "predicted": "predicted:.2f", "error": "error:.2f", "unbiased": "unbiased:.2f",
+        "R": "repeats",
+    },
+    only(kind="reuse"),
+    ("chunks-reuse",),
+)  # fmt: skip
+SECTIONS = {"truncation": TRUNCATION, "gradient-at-num-noise": OBJECTIVE, "reuse": REUSE}
 
 
 class Distance:
@@ -236,7 +271,7 @@ def main() -> None:
         for row in rows:
             print(json.dumps(row), flush=True)
         if arguments.json or not arguments.quick:
-            _record.write(path, merged(path, rows, KEY))
+            _record.merge(path, rows, PLACE)
 
 
 if __name__ == "__main__":

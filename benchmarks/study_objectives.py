@@ -11,11 +11,15 @@ equal epochs and at equal seconds.  Rows are added to the result file as they co
 
 import argparse
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import _record
 import _training
+from _tables import Row, Rows, Section, groups, mean, pick
 
 CASES = {"softmax": ["--objective", "softmax", "--patience", "3"]}  # it overfits: the best epoch comes early
 CASES |= {f"nce-{k}": ["--nce", str(k)] for k in (10, 25, 100, 256, 500, 1000)}
@@ -25,6 +29,7 @@ CASES |= {
     for k in (100, 500)
 }
 CASES |= {f"nce-100-power-{power:g}": ["--nce", "100", "--nce-unigram-power", f"{power:g}"] for power in (0.5, 0.75)}
+MOMENTS = (50, 100, 200, 400, 800)  # seconds of training, of the table at equal seconds
 
 
 def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
@@ -41,11 +46,100 @@ def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
     )
 
 
-def merged(path: Path, new: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a result file with one more, or with its like replaced; in the order of CASES and seeds."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    rows = [old for old in rows if (old["case"], old["seed"]) != (new["case"], new["seed"])] + [new]
-    return sorted(rows, key=lambda entry: (list(CASES).index(entry["case"]), entry["seed"]))
+# ---- what the page shows
+
+
+def objectives(rows: Rows) -> Rows:
+    """Rows of study_objectives.py with K, the power of the noise law, and the test perplexity over the softmax's."""
+    softmax = pick(rows, case="softmax")
+    base = mean(softmax, "test_perplexity") if softmax else None
+    return [
+        row
+        | settings(row["case"])
+        | {
+            "relative": base and row["test_perplexity"] / base - 1,
+            "at": _at_moments(row["curve"]),
+            "epochs": len(row["curve"]),
+        }
+        for row in rows
+    ]
+
+
+def settings(case: str) -> Row:
+    """K and the power of the noise law of a case of study_objectives.py; None for the softmax."""
+    flags = dict(zip(CASES[case][::2], CASES[case][1::2], strict=True))
+    if flags.get("--objective") == "softmax":
+        return {"num_noise": None, "power": None}
+    return {"num_noise": int(flags["--nce"]), "power": float(flags.get("--nce-unigram-power", "1"))}
+
+
+def over_seeds(rows: Rows) -> Rows:
+    """A row for each case, the mean of its seeds; none if no case has two."""
+    shown = ("valid_perplexity", "test_perplexity", "relative", "mean_log_z", "std_log_z", "seconds")
+    if len(rows) == len({row["case"] for row in rows}):
+        return []
+    return [
+        {"case": case, "seeds": len(same)}
+        | {key: mean(same, key) for key in shown if same[0][key] is not None}
+        | {"spread": stdev(row["test_perplexity"] for row in same) if len(same) > 1 else None}
+        for (case,), same in groups(objectives(rows), "case")
+    ]
+
+
+def best_at(curve: Rows, seconds: float) -> float | None:
+    """The best perplexity by `seconds` of training, between two epochs on a straight line through log perplexity.
+
+    None before the first epoch's end.  After the last the best of them stays, for that is the model that is kept.
+    """
+    found = [point["perplexity"] for point in curve if point["seconds"] <= seconds]
+    for one, two in pairwise(curve):
+        if one["seconds"] < seconds < two["seconds"]:
+            part = (seconds - one["seconds"]) / (two["seconds"] - one["seconds"])
+            logs = math.log(one["perplexity"]), math.log(two["perplexity"])
+            found.append(math.exp(logs[0] + part * (logs[1] - logs[0])))
+    return min(found, default=None)
+
+
+def _at_moments(curve: Rows) -> dict[str, float | None]:
+    return {str(moment): best_at(curve, moment) for moment in MOMENTS}
+
+
+TABLE = Section(
+    "Objectives",
+    "The recipe `ptb-small`, with one thing changed at a time. `power`: of the unigram counts in q; `over softmax`: the"
+    " test perplexity over the mean of the softmax's seeds, less 1. log Z over the test text. Run with"
+    " `python benchmarks/study_objectives.py CASE ...`.",
+    "study_objectives.json",
+    {
+        "case": "case", "objective": "objective", "K": "num_noise:,", "power": "power:g", "seed": "seed",
+        "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "over softmax": "relative:+.1%",
+        "log Z": "mean_log_z:+.3f", "sd": "std_log_z:.3f", "epochs": "epochs", "training s": "seconds:,.0f",
+    },
+    objectives,
+    ("objectives-epochs", "objectives-num-noise"),
+)  # fmt: skip
+SEEDS = TABLE._replace(
+    title="Objectives: means over seeds",
+    text="Of the rows above; `sd of test`: standard deviation of the test perplexity from seed to seed.",
+    columns={
+        "case": "case", "seeds": "seeds", "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f",
+        "sd of test": "spread:.2f", "over softmax": "relative:+.1%", "log Z": "mean_log_z:+.3f",
+        "sd": "std_log_z:.3f", "training s": "seconds:,.0f",
+    },
+    rows=over_seeds,
+    plots=(),
+)  # fmt: skip
+SECONDS = TABLE._replace(
+    title="Objectives at equal seconds",
+    text="The best valid perplexity by so many seconds of training, read off the curves of the same runs: between two"
+    " epochs on a straight line of log perplexity against time; after the last epoch the best one stays. The rate is"
+    " halved by epochs, so a fast run is further on in its schedule.",
+    columns={"case": "case", "seed": "seed"}
+    | {f"{moment:,} s": f"at.{moment}:.1f" for moment in MOMENTS}
+    | {"training s": "seconds:,.0f"},
+    plots=("objectives-seconds",),
+)
+SECTIONS = {"objectives": TABLE, "objectives-seeds": SEEDS, "objectives-seconds": SECONDS}
 
 
 def main() -> None:
@@ -62,7 +156,7 @@ def main() -> None:
             new = row(case, seed, arguments.runs, arguments.quick)
             print(json.dumps({name: value for name, value in new.items() if name != "curve"}), flush=True)
             if arguments.json or not arguments.quick:
-                _record.write(path, merged(path, new))
+                _record.merge(path, [new], lambda row: (list(CASES).index(row["case"]), row["seed"]))
 
 
 if __name__ == "__main__":

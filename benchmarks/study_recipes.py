@@ -14,10 +14,25 @@ from typing import Any
 
 import _record
 import _training
+from _tables import Section
 
 from nplm.training.run_folder import read_config
 
 DEMO = "python-demo"  # the recipe is that of `nplm demo`
+TABLE = Section(
+    "Recipes",
+    "Perplexity is exact, `</s>` and `<unk>` counted; log Z over the test text. Run with"
+    " `python benchmarks/study_recipes.py RECIPE`; the settings are in `benchmarks/recipes/`, those of"
+    " python-demo in `nplm/cli/demo.py`.",
+    "recipe-*.json",
+    {
+        "recipe": "recipe", "objective": "objective", "seed": "seed", "valid": "valid_perplexity:.2f",
+        "test": "test_perplexity:.2f", "floor": "floor_perplexity:.2f", "unigram": "unigram_perplexity:.1f",
+        "test tokens": "tokens:,", "log Z": "mean_log_z:+.3f", "sd": "std_log_z:.3f",
+        "tokens/s": "tokens_per_second:,.0f", "training s": "seconds:,.0f",
+    },
+)  # fmt: skip
+SECTIONS = {"recipes": TABLE}
 
 
 def run(recipe: str, runs: Path, quick: bool) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_names_and_shapes_are_those_of_pytorch(tmp_path):
 
 def test_pytorch_loads_it_strictly(tmp_path):
     """Oracle: PyTorch's load_state_dict(strict=True), and the log-probabilities of the network it then is."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[bench]")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[torch]")
     model = make_model()
     nplm.save(model, tmp_path / "model.safetensors")
     tensors = load_file(tmp_path / "model.safetensors")

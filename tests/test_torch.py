@@ -9,7 +9,7 @@ from nplm.network import hidden_states
 from nplm.storage.checkpoint import save_model
 from nplm.training.optim import EPSILON, Optimizer
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[bench]")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install nplm-nce[torch]")
 
 
 class Peer(torch.nn.Module):

@@ -23,16 +23,7 @@ from nplm.layers import embedding, lstm
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
-from nplm.network import (
-    Grads,
-    Params,
-    Plan,
-    State,
-    ascend,
-    chunk_gradient,
-    hidden_states,
-    layer_names,
-)
+from nplm.network import Grads, Params, Plan, State, ascend, chunk_gradient, hidden_states, layer_names
 
 BLOCK = 512  # positions scored against all words at a time: 40 MB at V = 10,000
 PARTS = {  # parameters by the beginning of their names

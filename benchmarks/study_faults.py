@@ -105,10 +105,7 @@ def measure(bug: Bug | None, seeds: list[int]) -> list[dict[str, Any]]:
             path = Path(folder)
         environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONWARNINGS": "ignore"}
         run = subprocess.run(
-            [sys.executable, __file__, "--child", json.dumps(seeds)],
-            env=environment,
-            capture_output=True,
-            text=True,
+            [sys.executable, __file__, "--child", json.dumps(seeds)], env=environment, capture_output=True, text=True
         )
         trace = subprocess.run(
             [

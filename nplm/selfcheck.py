@@ -62,8 +62,7 @@ def objective(plan: Plan) -> Any:
     name, penalty = plan.objective.name, plan.objective.log_z_penalty
     if name == "softmax":
         return SimpleNamespace(
-            forward=partial(_softmax, softmax.forward, penalty),
-            backward=partial(_softmax, softmax.backward, penalty),
+            forward=partial(_softmax, softmax.forward, penalty), backward=partial(_softmax, softmax.backward, penalty)
         )
     if name == "ranking":
         ways = {name: getattr(sampled_softmax, name) for name in ("forward", "backward")}
@@ -91,13 +90,6 @@ def masks(model: LanguageModel, inputs: Array, plan: Plan) -> Any:
 
 
 def _softmax(
-    way: Any,
-    penalty: float,
-    hidden: Array,
-    targets: Array,
-    noise_ids: Array,
-    weight: Array,
-    bias: Array,
-    log_q: Array,
+    way: Any, penalty: float, hidden: Array, targets: Array, noise_ids: Array, weight: Array, bias: Array, log_q: Array
 ) -> Any:
     return way(hidden, targets, weight, bias, penalty)  # no noise, and so no noise distribution

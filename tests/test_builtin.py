@@ -238,10 +238,7 @@ def test_python_corpus(python: Corpus) -> None:
 
 def test_no_paragraph_is_shared() -> None:
     """Oracle: all paragraphs of the three parts, compared as text; each stands once in one part."""
-    documents = itertools.chain(
-        builtin.reference_documents(),
-        builtin.library_documents(Path(os.__file__).parent),
-    )
+    documents = itertools.chain(builtin.reference_documents(), builtin.library_documents(Path(os.__file__).parent))
     parts = builtin.split_parts(documents)
     texts = [" ".join(itertools.chain(*paragraph)) for part in parts.values() for paragraph in part]
     assert len(texts) > 10_000
@@ -271,10 +268,7 @@ def test_tokenise() -> None:
 
 
 def fingerprint(corpus: Corpus) -> str:
-    texts = [
-        corpus.vocabulary.to_bytes(),
-        *(ids.tobytes() for ids in (corpus.train, corpus.valid, corpus.test)),
-    ]
+    texts = [corpus.vocabulary.to_bytes(), *(ids.tobytes() for ids in (corpus.train, corpus.valid, corpus.test))]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 

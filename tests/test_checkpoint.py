@@ -193,9 +193,7 @@ def strided(value):
 
 
 @pytest.mark.parametrize(
-    "layout",
-    [np.asfortranarray, strided, lambda value: value[::-1].copy()[::-1]],
-    ids=["F", "strided", "flipped"],
+    "layout", [np.asfortranarray, strided, lambda value: value[::-1].copy()[::-1]], ids=["F", "strided", "flipped"]
 )
 def test_arrays_that_are_not_contiguous(layout, tmp_path):
     """Oracle: the same model with contiguous arrays: the same bytes."""
@@ -315,15 +313,7 @@ def test_foreign_types(dtype, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"\0",
-        b"a text\n" * 100,
-        b"\xff" * 100,
-        b"PK\3\4" + bytes(500),
-        bytes(8),
-        b"\2" + bytes(7) + b"{}",
-    ],
+    [b"", b"\0", b"a text\n" * 100, b"\xff" * 100, b"PK\3\4" + bytes(500), bytes(8), b"\2" + bytes(7) + b"{}"],
 )
 def test_not_safetensors_at_all(content, tmp_path):
     """Oracle: files of other kinds: empty, text, binary, zip, an empty header."""

@@ -224,16 +224,7 @@ def test_bom_and_crlf_change_nothing(nplm, texts, tmp_path):
     plain = (texts / "train.txt").read_bytes()
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n"))
     got = [
-        nplm(
-            "train",
-            "--train",
-            folder / "train.txt",
-            "--valid",
-            texts / "valid.txt",
-            *SMALL,
-            "--epochs=1",
-            "--json",
-        )
+        nplm("train", "--train", folder / "train.txt", "--valid", texts / "valid.txt", *SMALL, "--epochs=1", "--json")
         for folder in (texts, tmp_path)
     ]
     assert got[0].figures["valid_perplexity"] == got[1].figures["valid_perplexity"]
@@ -339,19 +330,7 @@ def test_train_reports_what_evaluate_says_of_the_saved_model(nplm, given, texts,
 def test_train_is_the_python_functions(nplm, given, texts, tmp_path, monkeypatch):
     """load_corpus, LanguageModel.init and nplm.train with the same settings: the same bytes.  Paths may be relative."""
     monkeypatch.chdir(texts)
-    line = [
-        "--train",
-        "train.txt",
-        "--valid",
-        "valid.txt",
-        *SMALL,
-        "--seed",
-        "7",
-        "--min-count",
-        "2",
-        "--epochs",
-        "1",
-    ]
+    line = ["--train", "train.txt", "--valid", "valid.txt", *SMALL, "--seed", "7", "--min-count", "2", "--epochs", "1"]
     nplm("train", *line, "--max-vocab", "10", "--save", tmp_path / "command")
     loaded = load_corpus("train.txt", "valid.txt", min_count=2, max_size=10)
     model = LanguageModel.init(ModelConfig(10, 5, 6, 1), loaded.vocabulary, np.random.default_rng(7))
@@ -671,15 +650,7 @@ def test_info_tells_what_is_in_the_file(nplm, finished):
 
 def test_demo_trains_measures_and_samples(nplm, tiny_corpus, monkeypatch, tmp_path):
     """The contract's keys; the lines are sampled from the corpus's own words."""
-    small = {
-        "hidden_dim": 6,
-        "embed_dim": 5,
-        "num_noise": 8,
-        "bptt": 5,
-        "batch_size": 4,
-        "lr": 1.0,
-        "epochs": 1,
-    }
+    small = {"hidden_dim": 6, "embed_dim": 5, "num_noise": 8, "bptt": 5, "batch_size": 4, "lr": 1.0, "epochs": 1}
     monkeypatch.setattr(demo, "PRESET", small)
     got = nplm("demo", "--save", tmp_path / "run")
     assert got.code == 0 and "a few sampled lines" in got.out and "times the model's" in got.out

@@ -233,9 +233,5 @@ def test_penn_treebank() -> None:
     assert corpus.test is not None
     assert len(corpus.vocabulary) == 10_000
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (929_589, 73_760, 82_430)
-    assert [int((ids == 1).sum()) for ids in (corpus.train, corpus.valid, corpus.test)] == [
-        42_068,
-        3_370,
-        3_761,
-    ]
+    assert [int((ids == 1).sum()) for ids in (corpus.train, corpus.valid, corpus.test)] == [42_068, 3_370, 3_761]
     assert np.array_equal(np.bincount(corpus.train), corpus.vocabulary.counts)

@@ -157,11 +157,7 @@ def test_counts_are_repetitions():
     one, other = best_mix(log10_probs, counts), best_mix(np.repeat(log10_probs, counts, axis=0))
     np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9)
     np.testing.assert_allclose([one.perplexity, *one.perplexities], [other.perplexity, *other.perplexities])
-    assert (one.words, one.zeros, list(one.model_zeros)) == (
-        other.words,
-        other.zeros,
-        list(other.model_zeros),
-    )
+    assert (one.words, one.zeros, list(one.model_zeros)) == (other.words, other.zeros, list(other.model_zeros))
 
 
 def test_probabilities_too_small_for_floating_point():

@@ -8,14 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nplm.config import TrainConfig
 from nplm.errors import InputError
-from nplm.noise import (
-    FreshNoise,
-    NoiseDistribution,
-    NoisePool,
-    group_statistics,
-    make_noise,
-    stream_key,
-)
+from nplm.noise import FreshNoise, NoiseDistribution, NoisePool, group_statistics, make_noise, stream_key
 
 Q = NoiseDistribution.from_counts(1000 // np.arange(1, 301))
 K = 24
@@ -135,13 +128,7 @@ def test_make_noise_follows_the_config():
     fresh = TrainConfig(sequence_length=140, bptt=20, num_noise=K)
     assert make_noise(Q, fresh, 4) == FreshNoise(Q, K, 4)
     pooled = TrainConfig(
-        sequence_length=133,
-        bptt=20,
-        num_noise=K,
-        noise="pool",
-        noise_groups=M,
-        group_map="cyclic",
-        redraw="epoch",
+        sequence_length=133, bptt=20, num_noise=K, noise="pool", noise_groups=M, group_map="cyclic", redraw="epoch"
     )
     assert make_noise(Q, pooled, 4) == pool("cyclic", "epoch", seed=4)
 

@@ -527,14 +527,7 @@ def test_killed_before_the_first_checkpoint(finished, tmp_path):
 
 @pytest.mark.parametrize(
     "tail",
-    [
-        '{"kind": "train", "epoch": 9}\n',
-        '{"kind": "tra',
-        '{"kind": "train"}\n{"ki',
-        "\0\0\0\0",
-        "\xff\xfe",
-        "3\n",
-    ],
+    ['{"kind": "train", "epoch": 9}\n', '{"kind": "tra', '{"kind": "train"}\n{"ki', "\0\0\0\0", "\xff\xfe", "3\n"],
 )
 def test_lines_after_the_checkpoint_are_dropped(tail, finished, tmp_path):
     """Oracle: the lines up to the checkpoint; a crash left more of them, or a torn one, or rubbish."""

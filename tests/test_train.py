@@ -220,13 +220,7 @@ def test_settings_change_the_bits(changes):
 
 @pytest.mark.parametrize(
     ("n", "changes"),
-    [
-        (203, {"shards": 9}),
-        (60, {"batch_size": 1}),
-        (60, {"batch_size": 1, "shards": 3}),
-        (21, {"valid": 0}),
-        (5, {}),
-    ],
+    [(203, {"shards": 9}), (60, {"batch_size": 1}), (60, {"batch_size": 1, "shards": 3}), (21, {"valid": 0}), (5, {})],
     ids=str,
 )
 def test_odd_shapes(n, changes):
@@ -327,10 +321,7 @@ NATS = [3.0, 2.5, 2.6, 2.4, 2.7, 2.8, 2.3]
     [
         ({"schedule": "constant"}, [2.0] * 7),
         ({"schedule": "step", "decay_after": 3, "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 0.5, 0.25, 0.125]),
-        (
-            {"schedule": "step", "decay_after": 0, "lr_decay": 0.5},
-            [1.0, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6],
-        ),
+        ({"schedule": "step", "decay_after": 0, "lr_decay": 0.5}, [1.0, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6]),
         ({"schedule": "plateau", "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.25]),
         ({"schedule": "plateau", "lr_decay": 0.5, "patience": 2}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5]),
         ({"schedule": "constant", "patience": 1}, [2.0] * 3),
@@ -486,12 +477,7 @@ def without(corpus, skipped, kind):
 @pytest.mark.parametrize("kind", ["sgd", "adagrad"])
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("decoder.weight", math.nan),
-        ("encoder.weight", math.inf),
-        ("rnn.bias_l1", -math.inf),
-        ("loss", math.nan),
-    ],
+    [("decoder.weight", math.nan), ("encoder.weight", math.inf), ("rnn.bias_l1", -math.inf), ("loss", math.nan)],
 )
 def test_a_chunk_that_is_not_finite_changes_nothing(kind, name, value, monkeypatch):
     """Oracle: a loop that leaves these chunks out: parameters, optimiser, state as if they were not."""
@@ -579,14 +565,7 @@ def chain_corpus(monkeypatch, sizes):
     [
         {"optimizer": "sgd", "lr": 5.0},
         {"optimizer": "sgd", "lr": 5.0, "noise": "pool", "noise_groups": 3},
-        {
-            "optimizer": "sgd",
-            "lr": 5.0,
-            "noise": "pool",
-            "noise_groups": 5,
-            "group_map": "cyclic",
-            "redraw": "epoch",
-        },
+        {"optimizer": "sgd", "lr": 5.0, "noise": "pool", "noise_groups": 5, "group_map": "cyclic", "redraw": "epoch"},
         {"optimizer": "adagrad", "lr": 0.1},
     ],
     ids=["sgd", "pool", "pool, cyclic", "adagrad"],

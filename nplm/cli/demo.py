@@ -33,10 +33,7 @@ Examples:
 
 
 @click.command(
-    "demo",
-    cls=GroupedCommand,
-    epilog=EPILOG,
-    short_help="Train, measure and sample a small model in two minutes.",
+    "demo", cls=GroupedCommand, epilog=EPILOG, short_help="Train, measure and sample a small model in two minutes."
 )
 @setting_options("epochs", "seed", "threads", preset=PRESET)
 @click.option("--save", metavar="DIR", help="New folder for models and metrics.")

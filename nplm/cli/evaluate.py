@@ -85,12 +85,7 @@ def command(
 
 
 def _measure(
-    model: "LanguageModel",
-    file: str,
-    reset: bool,
-    batch_size: int,
-    threads: int,
-    check_norm: bool,
+    model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool
 ) -> dict[str, Any]:
     from nplm.data.corpus import unigram_perplexity
     from nplm.data.encode import read_ids
@@ -149,10 +144,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ("<unk>", f"{figures['oovs']:,}"),
         ("nats per token", f"{figures['nats']:.5f}"),
         *log_z_rows(figures),
-        (
-            "unnormalised",
-            f"{figures['unnormalised_nats']:.5f} nats per token (Z taken as 1: not a perplexity)",
-        ),
+        ("unnormalised", f"{figures['unnormalised_nats']:.5f} nats per token (Z taken as 1: not a perplexity)"),
         ("state", state),
     ]
     if "norm_deviation" in figures:

@@ -39,11 +39,7 @@ def command(seed: int, configs: int, as_json: bool) -> int:
         for name, error in check_one(rng).items():
             worst[name] = max(worst.get(name, 0.0), error)
     passed = max(worst.values()) < TOLERANCE
-    show(
-        f"largest relative error in {configs} models",
-        [(k, f"{v:.1e}") for k, v in sorted(worst.items())],
-        as_json,
-    )
+    show(f"largest relative error in {configs} models", [(k, f"{v:.1e}") for k, v in sorted(worst.items())], as_json)
     verdict = "right to rounding" if passed else "WRONG"
     say(f"{verdict}: the bound is {TOLERANCE:g} of a parameter's largest gradient")
     if as_json:

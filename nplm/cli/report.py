@@ -112,11 +112,7 @@ def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, Rows]
     from nplm.config import TrainConfig
 
     tables = {"Model": [*_rows(asdict(model.config)), ("number format", str(model.dtype))]}
-    made = {
-        "corpus": record.get("corpus"),
-        "written by nplm": record.get("nplm"),
-        "best epoch": record.get("epoch"),
-    }
+    made = {"corpus": record.get("corpus"), "written by nplm": record.get("nplm"), "best epoch": record.get("epoch")}
     made |= {"tokens counted": int(model.vocabulary.counts.sum())}
     if valid := record.get("valid"):
         made |= {"valid perplexity": round(valid["perplexity"], 2), "valid tokens": valid["tokens"]}

@@ -112,12 +112,7 @@ def load_text(text: TextConfig) -> "Corpus":
     if text.corpus is not None:
         return builtin.load(text.corpus)
     return corpus.load_corpus(
-        str(text.train),
-        text.valid,
-        text.test,
-        min_count=text.min_count,
-        max_size=text.max_vocab,
-        words=text.vocab,
+        str(text.train), text.valid, text.test, min_count=text.min_count, max_size=text.max_vocab, words=text.vocab
     )
 
 

@@ -94,10 +94,7 @@ def forward(
     they are arrays of their own.
     """
     room = room or Workspace()
-    packed_ih, packed_hh = (
-        packed_ih or pack(weight_ih, Workspace()),
-        packed_hh or pack(weight_hh, Workspace()),
-    )
+    packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
     steps, batch = x.shape[:2] if places is None else places.shape
     size = h0.shape[1]
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
@@ -130,10 +127,7 @@ def backward(
     The cache is used up: its gates are overwritten with their gradients.
     """
     room = room or Workspace()
-    packed_ih, packed_hh = (
-        packed_ih or pack(weight_ih, Workspace()),
-        packed_hh or pack(weight_hh, Workspace()),
-    )
+    packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
     x, places, gates, h, h_read, c, tanh_c, factors = cache
     size, dtype = h.shape[2], x.dtype
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)

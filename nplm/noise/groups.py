@@ -184,11 +184,7 @@ class NoisePool:
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
-        counter = (
-            g,
-            sequence if self.redraw == "sequence" else 0,
-            0 if self.redraw == "never" else epoch,
-        )
+        counter = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
         return self.distribution.draw(self.k, stream_key(self.seed, "noise"), counter)
 
 

@@ -61,11 +61,7 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 
 
 def draw(
-    threshold: NDArray[np.float64],
-    alias: NDArray[np.int32],
-    k: int,
-    key: int,
-    counter: tuple[int, int, int],
+    threshold: NDArray[np.float64], alias: NDArray[np.int32], k: int, key: int, counter: tuple[int, int, int]
 ) -> NDArray[np.int32]:
     """Return k words (k,) int32  [A4].  Draws 2i and 2i + 1 are the halves of philox((i, *counter), key)."""
     ids = []

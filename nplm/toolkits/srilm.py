@@ -77,10 +77,7 @@ class TextStats:
     def as_dict(self) -> dict[str, Any]:
         """All of these by name."""
         names = ("sentences", "words", "oovs", "zeroprobs", "logprob")
-        return {name: getattr(self, name) for name in names} | {
-            "ppl": self.ppl(),
-            "ppl1": self.ppl(ends=False),
-        }
+        return {name: getattr(self, name) for name in names} | {"ppl": self.ppl(), "ppl1": self.ppl(ends=False)}
 
 
 def describe(

@@ -43,12 +43,7 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "nplm",  # the same curves give the same bytes
 }
 TIMES = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-COUNTS = (
-    (1e9, "billions of tokens"),
-    (1e6, "millions of tokens"),
-    (1e3, "thousands of tokens"),
-    (1, "tokens"),
-)
+COUNTS = ((1e9, "billions of tokens"), (1e6, "millions of tokens"), (1e3, "thousands of tokens"), (1, "tokens"))
 
 
 class Abscissa(NamedTuple):

@@ -17,14 +17,7 @@ from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
-from nplm.scoring.evaluate import (
-    HISTOGRAM_BINS,
-    HISTOGRAM_LOW,
-    HISTOGRAM_WIDTH,
-    Evaluation,
-    LogZTally,
-    summary,
-)
+from nplm.scoring.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, LogZTally, summary
 from nplm.scoring.score import stream_scores
 from nplm.scoring.tally import perplexity as perplexity_of
 

@@ -1,8 +1,8 @@
 """Gradients of a whole sequence at fixed parameters: the exact one, and what chunks and noise groups make of it.
 
 The sampled gradient is a sum over its K draws, each from q whatever the position.  So its expectation has a closed
-form: a word w is expected K q(w) times among them.  It holds at every K; no limit is taken in [X1].  s and delta are
-[N1] and [N2] of nplm/layers/nce.py, N counts the positions of the sequence.
+form: a word w is expected K q(w) times among them.  It holds at every K; no limit is taken in [X1].
+s and delta are [N1] and [N2] of nplm/layers/nce.py, N counts the positions of the sequence.
 
 [X1] E ds(n, w) = ( K q(w) sigmoid(delta(n, w)) - [w = target_n] sigmoid(-delta(n, w)) ) / N
 [X2] as K grows:  ds(n, w) = ( e^s(n, w) - [w = target_n] ) / N
@@ -23,16 +23,7 @@ from nplm.layers import embedding, lstm
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
-from nplm.network import (
-    Grads,
-    Params,
-    Plan,
-    State,
-    ascend,
-    chunk_gradient,
-    hidden_states,
-    layer_names,
-)
+from nplm.network import Grads, Params, Plan, State, ascend, chunk_gradient, hidden_states, layer_names
 
 BLOCK = 512  # positions scored against all words at a time: 40 MB at V = 10,000
 PARTS = {  # parameters by the beginning of their names

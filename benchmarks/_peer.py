@@ -25,12 +25,7 @@ class PeerTrainer(torch.nn.Module):
     """The interface of _workload.OurTrainer, in PyTorch.  It starts with a copy of the model's parameters."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        shape: _workload.Shape,
-        ids: np.ndarray,
-        threads: int,
-        objective: str = "nce",
+        self, model: LanguageModel, shape: _workload.Shape, ids: np.ndarray, threads: int, objective: str = "nce"
     ) -> None:
         super().__init__()
         self.objective, self.threads, self.num_noise = objective, threads, shape.K

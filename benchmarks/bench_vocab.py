@@ -72,10 +72,7 @@ def growth(arguments: argparse.Namespace, vocab_size: int, first: int, threads: 
     base = make_trainer(shape._replace(V=first), "first", first, threads)
     for kind in TEXTS:
         large = make_trainer(shape, kind, first, threads)
-        sides = {
-            "base": _timing.Side(base.step, base.running),
-            "large": _timing.Side(large.step, large.running),
-        }
+        sides = {"base": _timing.Side(base.step, base.running), "large": _timing.Side(large.step, large.running)}
         times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
         row = {"kind": "growth", "vocab_size": vocab_size, "text": kind, "threads": threads}
         row |= {"step_ms": 1e3 * np.median(times["large"]), "base_ms": 1e3 * np.median(times["base"])}

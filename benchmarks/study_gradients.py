@@ -17,9 +17,9 @@ text with its S and B.  Exact is the gradient by BPTT through the whole sequence
 
 Why it grows: g = sum of g_n over chunks, and only chunks with a common group depend on each other, so
 
-[R1] Var g = sum_n Var g_n + sum_{n != n', same group} Cov(g_n, g_n')
+[W1] Var g = sum_n Var g_n + sum_{n != n', same group} Cov(g_n, g_n')
 
-`predicted` is the growth by [R1] from covariances that are measured apart, with one group for all chunks.
+`predicted` is the growth by [W1] from covariances that are measured apart, with one group for all chunks.
 
 No update comes between two chunks here.  In training one does, and the next chunk sees the group that the last step
 was taken on.
@@ -225,7 +225,7 @@ def covariances(model: LanguageModel, text: _exact.Text, num_noise: int, chunks:
 
 
 def predicted(covariance: Array, pool: NoisePool | None) -> Array:
-    """[R1] over its first sum, (6,), from covariance (6,N,N); 1 for fresh noise."""
+    """[W1] over its first sum, (6,), from covariance (6,N,N); 1 for fresh noise."""
     count = covariance.shape[1]
     group = np.array([n if pool is None else pool.group_of(n) for n in range(count)])
     together = group[:, None] == group[None, :]

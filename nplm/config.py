@@ -1,20 +1,17 @@
-"""The settings: what a model is, how it is trained, on which text.  Frozen dataclasses, checked when they are made.
+"""The settings of a text, a model and a training run: three frozen dataclasses, checked when they are made.
 
-A setting is declared once, here: its default, the flag of the command (which is its name in a config file, too), what
-its value is called there, the heading it stands under, its meaning and its range.  Validation, the command's options,
-the config file and the table in docs/howto/settings.md follow from that.
-
-An error message names a setting by its field, in backticks; the command puts the flag in its place.
+A setting is declared once, as a field of a dataclass, by `setting`: default, meaning, unit, range, heading and flag.
+Its validation, its option on the command line, its entry in a config file and its row in docs/howto/settings.md follow
+from the declaration.  Messages name settings in backticks; the command replaces them with flags.
 """
 
-import math
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args
 
 from nplm.errors import InputError
 
+Corpus = Literal["python", "markov", "hmm"]
 Optimizer = Literal["sgd", "asgd", "adagrad", "adam"]
 Schedule = Literal["step", "plateau", "constant", "cosine"]
 Noise = Literal["fresh", "pool"]
@@ -22,49 +19,95 @@ GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
 Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
 
-CORPORA = ("python", "markov", "hmm")  # the built-in ones
-COUNT, SIZE = 2**31 - 1, 2**20  # the largest whole numbers that most settings take
-WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+CORPORA: tuple[str, ...] = get_args(Corpus)  # the built-in ones
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def setting(default: Any, help: str, metavar: str = "", interval: str = "", *, heading: str, flag: str = "") -> Any:
+    """Return a dataclass field that declares a setting.
+
+    Parameters
+    ----------
+    default : the default value, or MISSING for a field that must be given.
+    help : the meaning, in whole phrases; other settings are named in backticks.
+    metavar : symbol or unit of the value, such as T or EPOCHS.
+    interval : range of a number, such as "[1, 2^20]" or "(0, inf)".
+    heading : the heading above the option in the command's help.
+    flag : name on the command line, if it is not the name of the field with hyphens.
+    """
+    declared = {"heading": heading, "help": help, "metavar": metavar, "interval": interval, "flag": flag}
+    return field(default=default, metadata=declared)
 
 
 class Setting(NamedTuple):
-    """What is declared of a field besides its name, type and default."""
+    """What is known about a setting."""
 
-    flag: str | None  # without dashes; None: not to be set by a user
-    metavar: str | None  # what the value is called in help
-    help: str  # meaning and unit
-    group: str  # heading in help
-    least: float = -math.inf  # the range; see `in_words`
-    above: float = -math.inf
-    most: float = math.inf
-    below: float = math.inf
-    infinite: bool = False  # whether inf is a value
+    name: str  # of the field
+    kind: Any  # the type int, float, str or bool
+    choices: tuple[str, ...]  # all values that a text may have; empty: any text
+    default: Any
+    flag: str  # without leading hyphens; also the name in a config file
+    heading: str
+    help: str
+    metavar: str
+    interval: str
 
-    def holds(self, value: float) -> bool:
-        """Whether a number is in the range."""
-        return self.least <= value <= self.most and self.above < value and not value >= self.below < math.inf
-
-    def in_words(self, kind: type) -> str:
-        """The range: "[1, 1024]" of whole numbers, "at least 0 and less than 1" of others."""
-        if kind is int:
-            return f"[{self.least:.0f}, {self.most:.0f}]"
-        bounds = [
-            *([f"at least {self.least:g}"] if self.least > -math.inf else []),
-            *([f"more than {self.above:g}"] if self.above > -math.inf else []),
-            *([f"at most {self.most:g}"] if self.most < math.inf else []),
-            *([f"less than {self.below:g}"] if self.below < math.inf else []),
-        ]
-        return " and ".join(bounds)
+    def check(self, value: Any) -> None:
+        """Raise InputError unless `value` has the declared type and is in the declared range."""
+        if value is None and self.default is None:
+            return
+        allowed = (int, float) if self.kind is float else self.kind  # 20 is as good as 20.0
+        if not isinstance(value, allowed) or isinstance(value, bool) != (self.kind is bool):
+            raise InputError(f"`{self.name}` = {value!r} is not {KINDS[self.kind]}")
+        if self.choices and value not in self.choices:
+            raise InputError(f"`{self.name}` = {value!r} is not one of {', '.join(self.choices)}")
+        if self.interval and not _inside(value, self.interval):
+            raise InputError(f"`{self.name}` = {shown(value)} is outside {self.interval}")
 
 
-def setting(default: Any, flag: str | None, metavar: str | None, help: str, *, group: str, **limits: Any) -> Any:
-    """A field of a dataclass with what is declared of it; limits: of `Setting`."""
-    return field(default=default, metadata={"setting": Setting(flag, metavar, help, group, **limits)})
+def settings(config: type) -> list[Setting]:
+    """The settings that a dataclass declares, in its order."""
+    found = []
+    for declared in fields(config):
+        hint: Any = declared.type
+        if type(None) in get_args(hint):  # "str | None"
+            hint = get_args(hint)[0]
+        choices = get_args(hint)  # of a Literal
+        metadata = dict(declared.metadata)
+        flag = metadata.pop("flag") or declared.name.replace("_", "-")
+        kind = str if choices else hint
+        found.append(Setting(declared.name, kind, choices, declared.default, flag, **metadata))
+    return found
 
 
-TEXT = "Text (UTF-8, one sentence per line, .gz by suffix)"
-GROUPS = (
-    TEXT,
+def check_settings(config: Any) -> None:
+    """Raise InputError unless every field of a dataclass instance has a value that its declaration allows."""
+    for declared in settings(type(config)):
+        declared.check(getattr(config, declared.name))
+
+
+def shown(value: Any) -> str:
+    """A setting's value as text."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _inside(value: float, interval: str) -> bool:
+    """Whether a number lies in an interval: "[" and "]" include the bound, "(" and ")" exclude it."""
+    low, high = map(_number, interval[1:-1].split(", "))
+    at_bound = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    return low < value < high or at_bound
+
+
+def _number(text: str) -> float:
+    """The value of a bound: "20", "inf" or "2^20"."""
+    base, _, power = text.partition("^")
+    return float(base) ** int(power or 1)
+
+
+# ---- the declarations
+
+HEADINGS = (
+    "Text (UTF-8, one sentence per line, .gz by suffix)",
     "Model",
     "Method",
     "Noise",
@@ -72,63 +115,67 @@ GROUPS = (
     "Learning rate",
     "Run",
 )
-_text, _model, _method, _noise, _dropout, _rate, _run = (partial(setting, group=group) for group in GROUPS)
-_share = partial(_dropout, least=0.0, below=1.0)
+_text, _model, _method, _noise, _dropout, _rate, _run = (partial(setting, heading=heading) for heading in HEADINGS)
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Where the text comes from, and which of its words are kept.  Raises InputError as the others."""
-
-    train: str | None = _text(None, "train", "FILE", "Text to train on.")
-    valid: str | None = _text(None, "valid", "FILE", "Text to choose the best epoch by.")
-    test: str | None = _text(None, "test", "FILE", "Text to measure on at the end.")
-    corpus: str | None = _text(None, "corpus", "NAME", f"A built-in corpus instead: {', '.join(CORPORA)}.")
-    min_count: int = _text(1, "min-count", "N", "Words seen less often in --train are <unk>.", least=1, most=COUNT)
-    max_vocab: int | None = _text(
-        None, "max-vocab", "V", "Words at most, <unk> and </s> included.", least=3, most=COUNT
-    )
-    vocab: str | None = _text(None, "vocab", "FILE", "The words to keep, one per line.")
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
-            raise InputError("`vocab` is the whole vocabulary: leave out `min_count` and `max_vocab`")
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The sizes of a model and its noise distribution.
+    """Where the text comes from, and which of its words are kept.
 
     Raises
     ------
     InputError
-        On a value outside its range.
+        If a value is out of range, or if two settings contradict each other.
     """
 
-    vocab_size: int = _model(MISSING, None, None, "V, words with <unk> and </s>.", least=2, most=COUNT)
-    embed_dim: int = _model(200, "emsize", "E", "Size of a word's vector.", least=1, most=2**16)
-    hidden_dim: int = _model(200, "hidden", "H", "LSTM units per layer.", least=1, most=2**16)
-    num_layers: int = _model(2, "layers", "L", "LSTM layers.", least=1, most=64)
-    tied: bool = _model(False, "tied", None, "One matrix for input and output words; needs E = H.")
-    init_scale: float = _model(0.1, "init-scale", "X", "Weights start uniform in [-X, X].", above=0.0)
+    train: str | None = _text(None, "Text to train on.", "FILE")
+    valid: str | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
+    test: str | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
+    corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
+    min_count: int = _text(1, "Words that occur less often in `train` become <unk>.", "N", "[1, inf)")
+    max_vocab: int | None = _text(None, "Largest size of the vocabulary, <unk> and </s> included.", "V", "[3, inf)")
+    vocab: str | None = _text(None, "List of the words to keep, one per line.", "FILE")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.train is None and self.corpus is None:
+            raise InputError(f"nothing to train on: give `train` (a file) or `corpus` ({', '.join(CORPORA)})")
+        if self.corpus is not None:
+            for name, value in vars(self).items():
+                if name != "corpus" and value != getattr(TextConfig, name):
+                    raise InputError(f"`corpus` {self.corpus} has its own texts and vocabulary; leave out `{name}`")
+        if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
+            raise InputError("`vocab` is the whole vocabulary; leave out `min_count` and `max_vocab`")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model and its noise distribution.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range, or if two settings contradict each other.
+    """
+
+    vocab_size: int = _model(MISSING, "Words, <unk> and </s> included.", "V", "[2, 2^31)")
+    embed_dim: int = _model(200, "Dimension of a word vector.", "E", "[1, 2^16]", flag="emsize")
+    hidden_dim: int = _model(200, "LSTM units per layer.", "H", "[1, 2^16]", flag="hidden")
+    num_layers: int = _model(2, "LSTM layers.", "L", "[1, 64]", flag="layers")
+    tied: bool = _model(False, "Share one matrix between input and output words; needs E = H.")
+    init_scale: float = _model(0.1, "Weights are initialised uniformly in [-X, X].", "X", "(0, inf)")
     noise_power: float = _noise(
-        1.0, "nce-unigram-power", "X", "Exponent of the unigram counts in the noise distribution.", least=0.0
+        1.0, "Exponent of the unigram counts in the noise distribution.", "X", "[0, inf)", flag="nce-unigram-power"
     )
     noise_uniform: float = _noise(
-        0.0,
-        "nce-uniform",
-        "X",
-        "Share of the noise distribution that is spread evenly over all words.",
-        least=0.0,
-        most=1.0,
+        0.0, "Share of the noise distribution that is uniform over the vocabulary.", "X", "[0, 1]", flag="nce-uniform"
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check_settings(self)
         if self.tied and self.embed_dim != self.hidden_dim:
             raise InputError(
-                f"`tied`: `embed_dim` = {self.embed_dim} and `hidden_dim` = {self.hidden_dim} must be equal"
+                f"`embed_dim` = {self.embed_dim} and `hidden_dim` = {self.hidden_dim} must be equal if `tied` is set"
             )
 
 
@@ -142,106 +189,56 @@ class TrainConfig:
     Raises
     ------
     InputError
-        On a value outside its range, and on settings that do not go together.
+        If a value is out of range, or if two settings contradict each other.
     """
 
-    bptt: int = _method(20, "bptt", "T", "Time steps per chunk; the gradient is cut there.", least=1, most=SIZE)
-    batch_size: int = _method(20, "batch-size", "B", "Streams of text in lock-step.", least=1, most=SIZE)
-    sequence_length: int = _method(
-        200,
-        "sequence-length",
-        "S",
-        "Time steps per sequence, cut into N = S/T >= 2 chunks.",
-        least=2,
-        most=COUNT,
+    bptt: int = _method(20, "Time steps per chunk; backpropagation stops at its start.", "T", "[1, 2^20]")
+    batch_size: int = _method(20, "Streams of text processed in lock-step.", "B", "[1, 2^20]")
+    sequence_length: int = _method(200, "Time steps per sequence, cut into N = S/T >= 2 chunks.", "S", "[2, 2^31)")
+    objective: Objective = _method("nce", "Loss to minimise; perplexity is always exact.")
+    log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
+    fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
+    reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
+    num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
+    noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
+    noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[2, 2^31)")
+    group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
+    redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
+    dropout: float = _dropout(0.0, "Dropout probability between layers and before the output layer.", "P", "[0, 1)")
+    dropout_words: float = _dropout(0.0, "Dropout probability of an input word.", "P", "[0, 1)")
+    dropout_recurrent: float = _dropout(
+        0.0, "Dropout probability of the hidden state on its way to the next step.", "P", "[0, 1)"
     )
-    objective: Objective = _method("nce", "objective", None, "What is minimised; perplexity is always the exact one.")
-    log_z_penalty: float = _method(
-        0.0, "log-z-penalty", "X", "Times the mean of log^2 Z, added to the softmax objective.", least=0.0
-    )
-    fit_log_z: bool = _method(
-        False,
-        "fit-log-z",
-        None,
-        "Keep the best model with the mean log Z of --valid subtracted from its output bias.",
-    )
-    reset_at_eos: bool = _method(False, "reset-at-eos", None, "Begin every sentence with the zero state.")
-    num_noise: int = _noise(256, "nce", "K", "Noise words per chunk.", least=1, most=SIZE)
-    noise: Noise = _noise(
-        "fresh", "noise", None, "A fresh noise group for every chunk, or a pool of groups drawn ahead."
-    )
-    noise_groups: int = _noise(2, "noise-groups", "M", "Groups of the pool, 2 <= M <= N.", least=2, most=COUNT)
-    group_map: GroupMap = _noise("contiguous", "group-map", None, "Which chunks share a group of the pool.")
-    redraw: Redraw = _noise("sequence", "redraw", None, "When the pool is redrawn.")
-    dropout: float = _share(0.0, "dropout", "P", "Share of the numbers dropped between layers and before the scores.")
-    dropout_words: float = _share(0.0, "dropout-words", "P", "Share of the input words dropped.")
-    dropout_recurrent: float = _share(
-        0.0, "dropout-recurrent", "P", "Share of the hidden state dropped on its way to the next step."
-    )
-    variational: bool = _dropout(
-        False, "variational", None, "Between layers too one mask for a sequence, instead of one for every step."
-    )
-    optimizer: Optimizer = _rate("sgd", "optimizer", None, "Rule of the update.")
-    lr: float = _rate(20.0, "lr", "X", "Learning rate at the start, for the loss in nats per position.", above=0.0)
+    variational: bool = _dropout(False, "Between layers, use one mask per sequence instead of one per time step.")
+    optimizer: Optimizer = _rate("sgd", "Update rule.")
+    lr: float = _rate(20.0, "Initial learning rate, for the loss in nats per position.", "X", "(0, inf)")
     weight_decay: float = _rate(
-        0.0,
-        "weight-decay",
-        "X",
-        "Share of a weight lost per step and unit of the rate; biases keep theirs.",
-        least=0.0,
+        0.0, "Share of a weight lost per step, times the rate; biases do not decay.", "X", "[0, inf)"
     )
     averaging_patience: int = _rate(
-        5,
-        "averaging-patience",
-        "EPOCHS",
-        "Epochs without a better valid perplexity before asgd averages.",
-        least=1,
-        most=COUNT,
+        5, "Epochs without a better valid perplexity before asgd averages.", "EPOCHS", "[1, 2^31)"
     )
-    clip: float = _rate(
-        0.25, "clip", "X", "Largest global norm of the gradient; inf: no clipping.", above=0.0, infinite=True
-    )
+    clip: float = _rate(0.25, "Largest global norm of the gradient; inf: no clipping.", "X", "(0, inf]")
     schedule: Schedule = _rate(
-        "step",
-        "schedule",
-        None,
-        "Lower the rate after --decay-after epochs, when the valid perplexity stalls, never, or along a cosine.",
+        "step", "Lower the rate after `decay_after` epochs, on a plateau, never, or along a cosine."
     )
-    warmup: int = _rate(
-        0, "warmup", "CHUNKS", "Chunks in which the rate rises to what it would be.", least=0, most=COUNT
-    )
-    lr_floor: float = _rate(0.0, "lr-floor", "X", "Share of --lr at which --schedule cosine ends.", least=0.0, most=1.0)
-    lr_decay: float = _rate(0.5, "lr-decay", "X", "Factor, in (0, 1], by which the rate falls.", above=0.0, most=1.0)
-    decay_after: int = _rate(
-        4, "decay-after", "EPOCHS", "Epochs at the full rate (--schedule step).", least=0, most=COUNT
-    )
+    warmup: int = _rate(0, "Chunks over which the rate rises linearly to its scheduled value.", "CHUNKS", "[0, 2^31)")
+    lr_floor: float = _rate(0.0, "Share of `lr` at which the cosine schedule ends.", "X", "[0, 1]")
+    lr_decay: float = _rate(0.5, "Factor by which the rate is lowered.", "X", "(0, 1]")
+    decay_after: int = _rate(4, "Epochs at the full rate, with `schedule` step.", "EPOCHS", "[0, 2^31)")
     patience: int = _rate(
-        0,
-        "patience",
-        "EPOCHS",
-        "Stop after so many epochs without a better valid perplexity; 0: never.",
-        least=0,
-        most=COUNT,
+        0, "Epochs without a better valid perplexity before stopping; 0: never.", "EPOCHS", "[0, 2^31)"
     )
-    epochs: int = _run(13, "epochs", "N", "Passes over the training text.", least=1, most=COUNT)
-    seed: int = _run(1, "seed", "N", "Of the first weights, the noise and the dropout.", least=0, most=2**63 - 1)
-    shards: int = _run(2, "shards", "N", "Parts the B streams are cut into; part of the recipe.", least=1, most=1024)
-    threads: int = _run(
-        0, "threads", "N", "Threads that run the shards; 0: one each. Changes no bit.", least=0, most=1024
-    )
-    log_interval: int = _run(200, "log-interval", "CHUNKS", "Chunks between two lines of metrics.", least=1, most=COUNT)
-    save_interval: float = _run(
-        60.0,
-        "save-interval",
-        "SECONDS",
-        "Seconds between two checkpoints within an epoch.",
-        least=0.0,
-        infinite=True,
-    )
-    eval_batch_size: int = _run(10, "eval-batch-size", "N", "Streams in lock-step when measuring.", least=1, most=SIZE)
+    epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
+    seed: int = _run(1, "Seed of the initial weights, the noise and the dropout.", "N", "[0, 2^63)")
+    shards: int = _run(2, "Parts the B streams are divided into; affects rounding, unlike `threads`.", "N", "[1, 1024]")
+    threads: int = _run(0, "Threads that run the shards; 0: one each. Does not affect the result.", "N", "[0, 1024]")
+    log_interval: int = _run(200, "Chunks between two lines of metrics.", "CHUNKS", "[1, 2^31)")
+    save_interval: float = _run(60.0, "Time between two checkpoints within an epoch.", "SECONDS", "[0, inf]")
+    eval_batch_size: int = _run(10, "Streams processed in lock-step in evaluation.", "N", "[1, 2^20]")
 
     def __post_init__(self) -> None:
-        check(self)
+        check_settings(self)
         if self.chunks < 2:
             raise InputError(
                 f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"
@@ -252,7 +249,7 @@ class TrainConfig:
         if self.noise == "pool" and self.noise_groups > self.chunks:
             raise InputError(
                 f"`noise_groups` = {self.noise_groups} is more than the N = {self.chunks} chunks of a sequence:"
-                " lower it or raise `sequence_length`"
+                " lower `noise_groups` or raise `sequence_length`"
             )
         if self.lr * self.weight_decay >= 1:
             raise InputError(
@@ -261,8 +258,8 @@ class TrainConfig:
             )
         if self.optimizer == "asgd" and 0 < self.patience <= self.averaging_patience:
             raise InputError(
-                f"`patience` = {self.patience} stops before `averaging_patience` = {self.averaging_patience} lets"
-                " asgd average; raise the first or lower the second"
+                f"`patience` = {self.patience} stops before `averaging_patience` = {self.averaging_patience} lets asgd"
+                " average; raise `patience` or lower `averaging_patience`"
             )
 
     @property
@@ -271,39 +268,4 @@ class TrainConfig:
         return -(-self.sequence_length // self.bptt)
 
 
-CONFIGS: tuple[type, ...] = (TextConfig, ModelConfig, TrainConfig)
-
-
-def settings_of(config: type) -> dict[str, tuple[Setting, "Field[Any]", type, tuple[str, ...]]]:
-    """By field: what is declared, the field itself, int, float, str or bool, and the choices if it has any."""
-    hints = get_type_hints(config)
-    return {found.name: (found.metadata["setting"], found, *plain_type(hints[found.name])) for found in fields(config)}
-
-
-def plain_type(hint: Any) -> tuple[type, tuple[str, ...]]:
-    """int, float, str or bool: what an annotation comes down to; and the choices of a Literal."""
-    if get_origin(hint) is Literal:
-        return str, get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-    return hint, ()
-
-
-def check(config: Any) -> None:
-    """Raise InputError unless every value has its declared type and is in its declared range."""
-    for name, (declared, found, kind, choices) in settings_of(type(config)).items():
-        value = getattr(config, name)
-        if value is None and found.default is None:
-            continue
-        number = kind in (int, float) and isinstance(value, (int, kind))
-        if isinstance(value, bool) != (kind is bool) or not (number or isinstance(value, kind)):
-            raise InputError(f"`{name}` = {value!r} is not {WORDS[kind]}")
-        if choices and value not in choices:
-            raise InputError(f"`{name}` = {value!r} is not one of {', '.join(choices)}")
-        if not number:
-            continue
-        if math.isnan(value) or (math.isinf(value) and not declared.infinite):
-            raise InputError(f"`{name}` = {value} is not a finite number")
-        if not declared.holds(value):
-            where = "is outside" if kind is int else "is out of range: it must be"
-            raise InputError(f"`{name}` = {value:{'d' if kind is int else 'g'}} {where} {declared.in_words(kind)}")
+CONFIGS = (TextConfig, ModelConfig, TrainConfig)

@@ -2,8 +2,11 @@
 
 
 class InputError(ValueError):
-    """Bad input. The message is one line: what is wrong, where, with its value, and what to do."""
+    """Bad input.  The message is one line: what is wrong, where, with its value, and what to do.
+
+    A ValueError, so that programs that know nothing of nplm catch it.  Settings are named by field, in backticks.
+    """
 
 
 class DivergedError(ArithmeticError):
-    """Training met several non-finite chunks in a row; the model was rolled back to its last good state."""
+    """Training met several non-finite chunks in a row; the model is back at its last good state."""

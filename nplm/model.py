@@ -84,6 +84,20 @@ class LanguageModel:
 
         Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
         decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
+
+        Parameters
+        ----------
+        config : ModelConfig
+        vocabulary : Vocabulary
+            V words, as in `config`.
+        rng : numpy.random.Generator
+            Draws the weights.
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        LanguageModel
         """
         params: Params = {name: np.zeros(shape, dtype) for name, shape in param_shapes(config).items()}
         for name, value in params.items():
@@ -111,7 +125,12 @@ class LanguageModel:
         return LanguageModel, (self.config, self.vocabulary, self.params, self.mean_log_z)
 
     def copy(self) -> "LanguageModel":
-        """A model with arrays of its own."""
+        """A model with arrays of its own.
+
+        Returns
+        -------
+        LanguageModel
+        """
         params = {name: value.copy() for name, value in self.params.items()}
         return LanguageModel(self.config, self.vocabulary, params, self.mean_log_z)
 
@@ -121,12 +140,28 @@ class LanguageModel:
         return self.params["encoder.weight" if self.config.tied else "decoder.weight"]
 
     def zero_state(self, batch: int) -> State:
-        """The state before any text, for `batch` streams: h and c (L,B,H)."""
+        """The state before any text.
+
+        Parameters
+        ----------
+        batch : int
+            B, streams in lock-step.
+
+        Returns
+        -------
+        State
+            h and c, (L,B,H) each.
+        """
         shape = (self.config.num_layers, batch, self.config.hidden_dim)
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def network(self) -> Network:
-        """The arrays that chunks are computed with, packed as the parameters are now; stale when these change."""
+        """The arrays that chunks are computed with, packed from the current parameters; stale when these change.
+
+        Returns
+        -------
+        Network
+        """
         packed = {name: pack(name, value, Workspace()) for name, value in self.params.items()}
         return Network(self.params, packed, self.log_q, self.vocabulary.eos)
 
@@ -171,9 +206,26 @@ class LanguageModel:
         return chunk_gradient(self.network(), *given)
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
-        """Exact log softmax (T,B,V) in nats, and the state to carry on, for inputs (T,B).
+        """Exact log softmax, and the state to carry on.
 
-        Raises ValueError on shapes that do not fit, and on a word id outside the vocabulary.
+        Parameters
+        ----------
+        inputs : ndarray (T,B)
+            Word ids.
+        state : State
+            The state carried in, h and c (L,B,H).
+
+        Returns
+        -------
+        log_probs : ndarray (T,B,V)
+            In nats.
+        state : State
+            The state after the inputs.
+
+        Raises
+        ------
+        ValueError
+            On shapes that do not fit, and on a word id outside the vocabulary.
         """
         self._check_shapes(inputs, state)
         inputs = self._checked(inputs, "input")

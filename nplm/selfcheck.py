@@ -15,7 +15,7 @@ from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary
 from nplm.gradcheck import complex_step, relative_error
 from nplm.layers.dropout import Dropout
-from nplm.layers.objective import make_objective
+from nplm.layers.objective import NAMES, make_objective
 from nplm.model import LanguageModel, param_shapes
 from nplm.network import Plan, State
 from nplm.reference import model as reference
@@ -52,7 +52,7 @@ def random_plan(rng: np.random.Generator, streams: int) -> Plan:
     rate, words, recurrent = (float(rng.choice([0.0, 0.3, 0.6])) for _ in range(3))
     chunk, sequence = (int(key) for key in rng.integers(0, 2**63, 2))
     dropout = Dropout(rate, words, recurrent, bool(rng.integers(2)), chunk, sequence, streams)
-    kind = str(rng.choice(["nce", "softmax", "sampled-softmax", "ranking"]))
+    kind = str(rng.choice(NAMES))
     penalty = float(rng.choice([0.0, 0.1])) if kind == "softmax" else 0.0
     return Plan(make_objective(kind, penalty), bool(rng.integers(2)), dropout if rng.random() < 0.7 else None)
 
@@ -62,8 +62,7 @@ def objective(plan: Plan) -> Any:
     name, penalty = plan.objective.name, plan.objective.log_z_penalty
     if name == "softmax":
         return SimpleNamespace(
-            forward=partial(_softmax, softmax.forward, penalty),
-            backward=partial(_softmax, softmax.backward, penalty),
+            forward=partial(_softmax, softmax.forward, penalty), backward=partial(_softmax, softmax.backward, penalty)
         )
     if name == "ranking":
         ways = {name: getattr(sampled_softmax, name) for name in ("forward", "backward")}
@@ -91,13 +90,6 @@ def masks(model: LanguageModel, inputs: Array, plan: Plan) -> Any:
 
 
 def _softmax(
-    way: Any,
-    penalty: float,
-    hidden: Array,
-    targets: Array,
-    noise_ids: Array,
-    weight: Array,
-    bias: Array,
-    log_q: Array,
+    way: Any, penalty: float, hidden: Array, targets: Array, noise_ids: Array, weight: Array, bias: Array, log_q: Array
 ) -> Any:
     return way(hidden, targets, weight, bias, penalty)  # no noise, and so no noise distribution

@@ -68,7 +68,7 @@ def test_forward_equals_enumeration() -> None:
 
 
 def forward_with(bug: str, source: Source, text: np.ndarray) -> np.ndarray:
-    """[S4] with one planted bug."""
+    """[H4] with one planted bug."""
     law, out = source.posterior()[0], []
     if bug == "started stationary":
         law = source.stationary()
@@ -132,7 +132,7 @@ def test_sampled_pairs_follow_the_transitions() -> None:
 
 
 def test_sampled_pairs_of_a_hidden_source() -> None:
-    """Oracle: frequencies of pairs against [S5], within 10 standard errors of independent draws (these depend)."""
+    """Oracle: frequencies of pairs against [H5], within 10 standard errors of independent draws (these depend)."""
     text = np.concatenate([[0], SMALL.sample(200_000, np.random.default_rng(11))])
     for word in range(4):
         after = text[1:][text[:-1] == word]
@@ -238,10 +238,7 @@ def test_python_corpus(python: Corpus) -> None:
 
 def test_no_paragraph_is_shared() -> None:
     """Oracle: all paragraphs of the three parts, compared as text; each stands once in one part."""
-    documents = itertools.chain(
-        builtin.reference_documents(),
-        builtin.library_documents(Path(os.__file__).parent),
-    )
+    documents = itertools.chain(builtin.reference_documents(), builtin.library_documents(Path(os.__file__).parent))
     parts = builtin.split_parts(documents)
     texts = [" ".join(itertools.chain(*paragraph)) for part in parts.values() for paragraph in part]
     assert len(texts) > 10_000
@@ -271,10 +268,7 @@ def test_tokenise() -> None:
 
 
 def fingerprint(corpus: Corpus) -> str:
-    texts = [
-        corpus.vocabulary.to_bytes(),
-        *(ids.tobytes() for ids in (corpus.train, corpus.valid, corpus.test)),
-    ]
+    texts = [corpus.vocabulary.to_bytes(), *(ids.tobytes() for ids in (corpus.train, corpus.valid, corpus.test))]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
@@ -326,9 +320,7 @@ def test_library_is_read_not_run(tmp_path: Path) -> None:
 def test_stripped_sources(library: str, tmp_path: Path) -> None:
     """Oracle: one line that names the folder and the remedy, for a missing and for an empty library."""
     message = r"^corpus python: .* has only 0 .py files .*; use the `corpus` markov"
-    with pytest.raises(
-        InputError, match=r"^corpus python: .* has only 0 .py files .*; use the `corpus` markov"
-    ) as info:
+    with pytest.raises(InputError, match=message) as info:
         builtin.load_python(tmp_path / library)
     assert "\n" not in str(info.value)
 

@@ -193,9 +193,7 @@ def strided(value):
 
 
 @pytest.mark.parametrize(
-    "layout",
-    [np.asfortranarray, strided, lambda value: value[::-1].copy()[::-1]],
-    ids=["F", "strided", "flipped"],
+    "layout", [np.asfortranarray, strided, lambda value: value[::-1].copy()[::-1]], ids=["F", "strided", "flipped"]
 )
 def test_arrays_that_are_not_contiguous(layout, tmp_path):
     """Oracle: the same model with contiguous arrays: the same bytes."""
@@ -255,6 +253,37 @@ def test_every_flipped_bit_is_found(tmp_path):
     nplm.load(path)
 
 
+def rewritten(path, **changes):
+    """The file once more, with other metadata and a checksum that fits."""
+    tensors, metadata = tensorfile.read(path)
+    tensorfile.write(path, tensors, metadata | changes)
+    return path
+
+
+def test_a_metadata_key_of_a_newer_nplm_is_ignored(tmp_path):
+    """Oracle: docs/contributing.md, the policy for file formats; the model saved."""
+    path = saved(tmp_path, **TINY)
+    before = nplm.load(path)
+    after = nplm.load(rewritten(path, colour="blue"))
+    assert after.config == before.config
+    assert_array_equal(after.params["decoder.bias"], before.params["decoder.bias"])
+
+
+def test_a_setting_of_a_newer_nplm_is_refused(tmp_path):
+    """Oracle: the same policy: a model that this nplm would compute otherwise is not read."""
+    path = saved(tmp_path, **TINY)
+    config = json.loads(tensorfile.read(path)[1]["config"]) | {"peepholes": True}
+    assert "peepholes" in fails(rewritten(path, config=json.dumps(config)))
+
+
+def test_a_setting_that_an_older_nplm_did_not_have(tmp_path):
+    """Oracle: the same policy: its default."""
+    path = saved(tmp_path, **TINY)
+    config = json.loads(tensorfile.read(path)[1]["config"])
+    del config["noise_uniform"]
+    assert nplm.load(rewritten(path, config=json.dumps(config))).config.noise_uniform == 0.0
+
+
 def test_another_version(tmp_path, monkeypatch):
     """Oracle: a file of version 2, whole."""
     with monkeypatch.context() as patch:
@@ -284,15 +313,7 @@ def test_foreign_types(dtype, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"\0",
-        b"a text\n" * 100,
-        b"\xff" * 100,
-        b"PK\3\4" + bytes(500),
-        bytes(8),
-        b"\2" + bytes(7) + b"{}",
-    ],
+    [b"", b"\0", b"a text\n" * 100, b"\xff" * 100, b"PK\3\4" + bytes(500), bytes(8), b"\2" + bytes(7) + b"{}"],
 )
 def test_not_safetensors_at_all(content, tmp_path):
     """Oracle: files of other kinds: empty, text, binary, zip, an empty header."""

@@ -83,10 +83,7 @@ def test_sample_as_json(call):
     assert [line["text"] for line in got] == drawn(5, lines=30, max_words=4, prompt="w3") and err == ""
     assert [line["line"] for line in got] == list(range(1, 31)) and {line["seed"] for line in got} == {5}
     assert all(line["words"] == len(line["text"].split()) - 1 for line in got)
-    assert all(line["ended"] for line in got if line["words"] < 4) and {line["ended"] for line in got} == {
-        True,
-        False,
-    }
+    assert all(line["ended"] for line in got if line["words"] < 4) and {line["ended"] for line in got} == {True, False}
 
 
 def test_an_unknown_word_of_the_prompt_is_said_once_and_kept(call):

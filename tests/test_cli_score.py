@@ -56,10 +56,7 @@ def test_score_writes_score_batch_line_by_line(nplm, path, folder, model):
     *lines, last = got.out.splitlines()
     assert (got.code, len(lines)) == (0, len(LINES))
     np.testing.assert_allclose([float(line) for line in lines], score_batch(model, LINES), atol=1e-5)
-    figures, exact = (
-        json.loads(last),
-        evaluate(model, read_ids(folder / "text.txt", model.vocabulary), reset=True),
-    )
+    figures, exact = (json.loads(last), evaluate(model, read_ids(folder / "text.txt", model.vocabulary), reset=True))
     assert (figures["sentences"], figures["tokens"], figures["oovs"]) == (7, exact.tokens, exact.oovs)
     assert figures["perplexity"] == pytest.approx(exact.perplexity, rel=1e-5)
     assert figures["perplexity_without_oov"] == pytest.approx(exact.perplexity_without_oov, rel=1e-5)
@@ -73,11 +70,7 @@ def test_flags_and_pieces(nplm, path, folder, model, flags, lines):
     """score_batch with the same arguments, however many lines are read before scores are written."""
     got = nplm("score", path, folder / "text.txt", "--lines", lines, *flags)
     expected = score_batch(
-        model,
-        LINES,
-        bos="--no-bos" not in flags,
-        eos="--no-eos" not in flags,
-        normalize="--unnormalised" not in flags,
+        model, LINES, bos="--no-bos" not in flags, eos="--no-eos" not in flags, normalize="--unnormalised" not in flags
     )
     np.testing.assert_allclose([float(line) for line in got.out.splitlines()], expected, atol=1e-5)
     assert "-0.000000" not in got.out

@@ -55,7 +55,7 @@ def test_a_training_text_needs_two_words(tmp_path: Path) -> None:
     fails(lambda: load_corpus(write(tmp_path, "a.txt", "a a\na\n")), "a.txt", "only 1 distinct word")
     path = write(tmp_path, "b.txt", "a b\n")
     assert len(load_corpus(path).vocabulary) == 4
-    fails(lambda: load_corpus(path, min_count=2), path, "lower --min-count")
+    fails(lambda: load_corpus(path, min_count=2), path, "lower `min_count`")
 
 
 def test_text_with_no_known_word_is_refused(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_a_text_shorter_than_one_chunk_is_refused_for_training() -> None:
     ids = np.ones(20, dtype=np.int32)
     assert Streams(ids, 4).spans(10, 5) == [Span(0, 0, 0, 5)]
     message = fails(lambda: Streams(ids[:19], 4).spans(10, 5), "n = 19", "B = 4", "T = 5", "20")
-    assert "--batch-size" in message
-    assert "--bptt" in message
+    assert "`batch_size`" in message
+    assert "`bptt`" in message
 
 
 def test_split_by_hand() -> None:
@@ -205,6 +205,19 @@ def test_unigram_perplexity(monkeypatch: pytest.MonkeyPatch) -> None:
     fails(lambda: unigram_perplexity(vocabulary, ids + 1), "token id 4")
 
 
+def test_a_corpus_shows_its_sizes() -> None:
+    """Oracle: the numbers by hand; texts that are not there are not shown."""
+    vocabulary = Vocabulary(["<unk>", "</s>", "a"], [0, 1, 2])
+    corpus = Corpus("tiny", vocabulary, np.full(1200, 2), test=np.array([2, 1]))
+    assert repr(corpus) == "<Corpus 'tiny', V=3, train 1,200, test 2 tokens>"
+
+
+def test_streams_show_their_shape() -> None:
+    """Oracle: 1203 = 4 * 300 + 3, and 8 = 4 * 2."""
+    assert repr(Streams(np.arange(1203), 4)) == "<Streams of 1,203 tokens: 300 steps of B=4, then 1 step of 3>"
+    assert repr(Streams(np.arange(8), 4)) == "<Streams of 8 tokens: 2 steps of B=4>"
+
+
 def test_a_floor_is_given_in_nats_and_as_perplexity() -> None:
     """Oracle: exp."""
     assert Floor(math.log(7.0), 0.01, "entropy rate").perplexity == pytest.approx(7.0, rel=1e-15)
@@ -220,9 +233,5 @@ def test_penn_treebank() -> None:
     assert corpus.test is not None
     assert len(corpus.vocabulary) == 10_000
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (929_589, 73_760, 82_430)
-    assert [int((ids == 1).sum()) for ids in (corpus.train, corpus.valid, corpus.test)] == [
-        42_068,
-        3_370,
-        3_761,
-    ]
+    assert [int((ids == 1).sum()) for ids in (corpus.train, corpus.valid, corpus.test)] == [42_068, 3_370, 3_761]
     assert np.array_equal(np.bincount(corpus.train), corpus.vocabulary.counts)

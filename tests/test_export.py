@@ -22,21 +22,7 @@ from nplm.export import to_folder, to_onnx, to_torch, to_word2vec
 from nplm.export import torch as torch_export
 from nplm.storage import checkpoint
 
-TOKENS = [
-    "<unk>",
-    "</s>",
-    "the",
-    "naïve",
-    "日本",
-    "Ἀθῆναι",
-    "don't",
-    "3,000",
-    "a\u200bb",
-    "\ufeff",
-    "</s>x",
-    "#",
-    "🙂",
-]
+TOKENS = ["<unk>", "</s>", "the", "naïve", "日本", "Ἀθῆναι", "don't", "3,000", "a\u200bb", "\ufeff", "</s>x", "#", "🙂"]
 
 
 @pytest.fixture(scope="module", params=[np.float32, np.float64])
@@ -189,11 +175,7 @@ def test_word2vec(binary, layer, model, tmp_path):
 def test_word2vec_text_by_hand(tmp_path):
     """Oracle: the format as printed, with numbers that are hard to write."""
     model = make_model(np.float32, vocab=3, embed=3)
-    model.params["encoder.weight"][...] = [
-        [1, -0.0, 0.1],
-        [2**-149, 3.4028235e38, 16777217],
-        [0.5, -2, 1 / 3],
-    ]
+    model.params["encoder.weight"][...] = [[1, -0.0, 0.1], [2**-149, 3.4028235e38, 16777217], [0.5, -2, 1 / 3]]
     to_word2vec(model, tmp_path / "vectors")
     lines = (tmp_path / "vectors").read_text().splitlines()
     assert lines[0] == "3 3"

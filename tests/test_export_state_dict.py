@@ -236,11 +236,7 @@ def test_tied_weights_that_safetensors_keeps_once(tmp_path):
     """Oracle: PyTorch's model before it was saved."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     peer = torch.nn.Module()
-    peer.encoder, peer.rnn, peer.decoder = (
-        torch.nn.Embedding(V, H),
-        torch.nn.LSTM(H, H, L),
-        torch.nn.Linear(H, V),
-    )
+    peer.encoder, peer.rnn, peer.decoder = (torch.nn.Embedding(V, H), torch.nn.LSTM(H, H, L), torch.nn.Linear(H, V))
     peer.decoder.weight = peer.encoder.weight
     import_module("safetensors.torch").save_model(peer, str(tmp_path / "model.safetensors"))
     assert len(load_file(tmp_path / "model.safetensors")) == len(peer.state_dict()) - 1
@@ -289,13 +285,7 @@ def test_the_command(run, tmp_path):
     arrays = random_state_dict()
     save_file(arrays, tmp_path / "model.safetensors")
     (tmp_path / "words.txt").write_text("".join(f"{w}\t{n}\n" for w, n in zip(WORDS, COUNTS, strict=True)))
-    args = (
-        tmp_path / "model.safetensors",
-        "--vocab",
-        tmp_path / "words.txt",
-        "-o",
-        tmp_path / "got.safetensors",
-    )
+    args = (tmp_path / "model.safetensors", "--vocab", tmp_path / "words.txt", "-o", tmp_path / "got.safetensors")
     code, out, err = run(*args)
     assert (code, out) == (0, "") and err.endswith(": 2 LSTM layer(s) of 8 units, 30 words, float64\n")
     expected, got = from_torch(arrays, WORDS, COUNTS), nplm.load(tmp_path / "got.safetensors")

@@ -171,11 +171,7 @@ def test_the_entropy_of_a_markov_chain(kn):
 
 def test_bad_texts_are_refused(kn):
     """Messages: no order, no words, an id outside the vocabulary."""
-    for ids, order, message in [
-        ([2], 0, "order = 0"),
-        ([], 2, "no words"),
-        ([9], 2, "token id 9 is outside"),
-    ]:
+    for ids, order, message in [([2], 0, "order = 0"), ([], 2, "no words"), ([9], 2, "token id 9 is outside")]:
         with pytest.raises(InputError, match=message):
             kn.train(np.array(ids, np.int32), 5, order)
 

@@ -172,6 +172,13 @@ def test_no_file_imports_from_below():
     assert from_below(edges(SOURCES)) == []
 
 
+def test_the_drawing_of_the_house():
+    """docs/contributing.md draws ORDER."""
+    page = (PACKAGE.parent / "docs" / "contributing.md").read_text("utf-8")
+    drawing = page.partition("nplm/\n")[2].partition("\ntests/")[0]
+    assert tuple(re.findall(r"^    (\w+)", drawing, re.MULTILINE)) == ORDER
+
+
 def test_no_files_import_in_a_circle():
     """The graph of the imports, those in functions and for type checkers included."""
     assert circle(edges(SOURCES)) == []
@@ -236,8 +243,28 @@ def all_labels(text):
 
 def defined_labels(docstring):
     """Labels at the start of a docstring's lines: those that it defines."""
-    starts = [line.split("  ")[0] for line in docstring.splitlines() if line.startswith("[")]
-    return {label for start in starts for label in all_labels(re.match(r"\[\w+\]( to \[\w+\])?", start)[0])}
+    starts = (re.match(r" *\[d?[A-Z]\d+\]( to \[d?[A-Z]\d+\])?", line) for line in docstring.splitlines())
+    return {label for start in starts if start for label in all_labels(start[0])}
+
+
+def definitions(path):
+    """Labels that a file defines: at the start of a line of its own docstring, or of a page."""
+    text = path.read_text("utf-8")
+    return defined_labels(text if path.suffix == ".md" else ast.get_docstring(ast.parse(text)) or "")
+
+
+def concept(path):
+    """What a file is about: its name, or for a package's __init__ the package's."""
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
+def defined_twice(found):
+    """Labels that two concepts define, for the labels of each file; files of one name are one concept."""
+    concepts = {}
+    for path, labels in found.items():
+        for label in labels:
+            concepts.setdefault(label.removeprefix("d"), set()).add(concept(path))
+    return {label: names for label, names in concepts.items() if len(names) > 1}
 
 
 def forward(labels):
@@ -262,10 +289,30 @@ def test_labels_are_defined_in_the_docstring(path):
 def test_labels_stand_in_the_reference_and_the_derivation(path):
     """docs/derivations/<name>.md has every label of the layer; reference/<name>.py defines no other forward ones."""
     defined = defined_labels(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
-    twin = ast.get_docstring(ast.parse((PACKAGE / "reference" / path.name).read_text("utf-8"))) or ""
-    assert forward(defined) == forward(LABEL.findall(twin))
+    reference = ast.get_docstring(ast.parse((PACKAGE / "reference" / path.name).read_text("utf-8"))) or ""
+    assert forward(defined) == forward(LABEL.findall(reference))
     derivation = (DERIVATIONS / f"{path.stem}.md").read_text("utf-8")
     assert defined <= all_labels(derivation)
+
+
+LABELLED = {
+    path: labels
+    for folder, pattern in (("nplm", "*.py"), ("benchmarks", "*.py"), ("docs", "*.md"))
+    for path in sorted((PACKAGE.parent / folder).rglob(pattern))
+    if (labels := definitions(path))
+}
+
+
+def test_a_label_means_one_equation():
+    """Docstrings and pages: reference, layer, kernel and derivation share a concept's labels, nobody else has them."""
+    assert {"lstm", "nce", "synthetic", "mix", "kneser_ney", "_exact"} <= set(map(concept, LABELLED))
+    assert defined_twice(LABELLED) == {}
+
+
+def test_a_planted_second_definition_is_found():
+    """Planted: a benchmark that labels an equation of its own as the NCE does."""
+    planted = LABELLED | {Path("benchmarks/study.py"): defined_labels("[N3] a = b")}
+    assert defined_twice(planted) == {"N3": {"nce", "study"}}
 
 
 def test_the_layers_with_equations():

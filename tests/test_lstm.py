@@ -10,14 +10,7 @@ from nplm.reference import lstm as reference
 
 STEPS, BATCH, DIM, HIDDEN = 5, 3, 4, 6
 NAMES = ("x", "h0", "c0", "weight_ih", "weight_hh", "bias")
-SHAPES = (
-    (STEPS, BATCH, DIM),
-    (BATCH, HIDDEN),
-    (BATCH, HIDDEN),
-    (4 * HIDDEN, DIM),
-    (4 * HIDDEN, HIDDEN),
-    (4 * HIDDEN,),
-)
+SHAPES = ((STEPS, BATCH, DIM), (BATCH, HIDDEN), (BATCH, HIDDEN), (4 * HIDDEN, DIM), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,))
 
 
 def case(dtype=np.float64):
@@ -115,14 +108,7 @@ def test_one_step_is_enough_for_the_recurrent_weights():
 def test_sizes_around_the_kernels_tiles(dtype, batch, hidden):
     """reference.lstm, for batches and widths on both sides of a vector, a tile, a panel and a stretch of depth."""
     rng = np.random.default_rng([21, batch, hidden])
-    shapes = (
-        (3, batch, 5),
-        (batch, hidden),
-        (batch, hidden),
-        (4 * hidden, 5),
-        (4 * hidden, hidden),
-        (4 * hidden,),
-    )
+    shapes = ((3, batch, 5), (batch, hidden), (batch, hidden), (4 * hidden, 5), (4 * hidden, hidden), (4 * hidden,))
     arguments = {name: rng.normal(0, 0.3, shape).astype(dtype) for name, shape in zip(NAMES, shapes, strict=True)}
     dhidden = rng.normal(size=(3, batch, hidden)).astype(dtype)
     wide = {name: value.astype(np.float64) for name, value in arguments.items()}

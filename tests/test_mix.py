@@ -132,7 +132,7 @@ def test_the_start_makes_no_difference_and_every_step_is_an_ascent():
     weights, before = [0.9, 0.05, 0.05], -math.inf
     probs = 10.0 ** log10_probs[np.isfinite(log10_probs).any(axis=1)]
     for _ in range(5):
-        shares = probs * weights / (probs @ weights)[:, None]  # [X2], word by word
+        shares = probs * weights / (probs @ weights)[:, None]  # [M2], word by word
         got = best_mix(log10_probs, start=weights, precision=2)  # one step
         assert got.iterations == 1 and nats(log10_probs, got.weights) > before
         np.testing.assert_allclose(got.weights, shares.mean(axis=0))
@@ -140,7 +140,7 @@ def test_the_start_makes_no_difference_and_every_step_is_an_ascent():
 
 
 def test_the_gain_bounds_what_is_left():
-    """[X3] against the likelihood at the best weights; it is small where EM has converged."""
+    """[M3] against the likelihood at the best weights; it is small where EM has converged."""
     log10_probs = scores()
     top = nats(log10_probs, best_mix(log10_probs, precision=1e-12).weights)
     for steps_until in (2.0, 1e-2, 1e-4):
@@ -157,11 +157,7 @@ def test_counts_are_repetitions():
     one, other = best_mix(log10_probs, counts), best_mix(np.repeat(log10_probs, counts, axis=0))
     np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9)
     np.testing.assert_allclose([one.perplexity, *one.perplexities], [other.perplexity, *other.perplexities])
-    assert (one.words, one.zeros, list(one.model_zeros)) == (
-        other.words,
-        other.zeros,
-        list(other.model_zeros),
-    )
+    assert (one.words, one.zeros, list(one.model_zeros)) == (other.words, other.zeros, list(other.model_zeros))
 
 
 def test_probabilities_too_small_for_floating_point():

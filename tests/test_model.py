@@ -135,7 +135,7 @@ def test_noise_is_drawn_from_the_law_of_the_loss(power, uniform):
     """The law that the alias table implies (reference.alias) is exp(log_q) of the loss, and [Q1] by hand."""
     model = make_model(power=power, uniform=uniform)
     table = model.noise.table
-    implied = reference_alias.implied_law(table.threshold, table.alias)
+    implied = reference_alias.implied_probs(table.threshold, table.alias)
     weights = model.vocabulary.counts.astype(float) ** power
     by_hand = (1 - uniform) * weights / weights.sum() + uniform / 11
     np.testing.assert_allclose(implied, by_hand, rtol=0, atol=1e-14)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nplm.errors import InputError
 from nplm.noise import AliasTable, NoiseDistribution
-from nplm.reference.alias import implied_law
+from nplm.reference.alias import implied_probs
 
 DRAWS = 20_000 if numba.config.DISABLE_JIT else 400_000  # plain Python is slow
 
@@ -72,7 +72,7 @@ def test_sampler_and_loss_have_one_law(size):
     """Oracle: exp(log_probs), which the loss uses.  The table's implied law equals it to 1e-14."""
     counts = np.random.default_rng(size).zipf(1.3, size).astype(np.float64)
     noise = NoiseDistribution.from_counts(counts, 0.75, 0.01)
-    law = implied_law(noise.table.threshold, noise.table.alias)
+    law = implied_probs(noise.table.threshold, noise.table.alias)
     assert_allclose(law, np.exp(noise.log_probs), rtol=0, atol=1e-14)
 
 
@@ -153,13 +153,13 @@ def test_nothing_can_be_written_to(noise):
         ([1, 2, np.nan], 1.0, 0.0, "word 2 is nan"),
         ([np.inf, 1], 1.0, 0.0, "word 0 is inf"),
         (["a"], 1.0, 0.0, "not numbers"),
-        ([1, 2], -0.5, 0.0, "power = -0.5"),
-        ([1, 2], np.nan, 0.0, "power = nan"),
-        ([1, 2], np.inf, 0.0, "power = inf"),
-        ([1, 2], "1", 0.0, "power = '1'"),
-        ([1, 2], 1.0, -0.1, "uniform = -0.1"),
-        ([1, 2], 1.0, 1.1, "uniform = 1.1"),
-        ([1, 2], 1.0, np.nan, "uniform = nan"),
+        ([1, 2], -0.5, 0.0, "`noise_power` = -0.5"),
+        ([1, 2], np.nan, 0.0, "`noise_power` = nan"),
+        ([1, 2], np.inf, 0.0, "`noise_power` = inf"),
+        ([1, 2], "1", 0.0, "`noise_power` = '1'"),
+        ([1, 2], 1.0, -0.1, "`noise_uniform` = -0.1"),
+        ([1, 2], 1.0, 1.1, "`noise_uniform` = 1.1"),
+        ([1, 2], 1.0, np.nan, "`noise_uniform` = nan"),
         ([1, 1e9], 50.0, 0.0, "leaves word 0 with q = 0"),
     ],
 )
@@ -174,6 +174,6 @@ def test_bad_input_is_refused(counts, power, uniform, message):
 def test_bad_k_is_refused_before_the_generator_moves(noise, k):
     """Oracle: the message, and the generator's state."""
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match=f"k = {k} is"):
+    with pytest.raises(InputError, match=f"`k` = {k} is"):
         noise.sample(k, rng)
     assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state

@@ -8,14 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nplm.config import TrainConfig
 from nplm.errors import InputError
-from nplm.noise import (
-    FreshNoise,
-    NoiseDistribution,
-    NoisePool,
-    group_statistics,
-    make_noise,
-    stream_key,
-)
+from nplm.noise import FreshNoise, NoiseDistribution, NoisePool, group_statistics, make_noise, stream_key
 
 Q = NoiseDistribution.from_counts(1000 // np.arange(1, 301))
 K = 24
@@ -135,13 +128,7 @@ def test_make_noise_follows_the_config():
     fresh = TrainConfig(sequence_length=140, bptt=20, num_noise=K)
     assert make_noise(Q, fresh, 4) == FreshNoise(Q, K, 4)
     pooled = TrainConfig(
-        sequence_length=133,
-        bptt=20,
-        num_noise=K,
-        noise="pool",
-        noise_groups=M,
-        group_map="cyclic",
-        redraw="epoch",
+        sequence_length=133, bptt=20, num_noise=K, noise="pool", noise_groups=M, group_map="cyclic", redraw="epoch"
     )
     assert make_noise(Q, pooled, 4) == pool("cyclic", "epoch", seed=4)
 
@@ -184,21 +171,21 @@ def test_statistics_refuse_what_they_cannot_measure():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FreshNoise(Q, 0, 1), r"num_noise = 0 is outside \[1, 1048576\]"),
-        (lambda: FreshNoise(Q, 2**20 + 1, 1), "num_noise = 1048577 is outside"),
-        (lambda: FreshNoise(Q, K, -1), "seed = -1 is outside"),
-        (lambda: NoisePool(Q, 0, 1, groups=M, chunks=N), "num_noise = 0 is outside"),
-        (lambda: pool(groups=1), "noise_groups = 1 is outside"),
+        (lambda: FreshNoise(Q, 0, 1), r"`num_noise` = 0 is outside \[1, 1048576\]"),
+        (lambda: FreshNoise(Q, 2**20 + 1, 1), "`num_noise` = 1048577 is outside"),
+        (lambda: FreshNoise(Q, K, -1), "`seed` = -1 is outside"),
+        (lambda: NoisePool(Q, 0, 1, groups=M, chunks=N), "`num_noise` = 0 is outside"),
+        (lambda: pool(groups=1), "`noise_groups` = 1 is outside"),
         (lambda: pool(groups=N + 1), "`noise_groups` = 8 is more than the N = 7 chunks"),
-        (lambda: pool(groups=2, chunks=1), "chunks = 1 is outside"),
-        (lambda: pool("zigzag"), "group_map = 'zigzag' is not one of"),
-        (lambda: pool(redraw="daily"), "redraw = 'daily' is not one of"),
-        (lambda: FreshNoise(Q, K, 1).group(-1, 0, 0), "epoch = -1 is outside"),
-        (lambda: FreshNoise(Q, K, 1).group(0, -1, 0), "sequence = -1 is outside"),
-        (lambda: FreshNoise(Q, K, 1).group(0, 0, -1), "chunk = -1 is outside"),
-        (lambda: pool("cyclic").group(0, 0, -1), "chunk = -1 is outside"),
-        (lambda: pool().group(0, 0, N), r"chunk = 7 is outside \[0, 6\]"),
-        (lambda: pool().pool(0, -2), "sequence = -2 is outside"),
+        (lambda: pool(groups=2, chunks=1), "`chunks` = 1 is outside"),
+        (lambda: pool("zigzag"), "`group_map` = 'zigzag' is not one of"),
+        (lambda: pool(redraw="daily"), "`redraw` = 'daily' is not one of"),
+        (lambda: FreshNoise(Q, K, 1).group(-1, 0, 0), "`epoch` = -1 is outside"),
+        (lambda: FreshNoise(Q, K, 1).group(0, -1, 0), "`sequence` = -1 is outside"),
+        (lambda: FreshNoise(Q, K, 1).group(0, 0, -1), "`chunk` = -1 is outside"),
+        (lambda: pool("cyclic").group(0, 0, -1), "`chunk` = -1 is outside"),
+        (lambda: pool().group(0, 0, N), r"`chunk` = 7 is outside \[0, 6\]"),
+        (lambda: pool().pool(0, -2), "`sequence` = -2 is outside"),
     ],
 )
 def test_bad_input_is_refused(make, message):

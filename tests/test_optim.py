@@ -287,10 +287,7 @@ def test_memory_is_all_there_is(kind, decay):
         optimizer.update(params, grads, lr, 2.0)
         if t >= 70:
             other.update(other_params, grads, lr, 2.0)
-    for end, other_end in (
-        (params, other_params),
-        (optimizer.averaged(params), other.averaged(other_params)),
-    ):
+    for end, other_end in ((params, other_params), (optimizer.averaged(params), other.averaged(other_params))):
         for name, value in end.items():
             np.testing.assert_array_equal(value, other_end[name])
     for name, value in optimizer.memory.items():

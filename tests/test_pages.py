@@ -33,13 +33,7 @@ def curve(*perplexities, seconds=10.0, log_z=0.0):
 def trained(case, test, seed=1, **more):
     """A row of study_objectives.py."""
     objective = case.rpartition("-")[0] if case[-1].isdigit() else case
-    row = {
-        "recipe": "ptb-small",
-        "case": case,
-        "seed": seed,
-        "valid_perplexity": test + 1,
-        "test_perplexity": test,
-    }
+    row = {"recipe": "ptb-small", "case": case, "seed": seed, "valid_perplexity": test + 1, "test_perplexity": test}
     row |= {"objective": "nce" if objective.startswith("nce") else objective, "seconds": 100.0}
     return row | {"mean_log_z": 0.05, "std_log_z": 0.2, "curve": curve(2 * test, test)} | more
 
@@ -48,23 +42,13 @@ def chunked(kind, chunks, perplexity, groups=None, redraw=None, group_map="conti
     """A row of study_chunks.py."""
     row = {"kind": kind, "chunks": chunks, "perplexity": perplexity, "groups": groups, "redraw": redraw}
     row |= {"group_map": groups and group_map, "num_noise": k, "seed": seed, "updates": 100 * chunks}
-    row |= {
-        "batch_size": chunks if kind == "matched" else 20,
-        "never_covered": 0.25 if redraw == "never" else 0.0,
-    }
+    row |= {"batch_size": chunks if kind == "matched" else 20, "never_covered": 0.25 if redraw == "never" else 0.0}
     return row | {"curve": curve(2 * perplexity, perplexity, log_z=0.0 if redraw != "never" else 1.5)} | more
 
 
 def gradient(kind, **more):
     """A row of study_gradients.py."""
-    row = {
-        "kind": kind,
-        "num_noise": 100,
-        "parameters": "all",
-        "groups": None,
-        "group_map": None,
-        "chunks": 32,
-    }
+    row = {"kind": kind, "num_noise": 100, "parameters": "all", "groups": None, "group_map": None, "chunks": 32}
     return row | {"sequences": 4, "unbiased": 1.0, "bias_of_mean": 0.1, "spread": 0.8} | more
 
 
@@ -273,10 +257,7 @@ def test_columns_have_values(benchmark, results):
         (("<!-- end memory -->", "<!-- end recipes -->"), "without its partner"),
         (("begin memory -->\n", "begin memory --><!-- begin memory -->\n"), "without its partner"),
         (("memory -->", "memories -->"), "'memories' is no table"),
-        (
-            ("<!-- end memory -->", "<!-- end memory -->\n<!-- begin memory -->\n<!-- end memory -->"),
-            "stands 2 times",
-        ),
+        (("<!-- end memory -->", "<!-- end memory -->\n<!-- begin memory -->\n<!-- end memory -->"), "stands 2 times"),
         ((" memory -->", ""), "'memory' stands 0 times"),
     ],
 )

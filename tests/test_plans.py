@@ -80,7 +80,7 @@ def test_tied_is_untied_with_two_equal_matrices():
 
 def test_a_tied_model_needs_one_width():
     """The message names both sizes."""
-    with pytest.raises(InputError, match="embed_dim = 4 and hidden_dim = 6"):
+    with pytest.raises(InputError, match="`embed_dim` = 4 and `hidden_dim` = 6"):
         ModelConfig(11, 4, 6, 1, tied=True)
 
 

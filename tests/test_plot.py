@@ -36,11 +36,7 @@ def write_run(folder, epochs=3, valid=True, per_epoch=5, scale=1.0):
         for k in range(1, per_epoch + 1):
             tokens = epoch * PER_EPOCH + k * PER_EPOCH // per_epoch
             lines.append(line("train", tokens, loss=scale * (1 + 1000 / tokens), gradient_norm=0.1 * k))
-        figures = {
-            "perplexity": scale * [90.0, 70.0, 80.0][epoch % 3],
-            "mean_log_z": 0.1 * epoch,
-            "std_log_z": 0.5,
-        }
+        figures = {"perplexity": scale * [90.0, 70.0, 80.0][epoch % 3], "mean_log_z": 0.1 * epoch, "std_log_z": 0.5}
         lines.append(line("valid", (epoch + 1) * PER_EPOCH, **(figures if valid else {})))
     if epochs == 0:
         lines.append(line("train", 200, loss=5.0, gradient_norm=None))
@@ -241,10 +237,7 @@ def test_the_command_writes_events(call):
     pytest.importorskip("tensorboardX")
     code, out, err = call("run deep/run --tensorboard logs")
     assert (code, out) == (0, "")
-    assert [len(list(read_events(Path(text.removeprefix("wrote "))))) for text in err.splitlines()] == [
-        76,
-        76,
-    ]
+    assert [len(list(read_events(Path(text.removeprefix("wrote "))))) for text in err.splitlines()] == [76, 76]
 
 
 @pytest.mark.parametrize(

@@ -72,19 +72,8 @@ def metrics(epochs):
     for epoch in range(1, epochs + 1):
         for kind, chunk in (("train", 10), ("train", 20), ("valid", 0)):
             done = 100 * epoch - (50 if chunk == 10 else 0)
-            line = {
-                "kind": kind,
-                "epoch": epoch,
-                "chunk": chunk,
-                "tokens_trained": done,
-                "seconds": done / 50,
-            }
-            more = {
-                "loss": 5.0 / epoch,
-                "perplexity": 90.0 / epoch,
-                "mean_log_z": 0.1 - 0.1 * epoch,
-                "std_log_z": 0.2,
-            }
+            line = {"kind": kind, "epoch": epoch, "chunk": chunk, "tokens_trained": done, "seconds": done / 50}
+            more = {"loss": 5.0 / epoch, "perplexity": 90.0 / epoch, "mean_log_z": 0.1 - 0.1 * epoch, "std_log_z": 0.2}
             yield line | {"tokens_per_second": 50.0} | more
 
 
@@ -262,7 +251,7 @@ def test_page_is_inert_and_whole(model):
 
 
 def test_words_and_their_values(model):
-    """The words of the text, and [R1] printed."""
+    """The words of the text, and [B1] printed."""
     words = [word for line in LINES for word in (*line.split(), "</s>")]
     ids = model.vocabulary.encode(words)
     scores, log_z = word_scores(model, ids)
@@ -367,12 +356,7 @@ def test_ticks_are_round(span, step):
 
 def test_numbers_for_people():
     """By hand."""
-    assert [numbers.number(x) for x in (1234.5, -0.5, math.nan, math.inf)] == [
-        "1,234.50",
-        "−0.50",
-        "not defined",
-        "∞",
-    ]
+    assert [numbers.number(x) for x in (1234.5, -0.5, math.nan, math.inf)] == ["1,234.50", "−0.50", "not defined", "∞"]
     assert [numbers.chance(x) for x in (0, 1, 10, 50)] == [
         "probability 100%",
         "probability 50%",
@@ -463,8 +447,7 @@ class Browser:
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         os.write(
-            self.writer,
-            json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0",
+            self.writer, json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0"
         )
         while (got := self.message()).get("id") != self.number:
             self.events.append(got)

@@ -23,15 +23,7 @@ LN10 = math.log(10)
 SRILM = "-100.25 -9 3 w2 w3 w4\n-101 -1 2 w5 w6\n-99.5 -20 3 w2 w2 w7\n"
 KALDI = "a-b-1 w2 w3\na-b-2 w4\nc-2\nc-1 w5 w6 w7\nc-10 never\n"
 COSTS = "a-b-1 100\na-b-2 101.5\nc-2 90\nc-1 80\nc-10 85.5\n"
-PLANTED = {
-    "w2 w3 w4": -3.0,
-    "w5 w6": -3.0,
-    "w2 w2 w7": -4.0,
-    "w2 w3": -2.0,
-    "w4": -1.5,
-    "": -0.5,
-    "w5 w6 w7": -2.5,
-}
+PLANTED = {"w2 w3 w4": -3.0, "w5 w6": -3.0, "w2 w2 w7": -4.0, "w2 w3": -2.0, "w4": -1.5, "": -0.5, "w5 w6 w7": -2.5}
 
 
 def planted(sentences):
@@ -178,10 +170,7 @@ def test_kaldi_costs_by_hand(tmp_path):
     np.testing.assert_allclose(-first.total * LN10, [100 + 6 * LN10 + 1.4, 101.5 + 4.5 * LN10 + 0.7])
     costs = [90 + 1.5 * LN10, 80 + 7.5 * LN10 + 2.1, 85.5 + 27 * LN10 + 0.7]
     np.testing.assert_allclose(-second.total * LN10, costs)
-    assert [one_best(first), one_best(second)] == [
-        "a-b w4",
-        "c",
-    ]  # 96.8 is the lowest, 93.5 is: the empty one
+    assert [one_best(first), one_best(second)] == ["a-b w4", "c"]  # 96.8 is the lowest, 93.5 is: the empty one
     assert whole_list(second) == ["c-2", "c-1 w5 w6 w7", "c-10 never"]
 
 

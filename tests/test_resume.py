@@ -296,7 +296,7 @@ def test_a_changed_setting_is_refused(name, finished):
     new = other_value(name, old)
     with pytest.raises(InputError) as caught:
         fit(toy(), save=finished, resume=True, **{name: new})
-    assert f"{finished}: {name} was {old} and is now {new}" in str(caught.value)
+    assert f"{finished}: `{name}` was {old} and is now {new}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
 
@@ -309,7 +309,7 @@ def test_a_changed_model_is_refused(name, finished):
     shape = asdict(make_model().config)
     shape[name] = {"noise_power": 0.5, "noise_uniform": 0.5, "init_scale": 0.2}.get(name) or shape[name] + 1
     model = nplm.LanguageModel.init(ModelConfig(**shape), toy().vocabulary, np.random.default_rng(1))
-    with pytest.raises(InputError, match=f"{name} was .* and is now {shape[name]}"):
+    with pytest.raises(InputError, match=f"`{name}` was .* and is now {shape[name]}"):
         fit(toy(), model=model, save=finished, resume=True)
 
 
@@ -318,7 +318,7 @@ def test_more_epochs_of_a_cosine_are_refused(tmp_path):
     for schedule in ("cosine", "step"):
         fit(toy(), save=tmp_path / schedule, schedule=schedule)
     fit(toy(), save=tmp_path / "step", schedule="step", resume=True, epochs=SETTINGS["epochs"] + 1)
-    with pytest.raises(InputError, match=r"epochs was .*, and the rates of a cosine depend on it"):
+    with pytest.raises(InputError, match=r"`epochs` was .*, and the rates of a cosine depend on it"):
         fit(toy(), save=tmp_path / "cosine", schedule="cosine", resume=True, epochs=SETTINGS["epochs"] + 1)
 
 
@@ -335,7 +335,7 @@ def test_log_z_may_be_fitted_later(finished, tmp_path):
     assert got.mean_log_z == 0 != raw.mean_log_z
     assert np.any(got.params["decoder.bias"] != raw.params["decoder.bias"])
     assert checkpoint.provenance(with_fit / "best.safetensors")["train"]["fit_log_z"] is True
-    with pytest.raises(InputError, match="fit_log_z was True and is now False"):
+    with pytest.raises(InputError, match="`fit_log_z` was True and is now False"):
         fit(toy(), save=with_fit, resume=True, epochs=SETTINGS["epochs"] + 4, fit_log_z=False)
 
 
@@ -366,7 +366,7 @@ def test_a_setting_younger_than_the_run(finished, tmp_path):
     record = json.loads((folder / "config.json").read_text())
     del record["train"]["dropout"], record["model"]["tied"]
     (folder / "config.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"dropout was 0\.0 and is now 0\.5"):
+    with pytest.raises(InputError, match=r"`dropout` was 0\.0 and is now 0\.5"):
         fit(toy(), save=folder, resume=True, dropout=0.5)
     fit(toy(), save=folder, resume=True)
 
@@ -527,14 +527,7 @@ def test_killed_before_the_first_checkpoint(finished, tmp_path):
 
 @pytest.mark.parametrize(
     "tail",
-    [
-        '{"kind": "train", "epoch": 9}\n',
-        '{"kind": "tra',
-        '{"kind": "train"}\n{"ki',
-        "\0\0\0\0",
-        "\xff\xfe",
-        "3\n",
-    ],
+    ['{"kind": "train", "epoch": 9}\n', '{"kind": "tra', '{"kind": "train"}\n{"ki', "\0\0\0\0", "\xff\xfe", "3\n"],
 )
 def test_lines_after_the_checkpoint_are_dropped(tail, finished, tmp_path):
     """Oracle: the lines up to the checkpoint; a crash left more of them, or a torn one, or rubbish."""

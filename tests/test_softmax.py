@@ -17,12 +17,7 @@ def case(dtype=np.float64, vocab=11):
     """hidden (N,H) = (15,6), targets (N,) with repeats, weight (V,H), bias (V,)."""
     rng = np.random.default_rng(5)
     hidden, weight, bias = rng.normal(size=(15, 6)), rng.normal(size=(vocab, 6)), rng.normal(size=vocab)
-    return (
-        hidden.astype(dtype),
-        rng.integers(0, vocab, 15, np.int32),
-        weight.astype(dtype),
-        bias.astype(dtype),
-    )
+    return (hidden.astype(dtype), rng.integers(0, vocab, 15, np.int32), weight.astype(dtype), bias.astype(dtype))
 
 
 def fast(hidden, targets, weight, bias, scale, penalty=0.0, room=None):

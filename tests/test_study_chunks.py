@@ -200,7 +200,7 @@ def test_variance(benchmark, tiny):
 
 
 def test_predicted_growth(benchmark, tiny):
-    """The variances of all V^K groups: [R1] from covariances measured apart is their ratio."""
+    """The variances of all V^K groups: [W1] from covariances measured apart is their ratio."""
     study = benchmark("study_gradients")
     covariance = study.covariances(tiny.model, tiny.text, tiny.K, tiny.N, 400, 6)
     assert_close(covariance, covariance.transpose(0, 2, 1), 1e-12)

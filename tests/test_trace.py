@@ -205,11 +205,7 @@ BUGS = {
     "contiguous is cyclic": (POOL, (NoisePool, "group_of"), lambda self, chunk: chunk % self.groups),
     "cyclic is contiguous": (CYCLIC, (NoisePool, "group_of"), lambda self, chunk: chunk * self.groups // N),
     "a group too many": (POOL, (NoisePool, "group_of"), lambda self, chunk: chunk * (M + 1) // N),
-    "never is always": (
-        POOLS[2],
-        (NoisePool, "_draw"),
-        lambda self, e, s, g: self.distribution.draw(K, 1, (g, s, e)),
-    ),
+    "never is always": (POOLS[2], (NoisePool, "_draw"), lambda self, e, s, g: self.distribution.draw(K, 1, (g, s, e))),
     "epoch is never": (POOLS[1], POOL_GROUP, other_group(pool, lambda e, s, c: (0, s, c))),
 }
 

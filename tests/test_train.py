@@ -25,7 +25,7 @@ from nplm.data.streams import Streams
 from nplm.data.vocabulary import Vocabulary
 from nplm.network import State
 from nplm.noise import FreshNoise
-from nplm.reference import model as reference_model
+from nplm.reference import train as reference_train
 from nplm.storage import checkpoint
 from nplm.training.optim import Optimizer, global_norm
 from nplm.training.step import Shards
@@ -107,49 +107,26 @@ def test_first_loss_of_an_untrained_model():
     assert recorder.steps[0].loss == pytest.approx(math.log(1 + k) + k * math.log(1 + 1 / k), rel=1e-6)
 
 
-def by_hand(corpus, model, settings):
-    """Parameters and gradient norm after every chunk: the reference gradient of windows cut by hand, and plain SGD."""
-    params = {name: value.copy() for name, value in model.params.items()}
+def by_reference(corpus, model, settings):
+    """The reference's update of every chunk, on the noise groups of nplm.train."""
     noise = FreshNoise(model.noise, settings["num_noise"], 1)
-    n, b = len(corpus.train), settings["batch_size"]
-    full, tail = divmod(n, b)
-    starts = [k * full + min(k, tail) for k in range(b)]
-    before = np.concatenate([[1], corpus.train])  # the text, with </s> before it
-    windows = [
-        (s, c, range(first, min(first + settings["bptt"], start + settings["sequence_length"], full)), starts)
-        for s, start in enumerate(range(0, full, settings["sequence_length"]))
-        for c, first in enumerate(range(start, min(start + settings["sequence_length"], full), settings["bptt"]))
-    ]
-    if tail:
-        windows.append((windows[-1][0] + 1, 0, [full], starts[:tail]))
-    for epoch in range(settings["epochs"]):
-        h = c = np.zeros((2, b, 6))
-        for sequence, chunk, steps, firsts in windows:
-            inputs = np.array([[before[first + t] for first in firsts] for t in steps])
-            targets = np.array([[corpus.train[first + t] for first in firsts] for t in steps])
-            h, c = h[:, : len(firsts)], c[:, : len(firsts)]
-            noise_ids = noise.group(epoch, sequence, chunk)
-            grads = reference_model.gradients(params, inputs, targets, noise_ids, h, c, model.log_q)
-            norm = math.sqrt(sum(float((grad**2).sum()) for grad in grads.values()))
-            _, kept = reference_model.run_layers(params, inputs, h, c)
-            for name, grad in grads.items():
-                params[name] = params[name] - settings["lr"] * min(1.0, settings["clip"] / norm) * grad
-            h, c = (np.stack([layer[place][-1] for layer in kept]) for place in (1, 2))
-            yield {name: value.copy() for name, value in params.items()}, norm
+    names = ("batch_size", "sequence_length", "bptt", "lr", "clip", "epochs")
+    recipe = {name: settings[name] for name in names}
+    return list(reference_train.train(model.params, corpus.train, noise.group, model.log_q, **recipe))
 
 
 @pytest.mark.parametrize(("num_shards", "n"), [(1, 88), (2, 88), (1, 85)])
 def test_every_update_by_hand(num_shards, n):
     """Oracle: the reference gradient in float64 and [O1], [O3]: two epochs, clipped and not, with a tail or not."""
     corpus, settings = toy(n=n), SETTINGS | {"lr": 0.3, "clip": 2.0}
-    expected = list(by_hand(corpus, make_model(scale=0.3), settings))
+    expected = by_reference(corpus, make_model(scale=0.3), settings)
     recorder, result = fit(corpus, np.float64, shards=num_shards, lr=0.3, clip=2.0)
     assert len(recorder.steps) == len(expected) == 2 * (6 if n == 88 else 5)
-    for step, params, (expected_params, norm) in zip(recorder.steps, recorder.params, expected, strict=True):
-        assert step.norm == pytest.approx(norm, rel=1e-10)
-        for name, value in expected_params.items():
+    for step, params, update in zip(recorder.steps, recorder.params, expected, strict=True):
+        assert step.norm == pytest.approx(update.norm, rel=1e-10)
+        for name, value in update.params.items():
             assert_close(params[name], value, 1e-10)
-    norms = [norm for _, norm in expected]
+    norms = [update.norm for update in expected]
     assert min(norms) < 2.0 < max(norms)
     assert result.progress.tokens == 2 * n
 
@@ -158,7 +135,7 @@ def test_every_update_by_hand(num_shards, n):
 def test_planted_bugs_in_the_loop(change, monkeypatch):
     """Planted bugs: a state that is not carried, one that is carried into the next epoch, a gradient not clipped."""
     corpus, settings = toy(n=88), SETTINGS | {"lr": 0.3, "clip": 2.0}
-    expected, _ = list(by_hand(corpus, make_model(scale=0.3), settings))[-1]
+    expected = by_reference(corpus, make_model(scale=0.3), settings)[-1].params
     real, last = Shards.gradient, []
 
     def wrong(shards, inputs, targets, noise_ids, state, plan):
@@ -243,13 +220,7 @@ def test_settings_change_the_bits(changes):
 
 @pytest.mark.parametrize(
     ("n", "changes"),
-    [
-        (203, {"shards": 9}),
-        (60, {"batch_size": 1}),
-        (60, {"batch_size": 1, "shards": 3}),
-        (21, {"valid": 0}),
-        (5, {}),
-    ],
+    [(203, {"shards": 9}), (60, {"batch_size": 1}), (60, {"batch_size": 1, "shards": 3}), (21, {"valid": 0}), (5, {})],
     ids=str,
 )
 def test_odd_shapes(n, changes):
@@ -350,10 +321,7 @@ NATS = [3.0, 2.5, 2.6, 2.4, 2.7, 2.8, 2.3]
     [
         ({"schedule": "constant"}, [2.0] * 7),
         ({"schedule": "step", "decay_after": 3, "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 0.5, 0.25, 0.125]),
-        (
-            {"schedule": "step", "decay_after": 0, "lr_decay": 0.5},
-            [1.0, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6],
-        ),
+        ({"schedule": "step", "decay_after": 0, "lr_decay": 0.5}, [1.0, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6]),
         ({"schedule": "plateau", "lr_decay": 0.5}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.25]),
         ({"schedule": "plateau", "lr_decay": 0.5, "patience": 2}, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5]),
         ({"schedule": "constant", "patience": 1}, [2.0] * 3),
@@ -509,12 +477,7 @@ def without(corpus, skipped, kind):
 @pytest.mark.parametrize("kind", ["sgd", "adagrad"])
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("decoder.weight", math.nan),
-        ("encoder.weight", math.inf),
-        ("rnn.bias_l1", -math.inf),
-        ("loss", math.nan),
-    ],
+    [("decoder.weight", math.nan), ("encoder.weight", math.inf), ("rnn.bias_l1", -math.inf), ("loss", math.nan)],
 )
 def test_a_chunk_that_is_not_finite_changes_nothing(kind, name, value, monkeypatch):
     """Oracle: a loop that leaves these chunks out: parameters, optimiser, state as if they were not."""
@@ -602,14 +565,7 @@ def chain_corpus(monkeypatch, sizes):
     [
         {"optimizer": "sgd", "lr": 5.0},
         {"optimizer": "sgd", "lr": 5.0, "noise": "pool", "noise_groups": 3},
-        {
-            "optimizer": "sgd",
-            "lr": 5.0,
-            "noise": "pool",
-            "noise_groups": 5,
-            "group_map": "cyclic",
-            "redraw": "epoch",
-        },
+        {"optimizer": "sgd", "lr": 5.0, "noise": "pool", "noise_groups": 5, "group_map": "cyclic", "redraw": "epoch"},
         {"optimizer": "adagrad", "lr": 0.1},
     ],
     ids=["sgd", "pool", "pool, cyclic", "adagrad"],

@@ -72,6 +72,25 @@ def test_encode_and_decode() -> None:
     assert "dog" not in vocabulary
 
 
+def test_a_vocabulary_is_a_sequence_of_tokens() -> None:
+    """Oracle: the tuple of its tokens."""
+    vocabulary = Vocabulary.from_counts(COUNTS)
+    tokens = vocabulary.tokens
+    assert tuple(vocabulary) == tokens
+    assert [vocabulary[i] for i in range(len(vocabulary))] == list(tokens)
+    assert vocabulary[-1] == tokens[-1] == "rare"
+    assert vocabulary[np.int32(2)] == "the"
+    assert vocabulary[2:4] == ("the", "a")
+    assert vocabulary[::-1] == tokens[::-1]
+    with pytest.raises(IndexError):
+        vocabulary[8]
+
+
+def test_a_vocabulary_shows_its_size() -> None:
+    """Oracle: the numbers by hand."""
+    assert repr(Vocabulary.from_counts(COUNTS | {"the": 1007})) == "<Vocabulary of 8 tokens, counted 1,024 times>"
+
+
 def test_a_string_is_not_a_list_of_tokens() -> None:
     """Oracle: letters are not words, so the call must fail."""
     vocabulary = Vocabulary.from_counts(COUNTS)

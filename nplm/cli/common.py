@@ -1,6 +1,7 @@
 """What several commands have alike: options, the model that they open, standard input."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+shown_option = partial(click.option, show_default=True)  # its help ends with the default
 reset_option = click.option(
     "--reset", is_flag=True, help="Begin every sentence with the zero state, instead of carrying it on."
 )
@@ -20,14 +22,7 @@ reset_option = click.option(
 
 def threads_option(text: str) -> Callable[[Function], Function]:
     """How many threads; the text says what 0 means."""
-    return click.option(
-        "--threads",
-        type=click.IntRange(0, 1024),
-        metavar="N",
-        default=0,
-        show_default=True,
-        help=text,
-    )
+    return shown_option("--threads", type=click.IntRange(0, 1024), metavar="N", default=0, help=text)
 
 
 def open_model(model: str) -> "tuple[Path, LanguageModel]":

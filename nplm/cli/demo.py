@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from nplm.cli.settings import SettingsCommand, build, setting_options, values
+from nplm.cli.settings import GroupedCommand, build, setting_options, values
 from nplm.config import ModelConfig, TrainConfig
 
 CORPUS = "python"
@@ -33,12 +33,9 @@ Examples:
 
 
 @click.command(
-    "demo",
-    cls=SettingsCommand,
-    epilog=EPILOG,
-    short_help="Train, measure and sample a small model in two minutes.",
+    "demo", cls=GroupedCommand, epilog=EPILOG, short_help="Train, measure and sample a small model in two minutes."
 )
-@setting_options("epochs", "seed", "threads", given=PRESET)
+@setting_options("epochs", "seed", "threads", preset=PRESET)
 @click.option("--save", metavar="DIR", help="New folder for models and metrics.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(save: str | None, as_json: bool, **_: Any) -> int:

@@ -7,17 +7,15 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import click
 
-from nplm.config import CONFIGS, settings_of
 from nplm.errors import DivergedError, InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
-
-
-ARGUMENTS = ("save", "resume", "x", "eos", "unk", "add_unk")  # of functions; options of the same names exist
+ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # options that messages name, but no settings
 
 
 class Interrupted(Exception):
@@ -96,10 +94,18 @@ def explain(error: Exception) -> tuple[int, str] | None:
 
 
 def with_flags(text: str) -> str:
-    """A message of the library, which names settings by their fields in backticks, with the flags in their place."""
-    flags = {name: declared.flag for config in CONFIGS for name, (declared, *_) in settings_of(config).items()}
-    flags |= {name: name.replace("_", "-") for name in ARGUMENTS}
-    return re.sub(r"`(\w+)`", lambda match: f"--{flags[match[1]]}" if flags.get(match[1]) else match[0], text)
+    """A text of the library, which names settings in backticks, with flags in their place: --nce for `num_noise`."""
+    return re.sub(r"`(\w+)`", lambda match: _flags().get(match[1], match[0]), text)
+
+
+@cache
+def _flags() -> dict[str, str]:
+    """The flag of every setting and argument, by name."""
+    from nplm.config import CONFIGS, settings
+
+    flags = {name: name.replace("_", "-") for name in ARGUMENTS}
+    flags |= {setting.name: setting.flag for config in CONFIGS for setting in settings(config)}
+    return {name: f"--{flag}" for name, flag in flags.items()}
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, reset_option, threads_option
+from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
 from nplm.config import TrainConfig
 
@@ -27,12 +27,11 @@ Examples:
 @click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @reset_option
-@click.option(
+@shown_option(
     "--batch-size",
     type=click.IntRange(1, 2**20),
     metavar="B",
     default=STREAMS,
-    show_default=True,
     help="Streams in lock-step, each from the zero state; 1: one unbroken text.",
 )
 @click.option(
@@ -86,12 +85,7 @@ def command(
 
 
 def _measure(
-    model: "LanguageModel",
-    file: str,
-    reset: bool,
-    batch_size: int,
-    threads: int,
-    check_norm: bool,
+    model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool
 ) -> dict[str, Any]:
     from nplm.data.corpus import unigram_perplexity
     from nplm.data.encode import read_ids
@@ -150,10 +144,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ("<unk>", f"{figures['oovs']:,}"),
         ("nats per token", f"{figures['nats']:.5f}"),
         *log_z_rows(figures),
-        (
-            "unnormalised",
-            f"{figures['unnormalised_nats']:.5f} nats per token (Z taken as 1: not a perplexity)",
-        ),
+        ("unnormalised", f"{figures['unnormalised_nats']:.5f} nats per token (Z taken as 1: not a perplexity)"),
         ("state", state),
     ]
     if "norm_deviation" in figures:

@@ -2,6 +2,8 @@
 
 import click
 
+from nplm.cli.common import shown_option
+
 TOLERANCE = 1e-10  # of a parameter's largest gradient; the complex step is exact to rounding
 
 EPILOG = """\b
@@ -12,22 +14,17 @@ Examples:
 
 
 @click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients to rounding.")
-@click.option("--seed", type=click.IntRange(0), metavar="N", default=1, show_default=True, help="Of the draws.")
-@click.option(
-    "--configs",
-    type=click.IntRange(1, 100_000),
-    metavar="N",
-    default=20,
-    show_default=True,
-    help="Random models and chunks to check.",
+@shown_option("--seed", type=click.IntRange(0), metavar="N", default=1, help="Of the draws.")
+@shown_option(
+    "--configs", type=click.IntRange(1, 100_000), metavar="N", default=20, help="Random models and chunks to check."
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(seed: int, configs: int, as_json: bool) -> int:
     """Check every entry of every gradient, through a whole chunk, to rounding.
 
-    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, sentences
-    that begin anew, and each objective, with repeated noise words and a noise word that is a target. Exit code 1 if a
-    gradient is off.
+    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, the state
+    carried over or reset at a sentence's end, and each objective, with repeated noise words and a noise word that is
+    a target. Exit code 1 if a gradient is off.
     """
     import numpy as np
 
@@ -42,11 +39,7 @@ def command(seed: int, configs: int, as_json: bool) -> int:
         for name, error in check_one(rng).items():
             worst[name] = max(worst.get(name, 0.0), error)
     passed = max(worst.values()) < TOLERANCE
-    show(
-        f"largest relative error in {configs} models",
-        [(k, f"{v:.1e}") for k, v in sorted(worst.items())],
-        as_json,
-    )
+    show(f"largest relative error in {configs} models", [(k, f"{v:.1e}") for k, v in sorted(worst.items())], as_json)
     verdict = "right to rounding" if passed else "WRONG"
     say(f"{verdict}: the bound is {TOLERANCE:g} of a parameter's largest gradient")
     if as_json:

@@ -2,7 +2,7 @@
 
 import click
 
-from nplm.cli.common import check_output
+from nplm.cli.common import check_output, shown_option
 from nplm.cli.output import say
 from nplm.errors import InputError
 
@@ -23,7 +23,7 @@ Examples:
     help="The model's words in its order, one a line, each with a tab and its count if known.",
 )
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
-@click.option("--unk", metavar="WORD", default="<unk>", show_default=True, help="The word for unknown words.")
+@shown_option("--unk", metavar="WORD", default="<unk>", help="The word for unknown words.")
 @click.option("--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict.")
 def command(state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool) -> None:
     """Make a model of STATE_DICT, the parameters of word_language_model's LSTM.
@@ -47,7 +47,7 @@ def command(state_dict: str, output: str, vocab: str | None, eos: str | None, un
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
-        say("the words have no counts: each counts as seen once, for the noise law and the unigram model")
+        say("the words have no counts: each counts as seen once, for the noise distribution and the unigram model")
     config = model.config
     say(
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"

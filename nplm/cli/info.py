@@ -78,7 +78,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ),
         ("vocabulary", f"{figures['vocabulary']:,} words, {figures['tokens_counted']:,} tokens counted"),
         ("parameters", f"{figures['parameters']:,} ({figures['bytes'] / 1e6:.1f} MB)"),
-        ("noise law", f"unigram^{config['noise_power']:g}, {config['noise_uniform']:.3g} of it uniform"),
+        ("noise", f"unigram^{config['noise_power']:g}, {config['noise_uniform']:.3g} of it uniform"),
         ("corpus", str(figures["corpus"] or "unknown")),
         ("written by", f"nplm {figures['nplm']}" if figures["nplm"] else "unknown"),
     ]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin
+from nplm.cli.common import check_stdin, shown_option
 from nplm.cli.output import Rows, emit, perplexity_text, show
 from nplm.errors import InputError
 
@@ -29,12 +29,11 @@ Examples:
     help="First weights; those left out share the rest.  [default: all equal]",
 )
 @click.option("--fixed", is_flag=True, help="Keep the weights of --lambda and only measure them.")
-@click.option(
+@shown_option(
     "--precision",
     type=float,
     metavar="P",
     default=1e-6,
-    show_default=True,
     help="Stop when no weight changes by more; SRILM's script has 0.001.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")

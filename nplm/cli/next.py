@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import open_model
+from nplm.cli.common import open_model, shown_option
 from nplm.cli.output import emit
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ Examples:
 @click.command("next", epilog=EPILOG, short_help="The likeliest next words, with their probabilities.")
 @click.argument("model")
 @click.argument("words", nargs=-1)
-@click.option(
-    "-k",
-    type=click.IntRange(1),
-    metavar="K",
-    default=10,
-    show_default=True,
-    help="Words to show.",
-)
+@shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Words to show.")
 @click.option("--json", "as_json", is_flag=True, help="Each context's words as a JSON object.")
 def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
     """The K likeliest words of MODEL after WORDS, the beginning of a sentence; </s> ends it there.

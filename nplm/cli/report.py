@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import open_model, reset_option
+from nplm.cli.common import open_model, reset_option, shown_option
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, say, show
 from nplm.errors import InputError
 
@@ -25,20 +25,12 @@ Examples:
 @click.command("report", epilog=EPILOG, short_help="One page on a model and a text: curves, log Z, surprisal.")
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    default="report.html",
-    show_default=True,
-    help="The page; - is standard output.",
-)
-@click.option(
+@shown_option("-o", "--output", metavar="FILE", default="report.html", help="The page; - is standard output.")
+@shown_option(
     "--tokens",
     type=click.IntRange(1, 10**6),
     metavar="N",
     default=2000,
-    show_default=True,
     help="Tokens of the text that are shown; all of it is measured.",
 )
 @reset_option
@@ -120,11 +112,7 @@ def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, Rows]
     from nplm.config import TrainConfig
 
     tables = {"Model": [*_rows(asdict(model.config)), ("number format", str(model.dtype))]}
-    made = {
-        "corpus": record.get("corpus"),
-        "written by nplm": record.get("nplm"),
-        "best epoch": record.get("epoch"),
-    }
+    made = {"corpus": record.get("corpus"), "written by nplm": record.get("nplm"), "best epoch": record.get("epoch")}
     made |= {"tokens counted": int(model.vocabulary.counts.sum())}
     if valid := record.get("valid"):
         made |= {"valid perplexity": round(valid["perplexity"], 2), "valid tokens": valid["tokens"]}

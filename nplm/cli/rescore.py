@@ -1,11 +1,11 @@
-"""`nplm rescore`: n-best lists ranked anew with a model's scores."""
+"""`nplm rescore`: n-best lists ranked with a model's scores."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli.common import check_stdin, open_model
+from nplm.cli.common import check_stdin, open_model, shown_option
 from nplm.cli.output import emit, say
 from nplm.errors import InputError
 from nplm.logs import LN10
@@ -22,35 +22,30 @@ Examples:
 """
 
 
-@click.command("rescore", epilog=EPILOG, short_help="Rank n-best lists of SRILM's or Kaldi's anew.")
+@click.command("rescore", epilog=EPILOG, short_help="Rerank n-best lists of SRILM or Kaldi.")
 @click.argument("model")
 @click.argument("files", metavar="[NBEST...]", nargs=-1)
-@click.option(
+@shown_option(
     "--format",
     "form",
     type=click.Choice(["srilm", "kaldi"]),
     default="srilm",
-    show_default=True,
     help="srilm: a list a file, `ascore lscore nwords words`; kaldi: `utt-N words`.",
 )
-@click.option(
-    "--lm-scale", type=float, metavar="S", default=8.0, show_default=True, help="Weight of the model's score."
-)
-@click.option(
+@shown_option("--lm-scale", type=float, metavar="S", default=8.0, help="Weight of the model's score.")
+@shown_option(
     "--word-penalty",
     type=float,
     metavar="P",
     default=0.0,
-    show_default=True,
     help="Taken off the total for every word; in log10, for kaldi in nats.",
 )
 @click.option("--acoustic", metavar="FILE", help="kaldi: acoustic costs, `utt-N cost`, in the order of the lists.")
-@click.option(
+@shown_option(
     "--mix-old",
     type=float,
     metavar="W",
     default=0.0,
-    show_default=True,
     help="srilm: share of the old lscore; the score is (1 - W) new + W old.",
 )
 @click.option("--skip", metavar="WORD", multiple=True, help="Do not score WORD (a pause, a noise); may be repeated.")

@@ -2,7 +2,7 @@
 
 import click
 
-from nplm.cli.common import open_model
+from nplm.cli.common import open_model, shown_option
 from nplm.cli.output import emit, say
 
 EPILOG = """\b
@@ -15,45 +15,31 @@ Examples:
 
 @click.command("sample", epilog=EPILOG, short_help="Text drawn from a model.")
 @click.argument("model")
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Lines to draw, each from the zero state.",
+@shown_option(
+    "-n", "--lines", type=click.IntRange(1), metavar="N", default=1, help="Lines to draw, each from the zero state."
 )
-@click.option(
+@shown_option(
     "--max-words",
     type=click.IntRange(1, 100_000),
     metavar="N",
     default=40,
-    show_default=True,
     help="Words drawn for a line at the most; a line ends sooner with </s>.",
 )
-@click.option(
+@shown_option(
     "--temperature",
     type=float,
     metavar="X",
     default=1.0,
-    show_default=True,
     help="Below 1 prefers likely words, above 1 evens them out; 0: always the likeliest.",
 )
-@click.option(
-    "--top-k",
-    type=click.IntRange(0),
-    metavar="K",
-    default=0,
-    show_default=True,
-    help="Draw among the K likeliest words; 0: among all.",
+@shown_option(
+    "--top-k", type=click.IntRange(0), metavar="K", default=0, help="Draw among the K likeliest words; 0: among all."
 )
-@click.option(
+@shown_option(
     "--top-p",
     type=float,
     metavar="P",
     default=1.0,
-    show_default=True,
     help="Draw among the fewest likeliest words (of the K) whose probabilities add up to P; 1: among all.",
 )
 @click.option("--prompt", metavar="WORDS", default="", help="How every line begins.")

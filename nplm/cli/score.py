@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, threads_option
+from nplm.cli.common import check_stdin, open_model, shown_option, threads_option
 from nplm.cli.output import emit, perplexity_text, say
 from nplm.errors import InputError
 from nplm.logs import LN10
@@ -26,12 +26,11 @@ Examples:
 @click.command("score", epilog=EPILOG, short_help="The log-probability of every line of a text.")
 @click.argument("model")
 @click.argument("files", metavar="[FILE...]", nargs=-1)
-@click.option(
+@shown_option(
     "--format",
     "form",
     type=click.Choice(["plain", "kaldi"]),
     default="plain",
-    show_default=True,
     help="plain: a log10 a line; kaldi: lines `utt-id words`, out come `utt-id cost`, cost = -ln p.",
 )
 @click.option(
@@ -41,12 +40,11 @@ Examples:
 )
 @click.option("--no-bos", is_flag=True, help="Do not read the sentence's beginning: begin with the zero state.")
 @click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
-@click.option(
+@shown_option(
     "--lines",
     type=click.IntRange(1, 2**20),
     metavar="N",
     default=4096,
-    show_default=True,
     help="Lines read before their scores are written; 1 answers line by line.",
 )
 @threads_option("Threads; 0: as many as there are cores.")

@@ -1,6 +1,5 @@
 """Train, measure, report: what the commands `train` and `demo` share."""
 
-import math
 import shlex
 import shutil
 import time
@@ -12,8 +11,8 @@ import numpy as np
 
 from nplm.cli.output import Rows, columns, emit, log_z_rows, perplexity_text, say, show
 from nplm.cli.progress import Display, duration
-from nplm.cli.settings import Option, Value, options
-from nplm.config import ModelConfig, TextConfig, TrainConfig
+from nplm.cli.settings import SETTINGS, TEXT, Value
+from nplm.config import ModelConfig, Setting, TrainConfig, shown
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.encode import Ids
 from nplm.model import LanguageModel
@@ -161,11 +160,10 @@ def resuming(save: str) -> str:
 
 def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:
     """Every setting, its value and where it comes from; then what follows from them."""
-    shown = [option for option in options() if option.field in found]
-    text = [option for option in shown if option.config is TextConfig and found[option.field].value is not None]
+    text = [s for s in TEXT if found[s.name].value is not None]
     if found["corpus"].value is not None:
-        text = [option for option in text if option.field == "corpus"]
-    others = [option for option in shown if option.config is not TextConfig]
+        text = [s for s in text if s.name == "corpus"]
+    others = [s for s in SETTINGS if s.name in found and s not in TEXT]
     say("settings: value, where it comes from")
     for cell in _cells(text, found):
         say(f"  {cell}")
@@ -180,11 +178,7 @@ def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:
     say(f"{corpus.name}: {', '.join(sizes)}; V = {len(corpus.vocabulary):,} words")
 
 
-def _cells(settings: list[Option], found: Mapping[str, Value]) -> list[str]:
-    shown = [(s.flag, _plain(found[s.field].value), found[s.field].source) for s in settings]
-    name, value = (max((len(row[k]) for row in shown), default=0) for k in (0, 1))
-    return [f"{row[0]:<{name}} {row[1]:<{value}} {row[2]}" for row in shown]
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+def _cells(settings: list[Setting], found: Mapping[str, Value]) -> list[str]:
+    rows = [(s.flag, shown(found[s.name].value), found[s.name].source) for s in settings]
+    name, value = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
+    return [f"{row[0]:<{name}} {row[1]:<{value}} {row[2]}" for row in rows]

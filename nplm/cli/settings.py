@@ -1,63 +1,40 @@
-"""The settings as options of a command: declared in nplm/config.py, read from flags, a config file and a resumed run.
+"""The settings as options of a command and as entries of a config file; which of several values is taken.
 
-    flag  >  config file  >  resumed run  >  default
-
-The last three are click's default map and defaults, and click tells which of them a value came from.
+A flag wins over the config file, the file over the settings of a resumed run, the run over the defaults.  click applies
+this order, with the run and the file as its `default_map`, and knows where each value comes from.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from nplm.cli.errors import suggestion
-from nplm.config import CONFIGS, CORPORA, GROUPS, WORDS, ModelConfig, Setting, TextConfig, TrainConfig, settings_of
+from nplm.cli.errors import suggestion, with_flags
+from nplm.config import CONFIGS, HEADINGS, KINDS, settings, shown
 from nplm.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-TABLES = {"model": ModelConfig, "train": TrainConfig, "text": TextConfig}  # of a config file
-CHUNKS = "Chunks per sequence, instead of --sequence-length: S = N*T."
-LAYERS = "nplm.settings"  # where a context keeps what SettingsCommand.given gave
+
+TEXT, MODEL, TRAIN = map(settings, CONFIGS)
+MODEL = [setting for setting in MODEL if setting.name != "vocab_size"]  # which follows from the text
+AT = [setting.name for setting in TRAIN].index("sequence_length")
+CHUNKS = TRAIN[AT]._replace(
+    name="chunks", default=None, flag="chunks", help="Chunks per sequence; sets S = N*T.", metavar="N"
+)
+TRAIN.insert(AT + 1, CHUNKS)
+TABLES = {"text": TEXT, "model": MODEL, "train": TRAIN}  # of a config file
+SETTINGS = sorted([*TEXT, *TRAIN, *MODEL], key=lambda setting: HEADINGS.index(setting.heading))
+RESUMED = "nplm.resumed"  # where a context keeps the names of the settings that the resumed run gives
 SOURCES = ("default", "resumed", "config file", "flag")  # each wins over those before it
-
-
-class Option(NamedTuple):
-    """A setting that a user may give."""
-
-    field: str
-    config: type
-    declared: Setting
-    default: Any
-    kind: type  # int, float, str or bool
-    choices: tuple[str, ...]
-
-    @property
-    def flag(self) -> str:
-        """Its flag, without dashes."""
-        return str(self.declared.flag)
 
 
 class Value(NamedTuple):
     """A setting's value and where it comes from."""
 
     value: Any
-    source: str  # of SOURCES
-
-
-def options() -> list[Option]:
-    """All of them, in the order of help."""
-    found = [
-        Option(name, config, declared, field.default, kind, choices)
-        for config in CONFIGS
-        for name, (declared, field, kind, choices) in settings_of(config).items()
-        if declared.flag is not None
-    ]
-    at = next(k for k, option in enumerate(found) if option.field == "sequence_length")
-    instead = found[at].declared._replace(flag="chunks", metavar="N", help=CHUNKS)
-    found.insert(at + 1, Option("chunks", TrainConfig, instead, None, int, ()))
-    return sorted(found, key=lambda option: GROUPS.index(option.declared.group))
+    source: str
 
 
 class GroupedOption(click.Option):
@@ -68,12 +45,8 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class SettingsCommand(click.Command):
-    """A command with settings: its help has headings, and its defaults may come from a config file or a run."""
-
-    def given(self, flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Settings by source, the weaker first, that the flags (as words, by field) point to."""
-        return {}
+class GroupedCommand(click.Command):
+    """A command whose help has its options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -85,64 +58,43 @@ class SettingsCommand(click.Command):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        flags, _, _ = self.make_parser(ctx).parse_args(list(args))
-        if "help" not in flags and not ctx.resilient_parsing:
-            layers = ctx.meta[LAYERS] = self.given(flags)
-            ctx.default_map = {name: value for layer in layers.values() for name, value in layer.items()}
-        return super().parse_args(ctx, args)
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """A choice whose error message suggests a similar value."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            self.fail(f"{value!r} is unknown; {suggestion(value, self.choices)}", param, ctx)
+        return value
 
 
-def setting_options(*names: str, given: Mapping[str, Any] | None = None) -> Callable[[Function], Function]:
-    """Decorator: the options of the settings with these flags; without names, of all.
+def setting_options(*names: str, preset: Mapping[str, Any] | None = None) -> Callable[[Function], Function]:
+    """Decorator that adds the options of the settings with these names, or of all.
 
-    given: defaults by field, where a command has its own.
+    preset: defaults of the command's own, by name.
     """
 
     def decorate(function: Function) -> Function:
-        for option in reversed([option for option in options() if not names or option.flag in names]):
-            default = (given or {}).get(option.field, option.default)
-            shown = "" if default is None else f"  [default: {default:{'g' if option.kind is float else ''}}]"
+        for setting in reversed([s for s in SETTINGS if not names or s.name in names]):
+            default = (preset or {}).get(setting.name, setting.default)
+            note = "" if default is None else f"  [default: {shown(default)}]"
             function = click.option(
-                f"--{option.flag}" + (f"/--no-{option.flag}" if option.kind is bool else ""),
-                option.field,
+                f"--{setting.flag}" + (f"/--no-{setting.flag}" if setting.kind is bool else ""),
+                setting.name,
                 cls=GroupedOption,
-                group=option.declared.group,
-                type=click.Choice(option.choices) if option.choices else option.kind,
+                group=setting.heading,
+                type=Choice(setting.choices) if setting.choices else setting.kind,
                 default=default,
-                metavar=option.declared.metavar,
-                help=option.declared.help + shown,
-                shell_complete=_complete_corpus if option.field == "corpus" else None,
+                metavar=setting.metavar or None,
+                help=with_flags(setting.help) + note,
             )(function)
         return function
 
     return decorate
 
 
-def values(given: Mapping[str, Any] | None = None) -> dict[str, Value]:
-    """Every setting's value and source, for the command that runs; given: defaults where it has its own."""
-    ctx = click.get_current_context()
-    found, layers = {}, ctx.meta.get(LAYERS, {})
-    for option in options():
-        value, source = (given or {}).get(option.field, option.default), "default"
-        if option.field in ctx.params:
-            value = ctx.params[option.field]
-            if ctx.get_parameter_source(option.field) is click.core.ParameterSource.COMMANDLINE:
-                source = "flag"
-        if source != "flag":
-            source = next((name for name in reversed(layers) if option.field in layers[name]), source)
-        found[option.field] = Value(value, source)
-    return _settle_chunks(found)
-
-
-def build(config: type, found: Mapping[str, Value], **more: Any) -> Any:
-    """The dataclass `config` with the values found."""
-    names = settings_of(config).keys() & found.keys()
-    return config(**{name: found[name].value for name in names}, **more)
-
-
 def read_config_file(path: str) -> dict[str, Any]:
-    """The settings in a TOML file by field.  Raises InputError on bad TOML, an unknown name, or a wrong type."""
+    """The settings in a TOML file by name.  Raises InputError on bad TOML, an unknown setting or a bad value."""
     import tomllib
 
     try:
@@ -153,68 +105,81 @@ def read_config_file(path: str) -> dict[str, Any]:
     except ValueError as error:  # bad TOML, or not UTF-8
         raise InputError(f"{path}: not valid TOML ({error})") from None
     found: dict[str, Any] = {}
-    for name, value in document.items():
-        table = TABLES.get(name)
-        entries = value if isinstance(value, dict) and table else {name: value}
-        for key, entry in entries.items():
-            where = f"{path}, [{name}]" if entries is value else path
-            option = _named(key, table if entries is value else None, where)
-            if option.field in found:
-                raise InputError(f"{where}: {option.flag} is given twice; keep one")
-            number = option.kind is float and isinstance(entry, int)  # 20 is as good as 20.0
-            if isinstance(entry, bool) != (option.kind is bool) or not (number or isinstance(entry, option.kind)):
-                raise InputError(f"{where}: {option.flag} = {entry!r} is not {WORDS[option.kind]}")
-            found[option.field] = entry
+    for name, content in document.items():
+        is_table = name in TABLES and isinstance(content, dict)
+        known = {
+            spelling: setting
+            for setting in (TABLES[name] if is_table else SETTINGS)
+            for spelling in (setting.flag, setting.flag.replace("-", "_"), setting.name)
+        }
+        where = f"{path}, [{name}]" if is_table else path
+        for key, value in (content if is_table else {name: content}).items():
+            if key not in known:
+                close = suggestion(key, known, otherwise="nplm train --help has them all")
+                raise InputError(f"{where}: no setting is called {key!r}; {close}")
+            setting = known[key]
+            if setting.name in found:
+                raise InputError(f"{where}: {setting.flag} is given twice; keep one")
+            try:
+                setting.check(value)
+            except InputError as error:
+                raise InputError(f"{where}: {str(error).replace(f'`{setting.name}`', setting.flag)}") from None
+            found[setting.name] = value
     return found
 
 
-def _named(key: str, table: type | None, where: str) -> Option:
-    """The setting with this flag or field name, in this table or anywhere."""
-    known: dict[str, Option] = {}
-    for option in options():
-        if table in (None, option.config):
-            known |= {spelling: option for spelling in (option.flag, option.flag.replace("-", "_"), option.field)}
-    if key not in known:
-        close = suggestion(key, known, otherwise="nplm train --help has them all")
-        raise InputError(f"{where}: no setting is called {key!r}; {close}")
-    return known[key]
+def values(preset: Mapping[str, Any] | None = None) -> dict[str, Value]:
+    """The value and the source of every setting, by name, for the command that is running.
+
+    preset: defaults of the command's own, by name.
+    """
+    ctx = click.get_current_context()
+    found = {s.name: Value((preset or {}).get(s.name, s.default), "default") for s in SETTINGS}
+    for name in found.keys() & ctx.params.keys():
+        source = ctx.get_parameter_source(name)
+        if source is ParameterSource.COMMANDLINE:
+            found[name] = Value(ctx.params[name], "flag")
+        elif source is ParameterSource.DEFAULT_MAP:
+            found[name] = Value(ctx.params[name], "resumed" if name in ctx.meta.get(RESUMED, ()) else "config file")
+    return _settle_chunks(found)
+
+
+def build(config: type, found: Mapping[str, Value], **more: Any) -> Any:
+    """The dataclass `config` with the values found."""
+    given = {s.name: found[s.name].value for s in settings(config) if s.name in found}
+    return config(**given, **more)
 
 
 def _settle_chunks(found: dict[str, Value]) -> dict[str, Value]:
-    """Turn the number of chunks N into a sequence length, or with both into a chunk length."""
-    chunks = found.pop("chunks")
-    if chunks.value is None:
-        return found
-    length, bptt = found["sequence_length"], found["bptt"]
+    """Replace the number of chunks N by S = N*T or, where S is given with the same priority, by T = ceil(S/N)."""
+    chunks, length, bptt = found.pop("chunks"), found["sequence_length"], found["bptt"]
     rank = SOURCES.index(chunks.source)
-    if SOURCES.index(length.source) > rank:  # a flag wins over the file
+    if chunks.value is None or SOURCES.index(length.source) > rank:
         return found
     if chunks.value < 2:
-        raise InputError(f"--chunks = {chunks.value}: the method needs N >= 2 chunks in a sequence")
+        raise InputError(f"`chunks` = {chunks.value}: the method needs N >= 2 chunks in a sequence")
     if SOURCES.index(length.source) < rank:
-        found["sequence_length"] = Value(chunks.value * bptt.value, chunks.source)
+        length = Value(chunks.value * bptt.value, chunks.source)
     elif SOURCES.index(bptt.source) < rank:
-        found["bptt"] = Value(-(-length.value // chunks.value), chunks.source)
-    steps, chunk = found["sequence_length"].value, found["bptt"].value
+        bptt = Value(-(-length.value // chunks.value), chunks.source)
+    steps, chunk = length.value, bptt.value
     if chunk >= 1 and -(-steps // chunk) != chunks.value:
         raise InputError(
-            f"a sequence of {steps} steps in chunks of {chunk} has {-(-steps // chunk)} chunks,"
-            f" not {chunks.value}: make --sequence-length, --chunks and --bptt agree, or leave one out"
+            f"a sequence of {steps} steps in chunks of {chunk} has {-(-steps // chunk)} chunks, not {chunks.value}:"
+            " make `sequence_length`, `chunks` and `bptt` agree, or leave one out"
         )
-    return found
+    return found | {"sequence_length": length, "bptt": bptt}
 
 
 def table() -> str:
-    """The settings as a table in Markdown: docs/howto/settings.md."""
-    lines = ["| flag | field | value | default | meaning |", "|---|---|---|---|---|"]
-    for option in options():
-        numbers = option.kind in (int, float) and option.declared.in_words(option.kind)
-        value = ", ".join(option.choices) or numbers or WORDS[option.kind]
-        default = "" if option.default in (None, MISSING) else f"{option.default:{'g' if option.kind is float else ''}}"
-        field = "" if option.field == "chunks" else f"`{option.config.__name__}.{option.field}`"
-        lines.append(f"| `--{option.flag}` | {field} | {value} | {default} | {option.declared.help} |")
-    return "\n".join(lines) + "\n"
-
-
-def _complete_corpus(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in CORPORA if name.startswith(incomplete)]
+    """The settings in Markdown: docs/howto/settings.md."""
+    lines = []
+    for heading in HEADINGS:
+        lines += [f"\n## {heading}\n", "| flag | field | value | default | meaning |", "|---|---|---|---|---|"]
+        for s in SETTINGS:
+            if s.heading == heading:
+                value = s.interval or ", ".join(s.choices) or KINDS[s.kind]
+                meaning = s.help.replace("<unk>", "`<unk>`").replace("</s>", "`</s>`")
+                flag, default = f"--{s.flag} {s.metavar}".rstrip(), "" if s.default is None else shown(s.default)
+                lines.append(f"| `{flag}` | `{s.name}` | {value} | {default} | {meaning} |")
+    return "\n".join(lines)

@@ -1,15 +1,23 @@
 """`nplm train`: from text to a measured, saved model."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.errors import suggestion
-from nplm.cli.settings import GroupedOption, SettingsCommand, build, options, read_config_file, setting_options, values
-from nplm.config import CORPORA, ModelConfig, TextConfig, TrainConfig, settings_of
+from nplm.cli.settings import (
+    RESUMED,
+    SETTINGS,
+    GroupedCommand,
+    GroupedOption,
+    build,
+    read_config_file,
+    setting_options,
+    values,
+)
+from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,31 +39,34 @@ A config file has these names as flat keys, or in tables [model], [train] and [t
 A flag wins over the file, the file over a resumed run's settings, those over the defaults.
 Ctrl-C ends after the current chunk, with everything saved in --save DIR. See docs/howto/train.md.
 """
-_SAVING = "Saving, resuming, output"
+saving_option = partial(click.option, cls=GroupedOption, group="Saving, resuming, output")
 
 
-class TrainCommand(SettingsCommand):
-    """Its settings may come from a run that is resumed, and from a config file."""
+class TrainCommand(GroupedCommand):
+    """The command that takes its defaults from a config file and from a run to resume."""
 
-    def given(self, flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        in_file = read_config_file(flags["config"]) if flags.get("config") else {}
-        resumed = resumed_settings(flags.get("save"), flags.keys() | in_file.keys()) if flags.get("resume") else {}
-        return {"resumed": resumed, "config file": in_file}
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        if not (ctx.resilient_parsing or {*args} & {*ctx.help_option_names}):
+            file = read_config_file(given["config"]) if "config" in given else {}
+            resumed = resumed_settings(given.get("save"), {*file, *given}) if given.get("resume") else {}
+            ctx.default_map = resumed | file
+            ctx.meta[RESUMED] = resumed.keys() - file.keys()
+        return super().parse_args(ctx, args)
 
 
 @click.command("train", cls=TrainCommand, epilog=EPILOG)
 @setting_options()
-@click.option("--save", cls=GroupedOption, group=_SAVING, metavar="DIR", help="New folder for models and metrics.")
-@click.option("--resume", cls=GroupedOption, group=_SAVING, is_flag=True, help="Go on with the run in --save DIR.")
-@click.option("--config", cls=GroupedOption, group=_SAVING, metavar="FILE.toml", help="File of settings; flags win.")
-@click.option("--json", "as_json", cls=GroupedOption, group=_SAVING, is_flag=True, help="Figures as JSON on stdout.")
-def command(save: str | None, resume: bool, config: str | None, as_json: bool, **_: Any) -> int:
-    """Train a language model on a text, measure it exactly, save it."""
+@saving_option("--save", metavar="DIR", help="New folder for models and metrics.")
+@saving_option("--resume", is_flag=True, help="Continue the run in --save DIR.")
+@saving_option("--config", metavar="FILE.toml", help="File of settings; flags win.")
+@saving_option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
+def command(save: str | None, resume: bool, as_json: bool, **_: Any) -> int:
+    """Train a language model on a text, evaluate it exactly, save it."""
     found = values()
     train_config = build(TrainConfig, found)
     build(ModelConfig, found, vocab_size=2)  # complain before a large text is read
     text = build(TextConfig, found)
-    check_text(text)
 
     from nplm.cli import session
 
@@ -74,10 +85,10 @@ def command(save: str | None, resume: bool, config: str | None, as_json: bool, *
     return session.finish(figures, as_json)
 
 
-def resumed_settings(save: str | None, given: Collection[str]) -> dict[str, Any]:
-    """The settings and texts of the run in the folder `save`, by field; given: fields that have a value already."""
+def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
+    """The settings and texts of the run in the folder `save`, by name; given: names of the other settings."""
     if save is None:
-        raise InputError("--resume goes on with the run in a folder: give --save DIR")
+        raise InputError("--resume continues the run in a folder: give --save DIR")
     from nplm.training.run_folder import read_config
 
     record = read_config(save)
@@ -85,26 +96,13 @@ def resumed_settings(save: str | None, given: Collection[str]) -> dict[str, Any]
     settings.pop("vocab_size", None)
     text = dict(record["source"])
     if "corpus" in given or ("train" in given and text.get("corpus")):
-        text = {}  # the texts are given anew; that they are the same is checked by nplm.train
-    odd = (settings.keys() | text.keys()) - {option.field for option in options()}
+        text = {}  # replaced; nplm.train checks that the texts are the same
+    odd = (settings.keys() | text.keys()) - {s.name for s in SETTINGS}
     if odd:
         raise InputError(
             f"{Path(save) / 'config.json'}: unknown setting {min(odd)!r}; resume with the nplm that wrote it"
         )
     return settings | text
-
-
-def check_text(text: TextConfig) -> None:
-    """Raise InputError unless there is one source of text, and the built-in corpus has a known name."""
-    if text.corpus is None:
-        if text.train is None:
-            raise InputError(f"nothing to train on: give --train FILE, or --corpus {', '.join(CORPORA)}")
-        return
-    if text.corpus not in CORPORA:
-        raise InputError(f"--corpus = {text.corpus!r}: no such corpus; {suggestion(text.corpus, CORPORA)}")
-    for name, (_, field, _, _) in settings_of(TextConfig).items():
-        if name != "corpus" and getattr(text, name) != field.default:
-            raise InputError(f"--corpus {text.corpus} brings its texts and words along: leave out `{name}`")
 
 
 def load_text(text: TextConfig) -> "Corpus":
@@ -114,18 +112,13 @@ def load_text(text: TextConfig) -> "Corpus":
     if text.corpus is not None:
         return builtin.load(text.corpus)
     return corpus.load_corpus(
-        str(text.train),
-        text.valid,
-        text.test,
-        min_count=text.min_count,
-        max_size=text.max_vocab,
-        words=text.vocab,
+        str(text.train), text.valid, text.test, min_count=text.min_count, max_size=text.max_vocab, words=text.vocab
     )
 
 
 def record_of(text: TextConfig) -> dict[str, Any]:
     """The source of the texts for config.json, so that resuming finds them from any folder."""
-    record = {name: value for name, value in asdict(text).items() if value != getattr(TextConfig(), name)}
+    record = {name: value for name, value in asdict(text).items() if value != getattr(TextConfig, name)}
     for name in ("train", "valid", "test", "vocab"):
         if name in record and record[name] != "-":
             record[name] = str(Path(record[name]).absolute())

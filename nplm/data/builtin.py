@@ -44,8 +44,20 @@ _STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")  # newer referen
 def load(name: str, *, seed: int = 1) -> Corpus:
     """The built-in corpus of that name, with its unigram model's test perplexity among the baselines.
 
-    seed: of the synthetic sources and their texts; `python` is always split in the same way.
-    Raises InputError on an unknown name, a negative seed, or a Python without the texts.
+    Parameters
+    ----------
+    name : {"python", "markov", "hmm"}
+    seed : int
+        Of the synthetic sources and their texts, at least 0; `python` is always split in the same way.
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    InputError
+        On an unknown name, a negative seed, or a Python without the texts.
     """
     if name not in CORPORA:
         raise InputError(f"corpus {name!r} is not one of {', '.join(CORPORA)}")

@@ -39,15 +39,34 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A training text, its vocabulary, and the texts to measure on.  Raises InputError on bad ids, or none."""
+    """A training text, its vocabulary, and the texts to measure on.
+
+    Parameters
+    ----------
+    name : str
+        What messages and reports call it.
+    vocabulary : Vocabulary
+    train : ndarray (n,) of int32
+        Word ids, every line ending in </s>.
+    valid, test : ndarray (n_valid,) and (n_test,) of int32, optional
+    floor : Floor, optional
+        The lowest possible loss on `test`; known for synthetic sources only.
+    baselines : mapping of str to float
+        Test perplexity of other models, by name.
+
+    Raises
+    ------
+    InputError
+        On a text without ids, and on an id outside the vocabulary.
+    """
 
     name: str
     vocabulary: Vocabulary
-    train: Ids  # (n,) int32, every line ending in </s>
-    valid: Ids | None = None  # (n_valid,)
-    test: Ids | None = None  # (n_test,)
-    floor: Floor | None = None  # synthetic sources only
-    baselines: Mapping[str, float] = field(default_factory=dict)  # other models' test perplexity by name
+    train: Ids
+    valid: Ids | None = None
+    test: Ids | None = None
+    floor: Floor | None = None
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -57,6 +76,11 @@ class Corpus:
                 shape = f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
                 raise InputError(f"{what} is {shape}, not an array (n,) of at least 1 id")
             check_ids(ids, len(self.vocabulary), what)
+
+    def __repr__(self) -> str:
+        texts = (("train", self.train), ("valid", self.valid), ("test", self.test))
+        sizes = "".join(f", {what} {len(ids):,}" for what, ids in texts if ids is not None)
+        return f"<Corpus {self.name!r}, V={len(self.vocabulary):,}{sizes} tokens>"
 
 
 def load_corpus(
@@ -70,8 +94,26 @@ def load_corpus(
 ) -> Corpus:
     """The corpus in these text files, its vocabulary from `train` alone, or from the word list `words`.
 
-    train, valid, test, words: paths, see `open_text`; `train` is read twice, so it cannot be a pipe.
-    Raises InputError on bad text, or fewer than 2 word types in `train`.
+    Parameters
+    ----------
+    train, valid, test : path
+        UTF-8 text, one sentence a line, words separated by white space; .gz by suffix, "-" for standard input.
+        `train` is read twice, so it cannot be a pipe.
+    min_count : int
+        Words seen less often in `train` become <unk>.
+    max_size : int, optional
+        Largest V, <unk> and </s> included.
+    words : path, optional
+        The words to keep instead, one per line.
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    InputError
+        On bad text, or fewer than 2 different words in `train`.
     """
     if is_pipe(train):
         raise InputError(f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe")

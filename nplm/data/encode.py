@@ -75,7 +75,8 @@ def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, fold
         _write_ids(target, _encoded(path, vocabulary))
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot keep the encoded text there ({error.strerror}); set NPLM_CACHE to a folder with room"
+            f"{folder}: cannot keep the encoded text there ({error.strerror});"
+            " set NPLM_CACHE to a folder with enough space"
         ) from None
     after = text_stat(path)
     ids = _map_ids(target, vocabulary)

@@ -47,10 +47,21 @@ def split(num_full_steps: int, has_tail: bool, sequence_length: int, bptt: int) 
 
 
 class Streams:
-    """B contiguous streams of the ids (n,), in lock-step, nothing dropped.
+    """B contiguous streams of a text, in lock-step, nothing dropped.
 
     n = B*q + r: the first r streams have q+1 steps, the others q.  Step q, the tail, has r columns.
-    Raises InputError unless 1 <= B <= n and the ids are integers.
+
+    Parameters
+    ----------
+    ids : ndarray (n,)
+        The text's word ids.
+    batch_size : int
+        B, in [1, n].
+
+    Raises
+    ------
+    InputError
+        On another B, and on ids that are not integers.
     """
 
     def __init__(self, ids: npt.NDArray[Any], batch_size: int) -> None:
@@ -66,6 +77,10 @@ class Streams:
         self.full_steps, self.tail = divmod(len(ids), batch_size)  # q, r
         columns = np.arange(batch_size)
         self._starts = columns * self.full_steps + np.minimum(columns, self.tail)  # (B,)
+
+    def __repr__(self) -> str:
+        tail = f", then 1 step of {self.tail}" if self.tail else ""
+        return f"<Streams of {len(self.ids):,} tokens: {self.full_steps:,} steps of B={self.batch_size}{tail}>"
 
     @property
     def num_steps(self) -> int:

@@ -2,15 +2,15 @@
 
 A hidden Markov source with S states and W words.  P (S,S) moves the state, B (S,W) emits a word from it:
 
-    [S1] z_t ~ P[z_{t-1}],  w_t ~ B[z_t]
-    [S2] pi = pi P                                        the stationary law of the state
-    [S3] z_0 ~ pi B[:, </s>] / sum                        the text begins after a </s>
-    [S4] a_0 = law of z_0,  u_t = (a_{t-1} P) * B[:, w_t],  p(w_t | past) = sum u_t,  a_t = u_t / sum u_t
-    [S5] p(w' | w) = sum_z (pi B[:, w] / sum)_z (P B)[z, w']      the best bigram model
-    [S6] h = -sum_z pi_z sum_z' P[z, z'] log P[z, z']     entropy rate of a Markov chain, B = I
+    [H1] z_t ~ P[z_{t-1}],  w_t ~ B[z_t]
+    [H2] pi = pi P                                        the stationary distribution of the state
+    [H3] z_0 ~ pi B[:, </s>] / sum                        the text begins after a </s>
+    [H4] a_0 = P(z_0),  u_t = (a_{t-1} P) * B[:, w_t],  p(w_t | past) = sum u_t,  a_t = u_t / sum u_t
+    [H5] p(w' | w) = sum_z (pi B[:, w] / sum)_z (P B)[z, w']      the best bigram model
+    [H6] h = -sum_z pi_z sum_z' P[z, z'] log P[z, z']     entropy rate of a Markov chain, B = I
 
-[S4] is the forward algorithm, rescaled at every step; its -log p is the loss of the best model there can be.
-A Markov chain is the case B = I: the state is the word, and [S4] and [S5] are the same numbers.
+Equation [H4] is the forward algorithm, rescaled at every step; its -log p is the loss of the best possible model.
+A Markov chain is the case B = I: the state is the word, and [H4] and [H5] are the same numbers.
 """
 
 from bisect import bisect_right
@@ -44,19 +44,19 @@ class Source:
     emission: Floats  # (S,W) B
 
     def stationary(self) -> Floats:
-        """The stationary law of the state (S,), [S2]."""
+        """The stationary distribution of the state (S,), [H2]."""
         size = len(self.transition)
         equations = self.transition.T - np.eye(size)
-        equations[-1] = 1.0  # one equation of [S2] is idle; sum(pi) = 1 takes its place
-        law: Floats = np.linalg.solve(equations, np.eye(size)[-1])
-        return law
+        equations[-1] = 1.0  # one equation of [H2] is idle; sum(pi) = 1 takes its place
+        probs: Floats = np.linalg.solve(equations, np.eye(size)[-1])
+        return probs
 
     def posterior(self) -> Floats:
-        """The law of the state given the word it has just emitted (W,S); row 0 is [S3]."""
+        """The distribution of the state given the word it has just emitted (W,S); row 0 is [H3]."""
         return _normalise((self.stationary()[:, None] * self.emission).T)
 
     def sample(self, n: int, rng: np.random.Generator) -> Emitted:
-        """n words (n,) that follow a </s>, [S1]."""
+        """n words (n,) that follow a </s>, [H1]."""
         moves, emits = _cumulative(self.transition), _cumulative(self.emission)
         state = bisect_right(_cumulative(self.posterior())[0], rng.random())
         out = []
@@ -66,24 +66,24 @@ class Source:
         return np.array(out, dtype=np.int64)
 
     def losses(self, text: npt.NDArray[Any]) -> Floats:
-        """-log p (n,) in nats of each word of the text (n,) given </s> and all words before it, [S4]."""
-        law = self.posterior()[0]  # (S,) a
+        """-log p (n,) in nats of each word of the text (n,) given </s> and all words before it, [H4]."""
+        belief = self.posterior()[0]  # (S,) a
         likelihood = self.emission.T.copy()  # (W,S)
         probs = np.empty(len(text))
         for t, word in enumerate(text.tolist()):
-            joint = (law @ self.transition) * likelihood[word]  # (S,) u
+            joint = (belief @ self.transition) * likelihood[word]  # (S,) u
             probs[t] = joint.sum()
-            law = joint / probs[t]  # rescaled: the joint law itself underflows within 300 words
+            belief = joint / probs[t]  # rescaled: the joint probability itself underflows within 300 words
         return -np.log(probs)
 
     def bigram(self) -> Floats:
-        """p(w' | w) (W,W) of the best bigram model, [S5]."""
-        law: Floats = self.posterior() @ self.transition @ self.emission
-        return law
+        """p(w' | w) (W,W) of the best bigram model, [H5]."""
+        probs: Floats = self.posterior() @ self.transition @ self.emission
+        return probs
 
 
 def entropy_rate(chain: Source) -> float:
-    """Entropy rate in nats per word of a Markov chain (B = I), [S6]."""
+    """Entropy rate in nats per word of a Markov chain (B = I), [H6]."""
     logs = np.log(chain.transition, where=chain.transition > 0, out=np.zeros_like(chain.transition))
     return -float(chain.stationary() @ (chain.transition * logs).sum(axis=1))
 
@@ -108,7 +108,7 @@ def markov_chain(rng: np.random.Generator) -> Source:
 def hidden_markov(rng: np.random.Generator) -> Source:
     """A random source with 8 sticky states: topics, which mostly follow each other in a ring.
 
-    A few words are likely in each state, and most words occur in several, so that a dozen words tell the state
+    A few words are likely in each state, and most words occur in several, so that a dozen words identify the state
     well and one word does not.  </s> comes from two of the states.
     """
     ring = np.roll(np.eye(NUM_STATES), 1, axis=1)

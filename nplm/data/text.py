@@ -157,7 +157,7 @@ def text_stat(path: TextPath) -> os.stat_result | None:
     """Size and time of a file; None for standard input, or where there is no file to be seen."""
     try:
         return None if str(path) == "-" else Path(path).stat()
-    except OSError:  # opening it will tell why
+    except OSError:  # the error comes when it is opened, with the reason
         return None
 
 

@@ -5,10 +5,10 @@ id 1 is </s>, the end of a sentence.  Then come the words by count, most frequen
 There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from numbers import Integral
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,30 @@ MAX_COUNT = 2**63 - 1  # counts and their sum are int64
 
 
 class Vocabulary:
-    """V tokens in id order, and their counts (V,) int64.  Raises InputError if the table is not valid."""
+    """V tokens in id order, and how often each was counted.
+
+    Iterates over its tokens; vocabulary[3] is the token with id 3, vocabulary[:10] a tuple of tokens.
+
+    Parameters
+    ----------
+    tokens : iterable of str
+        In id order, <unk> and </s> first; no token twice.
+    counts : sequence of int
+        One for each token, at least 0; their sum is below 2**63.
+
+    Attributes
+    ----------
+    tokens : tuple of str
+    counts : ndarray (V,) of int64
+        Read-only.
+    unk, eos : int
+        The ids of <unk> and </s>: 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If the table is not valid.
+    """
 
     unk = 0
     eos = 1
@@ -51,10 +74,25 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Vocabulary of the words counted; the counts of the words left out go to <unk>.
 
-        min_count  words seen less often are left out, >= 1
-        max_size   V at most, <unk> and </s> included, >= 3; the most frequent words stay
-        words      keep exactly these words instead, seen or not; one named twice counts once
-        Raises InputError on a bad limit, count or token.
+        Parameters
+        ----------
+        counts : mapping of str to int
+            How often each word was seen, </s> among them.
+        min_count : int
+            Words seen less often are left out; at least 1.
+        max_size : int, optional
+            Largest V, <unk> and </s> included; at least 3.  The most frequent words stay.
+        words : iterable of str, optional
+            Keep exactly these words instead, seen or not; one named twice counts once.
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        InputError
+            On a bad limit, count or token.
         """
         if min_count < 1:
             raise InputError(f"min_count = {min_count} is less than 1")
@@ -80,6 +118,18 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tokens)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> str | tuple[str, ...]:
+        return self.tokens[place]
+
     def __contains__(self, token: object) -> bool:
         return token in self._ids
 
@@ -92,20 +142,58 @@ class Vocabulary:
         return hash(self.tokens)
 
     def __repr__(self) -> str:
-        return f"<Vocabulary of {len(self)} tokens, {int(self.counts.sum())} counted>"
+        return f"<Vocabulary of {len(self):,} tokens, counted {int(self.counts.sum()):,} times>"
 
     def id(self, token: str) -> int:
-        """The token's id; that of <unk> where it is unknown."""
+        """The token's id; that of <unk> if it is unknown.
+
+        Parameters
+        ----------
+        token : str
+
+        Returns
+        -------
+        int
+        """
         return self._ids.get(token, self.unk)
 
     def encode(self, tokens: Iterable[str]) -> npt.NDArray[np.int32]:
-        """The tokens' ids (n,) int32; an unknown token becomes <unk>.  Adds no </s>."""
+        """The tokens' ids; an unknown token becomes <unk>, and no </s> is added.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+            n tokens; a sentence in one string is split first.
+
+        Returns
+        -------
+        ndarray (n,) of int32
+
+        Raises
+        ------
+        TypeError
+            On a single string.
+        """
         if isinstance(tokens, str):
             raise TypeError("encode takes a list of tokens, not one string: split it first")
         return np.fromiter(map(self._ids.get, tokens, repeat(self.unk)), dtype=np.int32)
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> list[str]:
-        """The tokens of ids (n,).  Raises InputError on an id outside [0, V)."""
+        """The tokens of ids.
+
+        Parameters
+        ----------
+        ids : iterable of int, or ndarray (n,)
+
+        Returns
+        -------
+        list of str
+
+        Raises
+        ------
+        InputError
+            On an id outside [0, V).
+        """
         listed = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
         if listed.size == 0:
             return []
@@ -113,13 +201,32 @@ class Vocabulary:
         return [self.tokens[i] for i in listed.tolist()]
 
     def to_bytes(self) -> bytes:
-        """The table as UTF-8 text: a line `token TAB count` per token, in id order."""
+        """The table as UTF-8 text: a line `token TAB count` per token, in id order.
+
+        Returns
+        -------
+        bytes
+        """
         lines = (f"{w}\t{count}\n" for w, count in zip(self.tokens, self.counts.tolist(), strict=True))
         return "".join(lines).encode()
 
     @classmethod
     def from_bytes(cls, table: bytes) -> "Vocabulary":
-        """The vocabulary that `to_bytes` wrote.  Raises InputError, with the line, if it is damaged."""
+        """The vocabulary that `to_bytes` wrote.
+
+        Parameters
+        ----------
+        table : bytes
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        InputError
+            If the table is damaged; the message has the number of the line.
+        """
         try:
             text = bytes(table).decode()
         except UnicodeDecodeError as error:

@@ -14,12 +14,4 @@ from nplm.export.state_dict import from_torch
 from nplm.export.torch import to_torch
 from nplm.export.word2vec import to_word2vec
 
-__all__ = [
-    "from_torch",
-    "read_state_dict",
-    "read_tokens",
-    "to_folder",
-    "to_onnx",
-    "to_torch",
-    "to_word2vec",
-]
+__all__ = ["from_torch", "read_state_dict", "read_tokens", "to_folder", "to_onnx", "to_torch", "to_word2vec"]

@@ -40,7 +40,8 @@ def from_torch(
     """The model with the parameters of a state_dict; its probabilities are those of the PyTorch model.
 
     state_dict  arrays, or what np.asarray makes one of; a prefix of all names, as "module.", is dropped
-    tokens      V words in the order of the rows; counts: how often each was seen (noise law, unigram model); else 1
+    tokens      V words in the order of the rows
+    counts      how often each was seen, for the noise distribution and the unigram model; default: once
     eos, unk    what the end of a sentence (default: </s> or <eos>) and unknown words are called there
     add_unk     where no word stands for unknown words, add one: read as the mean of all words, and never predicted
     Raises InputError on what is no LSTM language model, on shapes that do not fit, and on words missing.

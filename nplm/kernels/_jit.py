@@ -46,7 +46,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 CACHE_FOLDER = str(_cache_folder())
-CACHE = _is_writable(Path(CACHE_FOLDER))  # else every run compiles anew
+CACHE = _is_writable(Path(CACHE_FOLDER))  # else every run compiles again
 
 
 def njit(*, inline: bool = False) -> Callable[[Function], Function]:

@@ -29,12 +29,7 @@ def leave_out(x: np.ndarray, key: int, first: int, threshold: int, scale: float)
 
     key: uint64. threshold: 2**32 p.
     """
-    factor, zero, limit, start = (
-        x.dtype.type(scale),
-        x.dtype.type(0.0),
-        np.uint64(threshold),
-        np.uint64(first),
-    )
+    factor, zero, limit, start = (x.dtype.type(scale), x.dtype.type(0.0), np.uint64(threshold), np.uint64(first))
     for j in range(x.size):
         x[j] = factor * x[j] if _hash(key, start + np.uint64(j)) >= limit else zero
 

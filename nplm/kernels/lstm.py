@@ -55,12 +55,7 @@ def step_forward(
 
 @njit()
 def step_backward(
-    gates: np.ndarray,
-    c_prev: np.ndarray,
-    tanh_c: np.ndarray,
-    dhidden: np.ndarray,
-    dh: np.ndarray,
-    dc: np.ndarray,
+    gates: np.ndarray, c_prev: np.ndarray, tanh_c: np.ndarray, dhidden: np.ndarray, dh: np.ndarray, dc: np.ndarray
 ) -> None:
     """[dL5] to [dL2] of one step: `dc` (B,H) is dL/dc_t without this step's part and leaves as dL/dc_{t-1}.
 

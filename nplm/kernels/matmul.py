@@ -128,7 +128,7 @@ def multiply_flat(
     """out (M,N) = rows `places` (M,) of begin (R,N), plus left (M,K) times panels.
 
     left, begin and out are flat arrays; left and out with the place where they start.
-    aside: room for M WIDTH numbers, for the last panel where it is wider than what is left of the columns.
+    aside: scratch space for M WIDTH numbers, for the last panel where it is wider than what is left of the columns.
     in_order: 0, 1, ... M - 1 at least.
     backwards: from the last panel to the first.  A sweep goes to and fro: where the panels outgrow the L2 cache,
     each step then begins with those that the step before has left there.

@@ -21,13 +21,7 @@ def sgd(param: np.ndarray, rows: np.ndarray, grad: np.ndarray, step: float) -> N
 
 @njit()
 def adagrad(
-    param: np.ndarray,
-    rows: np.ndarray,
-    grad: np.ndarray,
-    squares: np.ndarray,
-    scale: float,
-    lr: float,
-    epsilon: float,
+    param: np.ndarray, rows: np.ndarray, grad: np.ndarray, squares: np.ndarray, scale: float, lr: float, epsilon: float
 ) -> None:
     """[O2] on the given rows: squares += (scale grad)^2; param -= lr scale grad / (sqrt(squares) + epsilon)."""
     factor, rate, eps = param.dtype.type(scale), param.dtype.type(lr), param.dtype.type(epsilon)

@@ -3,11 +3,12 @@
 [R1]  y = x m      m = 1 / (1 - p) with probability 1 - p, else 0, so that y is x on average
 [dR1] dx = dy m    the same mask
 
-Between layers, and between the top layer and the scores, m is drawn anew for every time step (Zaremba 2014) or once for
+Between layers, and between the top layer and the scores, m is drawn for every time step (Zaremba 2014) or once for
 a sequence (variational: Gal & Ghahramani 2016).  Always drawn once for a sequence are the words that are left out, each
 wherever it occurs in its stream, and the mask of the recurrence, r of the LSTM.
 
-A mask is a function of keys and places (kernels/dropout.py); the slow twin, reference/dropout.py, is given it.
+A mask is a function of keys and places (kernels/dropout.py); the reference implementation, reference/dropout.py,
+takes it as an argument.
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """One LSTM layer over a chunk (Hochreiter & Schmidhuber 1997, with the forget gate of Gers 2000).
 
-[L0]  h'_{t-1} = r k_t h_{t-1}    c'_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins anew
+[L0]  h'_{t-1} = r k_t h_{t-1}    c'_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
 [L1]  a_t = x_t W_ih' + h'_{t-1} W_hh' + b           a = (a_i, a_f, a_g, a_o), as in torch.nn.LSTM
 [L2]  i = sigmoid(a_i)   f = sigmoid(a_f)   o = sigmoid(a_o)
 [L3]  g = tanh(a_g)
@@ -15,7 +15,7 @@
 [dL0] dh_{t-1} = r k_t dh'_{t-1}    dc_{t-1} = k_t dc'_{t-1}
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
-only the recurrence itself goes step by step, in kernels/lstm.py.  The slow twin is reference/lstm.py.
+only the recurrence itself goes step by step, in kernels/lstm.py.  The reference implementation is reference/lstm.py.
 
 Inputs of the first layer are words, and words repeat.  Given as rows (R,D) and the place of each position's row, a
 word is multiplied once in [L1] however often it occurs, and da_t is summed over equal words before [dL1].
@@ -94,10 +94,7 @@ def forward(
     they are arrays of their own.
     """
     room = room or Workspace()
-    packed_ih, packed_hh = (
-        packed_ih or pack(weight_ih, Workspace()),
-        packed_hh or pack(weight_hh, Workspace()),
-    )
+    packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
     steps, batch = x.shape[:2] if places is None else places.shape
     size = h0.shape[1]
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
@@ -130,10 +127,7 @@ def backward(
     The cache is used up: its gates are overwritten with their gradients.
     """
     room = room or Workspace()
-    packed_ih, packed_hh = (
-        packed_ih or pack(weight_ih, Workspace()),
-        packed_hh or pack(weight_hh, Workspace()),
-    )
+    packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
     x, places, gates, h, h_read, c, tanh_c, factors = cache
     size, dtype = h.shape[2], x.dtype
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)

@@ -9,8 +9,8 @@
 [dN1] dhidden_n = sum_w ds(n, w) W_w     dW_w = sum_n ds(n, w) hidden_n     db_w = sum_n ds(n, w)
 
 A noise word drawn m times is one column with multiplicity m.  A draw that equals a position's target is
-kept: the law of the noise is q, whatever the target (leaving hits out is another objective).
-The slow twin is reference/nce.py.
+kept: the noise distribution is q, whatever the target (leaving hits out is another objective).
+The reference implementation is reference/nce.py.
 """
 
 from typing import NamedTuple

@@ -10,7 +10,6 @@ ranking           layers/sampled_softmax.py, a noise word that is the target kep
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from nplm.arrays import Array
@@ -27,6 +26,7 @@ class Decoder(NamedTuple):
     log_q: Array  # (V,)
 
 
+NAMES = ("nce", "softmax", "sampled-softmax", "ranking")
 Forward = Callable[[Array, Array, Array, Decoder, float, Workspace], tuple[float, Any]]
 
 
@@ -41,51 +41,26 @@ class Objective(NamedTuple):
 
 
 def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
-    """The objective of this name; the penalty belongs to the softmax.  Raises KeyError on another name."""
-    exact = Objective("softmax", partial(_softmax, log_z_penalty), _softmax_backward, True, log_z_penalty)
-    sampled: dict[str, Forward] = {
-        "nce": _nce,
-        "sampled-softmax": partial(_sampled_softmax, False),
-        "ranking": partial(_sampled_softmax, True),
-    }
-    return exact if name == "softmax" else Objective(name, sampled[name], _sampled_backward)
+    """The objective of this name; the penalty belongs to the softmax.  Raises ValueError on another name."""
 
+    def exact(
+        hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace
+    ) -> tuple[float, Any]:
+        return softmax.forward(hidden, targets, decoder.weight, decoder.bias, scale, log_z_penalty, room)
 
-def _nce(
-    hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace
-) -> tuple[float, nce.NCECache]:
-    return nce.forward(hidden, targets, noise_ids, *decoder, scale, room)
+    def sampled(
+        hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace
+    ) -> tuple[float, Any]:
+        given = (hidden, targets, noise_ids, *decoder, scale, room)
+        if name == "nce":
+            return nce.forward(*given)
+        return sampled_softmax.forward(*given, keep_hits=name == "ranking")
 
+    def backward(cache: Any, decoder: Decoder, room: Workspace) -> tuple[Array, Gradient, Gradient]:
+        weight = decoder.weight
+        return softmax.backward(cache, weight, room) if dense else nce.backward(cache, weight, room)
 
-def _sampled_softmax(
-    keep_hits: bool,
-    hidden: Array,
-    targets: Array,
-    noise_ids: Array,
-    decoder: Decoder,
-    scale: float,
-    room: Workspace,
-) -> tuple[float, nce.NCECache]:
-    return sampled_softmax.forward(hidden, targets, noise_ids, *decoder, scale, room, keep_hits=keep_hits)
-
-
-def _sampled_backward(cache: nce.NCECache, decoder: Decoder, room: Workspace) -> tuple[Array, Gradient, Gradient]:
-    return nce.backward(cache, decoder.weight, room)
-
-
-def _softmax(
-    penalty: float,
-    hidden: Array,
-    targets: Array,
-    noise_ids: Array,
-    decoder: Decoder,
-    scale: float,
-    room: Workspace,
-) -> tuple[float, softmax.SoftmaxCache]:
-    return softmax.forward(hidden, targets, decoder.weight, decoder.bias, scale, penalty, room)
-
-
-def _softmax_backward(
-    cache: softmax.SoftmaxCache, decoder: Decoder, room: Workspace
-) -> tuple[Array, Gradient, Gradient]:
-    return softmax.backward(cache, decoder.weight, room)
+    if name not in NAMES:
+        raise ValueError(f"objective {name!r} is not one of {', '.join(NAMES)}")
+    dense = name == "softmax"
+    return Objective(name, exact if dense else sampled, backward, dense, log_z_penalty)

@@ -10,8 +10,8 @@
 [dS4] to [dS2] ds(n, w) = (p(w | n) - [w = target_n]) / N + p(w | n) dlog Z_n
 [dS1] dhidden = ds W     dW = ds' hidden     db = sum_n ds
 
-With a penalty the model normalises itself (Devlin et al. 2014).  Training needs room for N V scores; `normaliser`
-works block by block: its memory does not grow with V.  The slow twin is reference/softmax.py.
+With a penalty the model normalises itself (Devlin et al. 2014).  Training needs memory for N V scores; `normaliser`
+works block by block: its memory does not grow with V.  The reference implementation is reference/softmax.py.
 """
 
 from typing import NamedTuple

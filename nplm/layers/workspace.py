@@ -1,6 +1,6 @@
-"""Room to work in: arrays that are made once and used again for every chunk.
+"""Reusable scratch arrays: made once, and used again for every chunk.
 
-A chunk needs some twenty megabytes of intermediate results.  Asked for anew each time, they come from the
+A chunk needs some twenty megabytes of intermediate results.  If allocated again each time, they come from the
 operating system page by page, which took 2 to 4 ms of the 10 ms of a chunk (2 x 200 units, B = T = 20; measured).
 """
 

@@ -1,4 +1,4 @@
-"""Where the negatives come from: the law q, its sampler, and the groups of noise words that chunks share."""
+"""The noise words: their distribution q, its sampler, and the groups of noise words that chunks share."""
 
 from nplm.noise.alias import AliasTable
 from nplm.noise.distribution import NoiseDistribution

@@ -1,4 +1,4 @@
-"""Draws from a fixed law in O(1): a table of V columns, each of which holds at most two words.
+"""Draws from a fixed distribution in O(1): a table of V columns, each of which holds at most two words.
 
 [A1] mass(w) = V * q(w), in columns, rounded to whole grains whose sum is V exactly
 [A2] every column lighter than 1 is filled up from one heavy word: threshold and alias (Vose)
@@ -30,7 +30,7 @@ class AliasTable:
 
     @classmethod
     def from_probs(cls, probs: NDArray[np.float64]) -> "AliasTable":
-        """Return the table of the law probs: (V,) float64, not negative, with sum 1.  O(V)."""
+        """Return the table of the distribution probs: (V,) float64, not negative, with sum 1.  O(V)."""
         threshold = to_mass(probs)
         alias = np.empty(probs.size, np.int32)
         kernels.vose(threshold, alias)
@@ -76,7 +76,7 @@ def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} = {value!r} is not a whole number")
+        raise InputError(f"`{name}` = {value!r} is not a whole number")
     if not least <= number <= most:
-        raise InputError(f"{name} = {number} is outside [{least}, {most}]")
+        raise InputError(f"`{name}` = {number} is outside [{least}, {most}]")
     return number

@@ -1,4 +1,4 @@
-"""The law of the noise words, q, and its sampler: one object, so that they cannot differ.
+"""The distribution q of the noise words and its sampler: one object, so that they cannot differ.
 
 [Q1] q(w) = (1 - uniform) * max(count(w), 1)**power / sum + uniform / V
 
@@ -16,27 +16,53 @@ from nplm.noise.alias import AliasTable, check_whole
 
 @dataclass(frozen=True, eq=False)
 class NoiseDistribution:
-    """q over V words, in two forms, and the alias table that draws from it.  Arrays are read-only."""
+    """q over V words, in two forms, and the alias table that draws from it.  Made by `from_counts`.
 
-    probs: NDArray[np.float64]  # (V,), q > 0, sum 1
-    log_probs: NDArray[np.float64]  # (V,), log q, natural
+    Parameters
+    ----------
+    probs : ndarray (V,) of float64
+        q > 0, with sum 1; read-only.
+    log_probs : ndarray (V,) of float64
+        log q, natural; read-only.
+    table : AliasTable
+        Draws from q.
+    """
+
+    probs: NDArray[np.float64]
+    log_probs: NDArray[np.float64]
     table: AliasTable
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, power: float = 1.0, uniform: float = 0.0) -> "NoiseDistribution":
-        """Return q of [Q1] for counts (V,), whole or real, not negative; power >= 0; uniform in [0, 1].
+        """Return q of [Q1].
 
-        Raises InputError on any other value, and where the power makes a word's q vanish in float64.
+        Parameters
+        ----------
+        counts : array_like (V,)
+            How often each word was seen, whole or real, at least 0.
+        power : float
+            Exponent of the counts, at least 0.
+        uniform : float
+            Share of q that is spread evenly over all words, in [0, 1].
+
+        Returns
+        -------
+        NoiseDistribution
+
+        Raises
+        ------
+        InputError
+            On any other value, and where the power makes a word's q vanish in float64.
         """
         weights = np.maximum(_counts(counts), 1.0)
-        _real("power", power, np.inf)
-        _real("uniform", uniform, 1.0)
+        _real("noise_power", power, np.inf)
+        _real("noise_uniform", uniform, 1.0)
         weights = (weights / weights.max()) ** power  # at most 1: no power overflows
         probs = (1.0 - uniform) * (weights / weights.sum()) + uniform / weights.size
         if probs.min() < np.finfo(np.float64).tiny:
             raise InputError(
-                f"power = {power:g} leaves word {int(probs.argmin())} with q = 0:"
-                " lower the power or give it a uniform share"
+                f"`noise_power` = {power:g} leaves word {int(probs.argmin())} with q = 0:"
+                " lower it or raise `noise_uniform`"
             )
         log_probs = np.log(probs)
         probs.flags.writeable = False
@@ -44,15 +70,48 @@ class NoiseDistribution:
         return cls(probs, log_probs, AliasTable.from_probs(probs))
 
     def sample(self, k: int, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Return k independent words (k,) int32, with replacement.  Takes one 64-bit key from rng.
+        """Return k independent words, drawn with replacement.
 
-        Raises InputError unless 1 <= k < 2**31.
+        Parameters
+        ----------
+        k : int
+            In [1, 2**31).
+        rng : numpy.random.Generator
+            Gives one 64-bit key.
+
+        Returns
+        -------
+        ndarray (k,) of int32
+
+        Raises
+        ------
+        InputError
+            On a k outside its range.
         """
         check_whole("k", k, 1, 2**31 - 1)  # before rng moves on
         return self.draw(k, int(rng.integers(2**64, dtype=np.uint64)), (0, 0, 0))
 
     def draw(self, k: int, key: int, counter: tuple[int, int, int]) -> NDArray[np.int32]:
-        """Return the k words (k,) int32 of a 64-bit key and three 32-bit counters: see AliasTable.draw."""
+        """Return the k words of a key and a counter: the same words for the same numbers.
+
+        Parameters
+        ----------
+        k : int
+            In [1, 2**31); fewer words are the first of more.
+        key : int
+            64 bits.
+        counter : tuple of int
+            Three numbers of 32 bits.
+
+        Returns
+        -------
+        ndarray (k,) of int32
+
+        Raises
+        ------
+        InputError
+            On a number outside its range.
+        """
         return self.table.draw(k, key, counter)
 
 
@@ -73,6 +132,6 @@ def _counts(counts: ArrayLike) -> NDArray[np.float64]:
 
 def _real(name: str, value: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InputError(f"{name} = {value!r} is not a number")
+        raise InputError(f"`{name}` = {value!r} is not a number")
     if not (0.0 <= value <= most and np.isfinite(value)):
-        raise InputError(f"{name} = {value:g} is out of range: it must be finite and in [0, {most:g}]")
+        raise InputError(f"`{name}` = {value:g} is outside [0, {most:g}{']' if np.isfinite(most) else ')'}")

@@ -31,18 +31,47 @@ class NoiseGroups(Protocol):
 
 @dataclass(frozen=True)
 class FreshNoise:
-    """Claim 2: a fresh group of K words for every chunk."""
+    """Claim 2: a fresh group of K words for every chunk.
+
+    Parameters
+    ----------
+    distribution : NoiseDistribution
+    k : int
+        K, words in a group, in [1, 2**20].
+    seed : int
+        Of the run, in [0, 2**63).
+
+    Raises
+    ------
+    InputError
+        On a value outside its range.
+    """
 
     distribution: NoiseDistribution
-    k: int  # K, words in a group, in [1, 2**20]
-    seed: int  # of the run, in [0, 2**63)
+    k: int
+    seed: int
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
         stream_key(self.seed, "noise")
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
-        """Return the chunk's own K words, (K,) int32.  Raises InputError on a negative index."""
+        """Return the chunk's own K words.
+
+        Parameters
+        ----------
+        epoch, sequence, chunk : int
+            Counted from 0.
+
+        Returns
+        -------
+        ndarray (K,) of int32
+
+        Raises
+        ------
+        InputError
+            On a negative index.
+        """
         _check_place(epoch, sequence, chunk, _MAX_INDEX)
         return self.distribution.draw(self.k, stream_key(self.seed, "noise"), (chunk, sequence, epoch))
 
@@ -53,15 +82,36 @@ class NoisePool:
 
     The seed fixes all M groups of a round at once.  `pool` draws them ahead; `group` draws the chunk's one
     alone, with the same words, in microseconds.  Nothing is cached, so the order of calls is free.
+
+    Parameters
+    ----------
+    distribution : NoiseDistribution
+    k : int
+        K, words in a group, in [1, 2**20].
+    seed : int
+        Of the run, in [0, 2**63).
+    groups : int
+        M, groups in the pool, in [2, N].
+    chunks : int
+        N, chunks of a whole sequence, at least 2; a short last sequence keeps the same map.
+    group_map : {"contiguous", "cyclic"}
+        Chunk n has group n*M // N, or n mod M.
+    redraw : {"sequence", "epoch", "never"}
+        When the pool is drawn again.
+
+    Raises
+    ------
+    InputError
+        On a value outside its range.
     """
 
     distribution: NoiseDistribution
-    k: int  # K, words in a group, in [1, 2**20]
-    seed: int  # of the run, in [0, 2**63)
-    groups: int  # M, groups in the pool, in [2, N]
-    chunks: int  # N, chunks of a whole sequence, >= 2; a short last sequence keeps the same map
-    group_map: GroupMap = "contiguous"  # chunk n has group n*M // N; cyclic: n mod M
-    redraw: Redraw = "sequence"  # when the pool is drawn anew
+    k: int
+    seed: int
+    groups: int
+    chunks: int
+    group_map: GroupMap = "contiguous"
+    redraw: Redraw = "sequence"
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
@@ -74,33 +124,67 @@ class NoisePool:
                 " lower it or raise `sequence_length`"
             )
         if self.group_map not in ("contiguous", "cyclic"):
-            raise InputError(f"group_map = {self.group_map!r} is not one of contiguous, cyclic")
+            raise InputError(f"`group_map` = {self.group_map!r} is not one of contiguous, cyclic")
         if self.redraw not in ("sequence", "epoch", "never"):
-            raise InputError(f"redraw = {self.redraw!r} is not one of sequence, epoch, never")
+            raise InputError(f"`redraw` = {self.redraw!r} is not one of sequence, epoch, never")
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
-        """Return the K words, (K,) int32, of the group that chunk belongs to.
+        """Return the K words of the group that the chunk belongs to.
 
-        Raises InputError on a negative index, and on a chunk outside [0, N).
+        Parameters
+        ----------
+        epoch, sequence, chunk : int
+            Counted from 0.
+
+        Returns
+        -------
+        ndarray (K,) of int32
+
+        Raises
+        ------
+        InputError
+            On a negative index, and on a chunk outside [0, N).
         """
         _check_place(epoch, sequence, chunk, self.chunks - 1)
         return self._draw(epoch, sequence, self.group_of(chunk))
 
     def group_of(self, chunk: int) -> int:
-        """Return the group in [0, M) of a chunk in [0, N)."""
+        """Return the number of the group that a chunk belongs to.
+
+        Parameters
+        ----------
+        chunk : int
+            In [0, N).
+
+        Returns
+        -------
+        int
+            In [0, M).
+        """
         return chunk % self.groups if self.group_map == "cyclic" else chunk * self.groups // self.chunks
 
     def pool(self, epoch: int, sequence: int) -> NDArray[np.int32]:
-        """Return all the groups in use then, (M,K) int32."""
+        """Return all the groups in use in a sequence.
+
+        Parameters
+        ----------
+        epoch, sequence : int
+            Counted from 0.
+
+        Returns
+        -------
+        ndarray (M,K) of int32
+
+        Raises
+        ------
+        InputError
+            On a negative index.
+        """
         _check_place(epoch, sequence, 0, 0)
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
-        counter = (
-            g,
-            sequence if self.redraw == "sequence" else 0,
-            0 if self.redraw == "never" else epoch,
-        )
+        counter = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
         return self.distribution.draw(self.k, stream_key(self.seed, "noise"), counter)
 
 

@@ -1,4 +1,4 @@
-"""The alias method as printed, in whole numbers of any size: the slow twin of noise/alias.py.
+"""The alias method as printed, in whole numbers of any size: the oracle for noise/alias.py.
 
 [A1] mass(w) = V * q(w), counted in whole grains, `full` to a column, which add up to V * full
 [A2] every column lighter than `full` is filled up from one heavy word (Vose, 1991)
@@ -43,8 +43,8 @@ def vose(mass: list[int], full: int) -> tuple[NDArray[np.float64], NDArray[np.in
     return np.array([grains / full for grains in rest]), np.array(alias, np.int32)
 
 
-def implied_law(threshold: NDArray[np.float64], alias: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return the law (V,) that a table draws from: q(w) = (t_w + sum of 1 - t_j over alias(j) = w) / V."""
+def implied_probs(threshold: NDArray[np.float64], alias: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the distribution (V,) that a table draws from: q(w) = (t_w + sum of 1 - t_j over alias(j) = w) / V."""
     own, given = threshold, 1.0 - threshold
     return (own + np.bincount(alias, weights=given, minlength=len(own))) / len(own)
 
@@ -61,11 +61,7 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 
 
 def draw(
-    threshold: NDArray[np.float64],
-    alias: NDArray[np.int32],
-    k: int,
-    key: int,
-    counter: tuple[int, int, int],
+    threshold: NDArray[np.float64], alias: NDArray[np.int32], k: int, key: int, counter: tuple[int, int, int]
 ) -> NDArray[np.int32]:
     """Return k words (k,) int32  [A4].  Draws 2i and 2i + 1 are the halves of philox((i, *counter), key)."""
     ids = []

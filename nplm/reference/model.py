@@ -16,7 +16,7 @@ class Masks(NamedTuple):
 
     inputs: list[np.ndarray]  # L + 1 arrays (T,B,D): on the way into each layer, and into the scores
     recurrent: list[np.ndarray]  # L arrays (B,H)
-    keep: np.ndarray  # (T,B), 0 where the state begins anew
+    keep: np.ndarray  # (T,B), 0 where the state is reset
 
 
 def num_layers(params):
@@ -49,7 +49,7 @@ def run_layers(params, inputs, h0, c0, masks=None):
 def loss(params, inputs, targets, noise_ids, h0, c0, log_q, masks=None, objective=nce):
     """Loss of a chunk in nats; complex parameters give a complex loss.
 
-    objective: a module with nce's face: forward(hidden, targets, noise_ids, weight, bias, log_q) and backward.
+    objective: a module with nce's functions: forward(hidden, targets, noise_ids, weight, bias, log_q) and backward.
     """
     hidden, _ = run_layers(params, inputs, h0, c0, masks)
     hidden = hidden.reshape(targets.size, -1)  # (N,H)

@@ -36,24 +36,51 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a model on a text.  All figures are in nats or derived from nats."""
+    """The evaluation of a model on a text.  All figures are in nats or derived from nats.
 
-    nats: float  # per predicted token, [V1]
-    perplexity: float  # [V2], </s> counted, <unk> counted
-    tokens: int  # predicted tokens: words and </s>
-    sentences: int  # </s> among them
-    oovs: int  # <unk> among them
-    nats_without_oov: float  # [V1] over the tokens that are not <unk>
+    Parameters
+    ----------
+    nats : float
+        Per predicted token, [V1].
+    perplexity : float
+        [V2], </s> and <unk> counted.
+    tokens, sentences, oovs : int
+        Predicted tokens; </s> among them; <unk> among them.
+    nats_without_oov, perplexity_without_oov : float
+        [V1] and [V2] over the tokens that are not <unk>.
+    unnormalised_nats : float
+        [V4]: comparable with nothing but itself.
+    mean_log_z, std_log_z : float
+        Of [V3], in nats.
+    log_z_quantiles : dict of str to float
+        "5%", "25%", "50%", "75%" and "95%" of [V3], in nats, to within 1/512.
+    streams : int
+        Columns in lock-step; each starts from the zero state.
+    state : {"carried", "reset"}
+        Carried through the text, or reset at every sentence.
+    """
+
+    nats: float
+    perplexity: float
+    tokens: int
+    sentences: int
+    oovs: int
+    nats_without_oov: float
     perplexity_without_oov: float
-    unnormalised_nats: float  # [V4]: not comparable with anything but itself
-    mean_log_z: float  # [V3]
+    unnormalised_nats: float
+    mean_log_z: float
     std_log_z: float
-    log_z_quantiles: dict[str, float]  # right to 1/512 nat
-    streams: int  # columns in lock-step; each starts from the zero state
-    state: str  # "carried" through the text or "reset" at every sentence
+    log_z_quantiles: dict[str, float]
+    streams: int
+    state: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain Python values."""
+        """The fields as plain Python values.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""KenLM's interface: a program written for kenlm.Model runs with a model of nplm's in its place.
+"""KenLM's interface: a program written for kenlm.Model runs with nplm.Model instead.
 
     import nplm as kenlm
     model = kenlm.Model("run/best.safetensors")
@@ -47,17 +47,41 @@ class State:
     """What a model has read: (h, c), written by a model, read by `BaseScore`.  A new one has read nothing.
 
     Equal states predict alike.  Arrays are replaced, never written to, so copies may share them.
+
+    Attributes
+    ----------
+    read : pair of ndarray (L,1,H), or None
+        h and c; None is the zero state.
+    words : int
+        How many words were read.
+    log_z : float or None
+        log Z in nats of the prediction of the next word; None until it is needed.
     """
 
     def __init__(self) -> None:
-        self.read: network.State | None = None  # (L,1,H) each; None: the zero state
-        self.words = 0  # that were read
-        self.log_z: float | None = None  # nats, of the next word's prediction, once it was asked for
+        self.read: network.State | None = None
+        self.words = 0
+        self.log_z: float | None = None
 
     def write(self, read: network.State | None, words: int, log_z: float | None = None) -> None:
+        """Replace what was read.
+
+        Parameters
+        ----------
+        read : pair of ndarray (L,1,H), or None
+        words : int
+        log_z : float, optional
+            In nats.
+        """
         self.read, self.words, self.log_z = read, words, log_z
 
     def key(self) -> bytes:
+        """The bytes by which states are compared and hashed.
+
+        Returns
+        -------
+        bytes
+        """
         return b"" if self.read is None else self.read.h.tobytes() + self.read.c.tobytes()
 
     def __eq__(self, other: object) -> bool:
@@ -126,7 +150,20 @@ class Model:
     def score(self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True) -> float:
         """Total log10 probability of a sentence.
 
-        bos: its beginning is read first; eos: its end is predicted, too.
+        Parameters
+        ----------
+        sentence : str or bytes
+            Words separated by white space.
+        bos : bool
+            Read the beginning of the sentence first.
+        eos : bool
+            Predict the end of the sentence, too.
+        normalize : bool
+            False: [V6], with the model's mean log Z.
+
+        Returns
+        -------
+        float
         """
         given = {"bos": bos, "eos": eos, "normalize": normalize}
         return float(scores.score_batch(self.language_model, [_text(sentence)], **given)[0])
@@ -134,7 +171,23 @@ class Model:
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
     ) -> Iterator[tuple[float, int, bool]]:
-        """(log10 probability, ngram_length, oov) of each word of a sentence, </s> last."""
+        """Score each word of a sentence, </s> last.
+
+        Parameters
+        ----------
+        sentence : str or bytes
+        bos : bool
+            Read the beginning of the sentence first.
+        eos : bool
+            Predict the end of the sentence, too.
+        normalize : bool
+            False: [V6], with the model's mean log Z.
+
+        Returns
+        -------
+        iterator of (float, int, bool)
+            log10 probability, ngram_length, and whether the word is unknown.
+        """
         model = self.language_model
         ids, lengths = encode(model.vocabulary, [_text(sentence).split()], eos)
         score, log_z = scores.sentence_scores(model, ids, lengths, bos=bos, normalize=normalize)
@@ -142,26 +195,71 @@ class Model:
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
 
     def perplexity(self, sentence: Text, normalize: bool = True) -> float:
-        """10^(-score / (words + 1))."""
+        """Perplexity of a sentence: 10^(-score / (words + 1)).
+
+        Parameters
+        ----------
+        sentence : str or bytes
+        normalize : bool
+            False: [V6], with the model's mean log Z.
+
+        Returns
+        -------
+        float
+        """
         tokens = len(_text(sentence).split()) + 1
         return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:
-        """Let `state` be a sentence's beginning: </s> was read from the zero state."""
+        """Let `state` be the beginning of a sentence: </s> was read from the zero state.
+
+        Parameters
+        ----------
+        state : State
+        """
         state.write(_read(self.language_model, self.language_model.vocabulary.eos, None), 1)
 
     def NullContextWrite(self, state: State) -> None:
-        """Let `state` be the zero state: nothing was read."""
+        """Let `state` be the zero state: nothing was read.
+
+        Parameters
+        ----------
+        state : State
+        """
         state.write(None, 0)
 
     def BaseScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> float:
-        """log10 probability of `word` after `in_state`; `out_state`, which may be `in_state`, has then read it."""
+        """log10 probability of a word, which `out_state` has then read.
+
+        Parameters
+        ----------
+        in_state : State
+            What was read before.
+        word : str or bytes
+        out_state : State
+            Written to; may be `in_state`.
+        normalize : bool
+            False: [V6], with the model's mean log Z.
+
+        Returns
+        -------
+        float
+        """
         return self.BaseFullScore(in_state, word, out_state, normalize).log_prob
 
     def BaseFullScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> FullScoreReturn:
         """`BaseScore`, with ngram_length and oov.
 
         Words after one state share its log Z: only the first of them costs O(V H).
+
+        Parameters
+        ----------
+        in_state, word, out_state, normalize
+            As for `BaseScore`.
+
+        Returns
+        -------
+        FullScoreReturn
         """
         model = self.language_model
         token, length = model.vocabulary.id(_text(word)), in_state.words + 1

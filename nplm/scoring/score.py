@@ -102,13 +102,7 @@ def score_batch(
 
 
 def sentence_scores(
-    model: LanguageModel,
-    ids: Array,
-    lengths: Array,
-    *,
-    bos: bool = True,
-    normalize: bool = True,
-    threads: int = 0,
+    model: LanguageModel, ids: Array, lengths: Array, *, bos: bool = True, normalize: bool = True, threads: int = 0
 ) -> Scores:
     """`word_scores` of sentences of `lengths` (m,), one after the other in ids (n,), each from the zero state.
 

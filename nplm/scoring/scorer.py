@@ -21,12 +21,7 @@ Window = tuple[Array, Array]  # hidden states (n,H), and words (n,) or where the
 
 
 def read_streams(
-    model: LanguageModel,
-    network: Network,
-    streams: Streams,
-    start: int,
-    stop: int,
-    positions: int,
+    model: LanguageModel, network: Network, streams: Streams, start: int, stop: int, positions: int
 ) -> Iterator[Window]:
     """Hidden states and target words of streams start to stop, from their first step to their last."""
     state = model.zero_state(stop - start)

@@ -72,11 +72,7 @@ def model_file(path: str | Path) -> Path:
 
 
 def save_run(
-    model: LanguageModel,
-    path: str | Path,
-    provenance: Mapping[str, Any],
-    run: Mapping[str, Any],
-    extra: Tensors,
+    model: LanguageModel, path: str | Path, provenance: Mapping[str, Any], run: Mapping[str, Any], extra: Tensors
 ) -> None:
     """Write a model with the state of its run: JSON values in `run`, arrays in `extra`."""
     tensors, metadata = _pack(model, provenance)

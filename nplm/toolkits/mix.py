@@ -1,8 +1,8 @@
 """The best weights for a mixture of language models, by EM on a text that each of them has scored.
 
-[X1] p(w_n) = sum_m lambda_m p_m(w_n)
-[X2] lambda_m <- 1/N sum_n lambda_m p_m(w_n) / p(w_n)      no step makes the likelihood of the text smaller
-[X3] gain <= max_m 1/N sum_n p_m(w_n) / p(w_n) - 1         nats a word that the best weights can still add:
+[M1] p(w_n) = sum_m lambda_m p_m(w_n)
+[M2] lambda_m <- 1/N sum_n lambda_m p_m(w_n) / p(w_n)      no step makes the likelihood of the text smaller
+[M3] gain <= max_m 1/N sum_n p_m(w_n) / p(w_n) - 1         nats a word that the best weights can still add:
                                                            the likelihood is concave in lambda
 Words to which no model gives a probability are left out, as SRILM does.  Source: SRILM, compute-best-mix.
 """
@@ -36,7 +36,7 @@ class Mixture(NamedTuple):
     zeros: float  # words left out: no model gives them one
     model_zeros: Array  # (M,) words to which this model gives none: OOVs and zeroprobs
     iterations: int
-    gain: float  # nats a word, [X3]
+    gain: float  # nats a word, [M3]
 
 
 class Line(NamedTuple):
@@ -86,7 +86,7 @@ def best_mix(
         zeros=float(counts[~some].sum()),
         model_zeros=model_zeros,
         iterations=iterations,
-        gain=max(0.0, float(pulls.max()) / words - 1),  # [X3]
+        gain=max(0.0, float(pulls.max()) / words - 1),  # [M3]
     )
 
 
@@ -131,7 +131,7 @@ def _climb(ratios: Array, counts: Array, weights: Array, precision: float) -> tu
     words, iterations, moving = counts.sum(), 0, True
     while moving and iterations < MAX_ITERATIONS:
         pulls, _ = _sums(ratios, counts, weights)
-        before, weights = weights, weights * pulls / words  # [X2]
+        before, weights = weights, weights * pulls / words  # [M2]
         weights /= weights.sum()
         iterations += 1
         moving = bool(np.abs(weights - before).max() > precision)
@@ -143,7 +143,7 @@ def _sums(ratios: Array, counts: Array, weights: Array) -> tuple[Array, float]:
     pulls, log10_total = np.zeros(len(weights)), 0.0
     for k in range(0, len(counts), BLOCK):
         part, count = ratios[k : k + BLOCK], counts[k : k + BLOCK]
-        mixed = part @ weights  # [X1]
+        mixed = part @ weights  # [M1]
         pulls += (count / mixed) @ part
         log10_total += float(count @ np.log10(mixed))
     return pulls, log10_total

@@ -58,7 +58,7 @@ def read_srilm(path: TextPath, *, finite_old: bool = False) -> NBest:
 def _srilm_line(fields: list[str], where: str, finite_old: bool) -> Hypothesis:
     if fields[0] in DECIPHER:
         raise InputError(
-            f"{where}: {fields[0]} has acoustic and language model scores in one, and they cannot be told apart;"
+            f"{where}: {fields[0]} has acoustic and language model scores in one, and they cannot be separated;"
             " write the list as `ascore lscore nwords words`, as SRILM's nbest-lattice -write-nbest does"
         )
     if len(fields) < 3:

@@ -1,7 +1,7 @@
-"""N-best lists ranked anew with a language model's scores.
+"""N-best lists ranked again with a language model's scores.
 
-[R1] lm = (1 - w) new + w old                               w = mix_old: 0 leaves the old score out
-[R2] total = acoustic + lm_scale lm - word_penalty words    the highest is the best; of equals the first
+[T1] lm = (1 - w) new + w old                               w = mix_old: 0 leaves the old score out
+[T2] total = acoustic + lm_scale lm - word_penalty words    the highest is the best; of equals the first
 
 All scores are log10.
 """
@@ -24,8 +24,8 @@ class Ranked(NamedTuple):
     """A list and what became of it."""
 
     nbest: NBest
-    lm: Array  # (n,) log10, [R1]
-    total: Array  # (n,) log10, [R2]
+    lm: Array  # (n,) log10, [T1]
+    total: Array  # (n,) log10, [T2]
     order: Array  # (n,) indices into the hypotheses, best first
 
     @property
@@ -44,7 +44,7 @@ def rescore(
     skip: Collection[str] = (),
     group: int = GROUP,
 ) -> Iterator[Ranked]:
-    """Each list, ranked by [R2], in the order they come.
+    """Each list, ranked by [T2], in the order they come.
 
     score: total log10 of each of some sentences, as `score_batch` gives it; it is asked for `group` hypotheses or
     more at a time, across lists. skip: words that are not scored (pauses, noises). Memory is bounded by the longest
@@ -71,10 +71,10 @@ def _rank(
 ) -> Ranked:
     """A list ranked with the new scores (n,), and the number of words scored of each hypothesis."""
     old, acoustic = np.array([(hyp.old, hyp.acoustic) for hyp in nbest.hypotheses]).T
-    lm = (1 - mix_old) * new + mix_old * old if mix_old else new  # [R1]; an old score that is left out may be inf
+    lm = (1 - mix_old) * new + mix_old * old if mix_old else new  # [T1]; an old score that is left out may be inf
     words = [n if hyp.num_words is None else hyp.num_words for hyp, n in zip(nbest.hypotheses, num_words, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
-        total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [R2]
+        total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [T2]
     if not np.isfinite(total).all():
         raise InputError(
             f"{nbest.name}: a total is too large to compare, with LM scale {lm_scale:g} and word penalty"

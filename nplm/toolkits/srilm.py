@@ -3,8 +3,9 @@
 [P1] ppl  = 10^(-logprob / (words - OOVs - zeroprobs + sentences))
 [P2] ppl1 = 10^(-logprob / (words - OOVs - zeroprobs))               </s> is paid for, but not counted
 
-SRILM counts as OOV what has no probability.  A model with <unk> in its vocabulary gives an unknown word <unk>'s, so
-SRILM, told so by -unk, counts no OOVs, and nor does this: logprob and ppl are of all tokens, <unk> among them.
+SRILM counts as OOV what has no probability.  A model with <unk> in its vocabulary gives an unknown word the
+probability of <unk>; SRILM, with -unk, then counts no OOVs, and nor does this: logprob and ppl are of all tokens,
+<unk> among them.
 With skip_oov the model is taken for one with a closed vocabulary, as without -unk: <unk> has no probability, is
 counted as OOV and left out of logprob.  It is still read.
 Source: SRILM 1.7, lm/src/LM.cc (sentenceProb, pplFile) and lm/src/TextStats.cc.
@@ -76,10 +77,7 @@ class TextStats:
     def as_dict(self) -> dict[str, Any]:
         """All of these by name."""
         names = ("sentences", "words", "oovs", "zeroprobs", "logprob")
-        return {name: getattr(self, name) for name in names} | {
-            "ppl": self.ppl(),
-            "ppl1": self.ppl(ends=False),
-        }
+        return {name: getattr(self, name) for name in names} | {"ppl": self.ppl(), "ppl1": self.ppl(ends=False)}
 
 
 def describe(

@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C was pressed; the second press interrupts at once, as usual.
+    """A function that returns whether Ctrl-C was pressed; the second press interrupts at once, as usual.
 
     Where it is ignored, as in the background of a script, or on another thread, it stays as it is.
     """

@@ -19,16 +19,28 @@ from nplm.training.trainer import Trainer, warm_up
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ends with."""
+    """What a training run ends with.
 
-    best: LanguageModel  # of the epoch with the best valid perplexity, or of the last; `model` itself if it is that
-    history: list[dict[str, Any]]  # the lines of metrics.jsonl
+    Parameters
+    ----------
+    best : LanguageModel
+        Of the epoch with the best valid perplexity, or of the last; the trained model itself if it is that.
+    history : list of dict
+        The lines of metrics.jsonl.
+    progress : Progress
+        Where training stands.
+    interrupted : bool
+        By Ctrl-C or the observer, before the last epoch's end.
+    """
+
+    best: LanguageModel
+    history: list[dict[str, Any]]
     progress: Progress
-    interrupted: bool  # by Ctrl-C or the observer, before the last epoch's end
+    interrupted: bool
 
     @property
     def tokens_per_second(self) -> float:
-        """Training speed over the whole run, without compiling and validating."""
+        """Training speed over the whole run in tokens per second, without compiling and validating."""
         return self.progress.tokens_per_second
 
 

@@ -21,25 +21,61 @@ class Step(NamedTuple):
 
 
 class Observer:
-    """What a caller may watch: a class with some of these methods of its own.  Here every method does nothing."""
+    """Base class of observers of training: override the methods of interest; here every one does nothing.
+
+    Given to `nplm.train(..., observer=...)`.
+    """
 
     def compiling(self) -> None:
         """The kernels are about to be compiled, or loaded from the cache."""
 
     def compiled(self, seconds: float) -> None:
-        """The kernels are ready; `seconds` is what compiling or loading them took."""
+        """The kernels are ready.
+
+        Parameters
+        ----------
+        seconds : float
+            What compiling or loading them took.
+        """
 
     def begin(self, tokens_per_epoch: int, progress: Progress) -> None:
-        """Training starts, or goes on from `progress`."""
+        """Training starts, or is resumed.
+
+        Parameters
+        ----------
+        tokens_per_epoch : int
+        progress : Progress
+            Where training stands.
+        """
 
     def step(self, step: Step) -> bool | None:
         """A chunk was trained on and the parameters are updated, unless it was not finite.
 
-        True stops training after this chunk, with everything saved, as Ctrl-C does.
+        Parameters
+        ----------
+        step : Step
+            Loss in nats per position, gradient norm, learning rate and place of the chunk.
+
+        Returns
+        -------
+        bool or None
+            True stops training after this chunk, with everything saved, as Ctrl-C does.
         """
 
     def metrics(self, line: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl was written."""
+        """A line of metrics.jsonl was written.
+
+        Parameters
+        ----------
+        line : mapping
+            Its values by name.
+        """
 
     def warning(self, text: str) -> None:
-        """Something a user should know."""
+        """Something happened that a user should know.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """

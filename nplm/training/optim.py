@@ -161,7 +161,7 @@ class Optimizer:
         self.history[:, place] = lr * root / (1 - BETA1**t), EPSILON * root, log, total
 
     def _catch_up(self, name: str, param: Array, rows: Array, moves: int) -> None:
-        """Bring rows to the step that `clock` tells: Adam's own moves up to step `moves`, then the decay up to now."""
+        """Bring rows to the step in `clock`: Adam's own moves up to step `moves`, then the decay up to now."""
         matrix, decays = param.reshape(len(param), -1), self.decay > 0 and param.ndim > 1
         if self.kind == "adam":
             self._replay(name, matrix, rows, moves, decays)

@@ -220,7 +220,7 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
             if name not in free and was != value:
                 if name == "sha256":
                     raise InputError(f"{folder}: the texts or the vocabulary are not those of the run; bring them back")
-                what = "the training text" if part == "corpus" else name
+                what = "the training text" if part == "corpus" else f"`{name}`"
                 why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
                 raise InputError(
                     f"{folder}: {what} was {was} and is now {value}{why}; a resumed run must keep its"
@@ -242,7 +242,7 @@ def _record(model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapp
 
 
 def _provenance(train: TrainConfig, corpus: Corpus) -> dict[str, Any]:
-    """What a model file tells of its making."""
+    """How a model was made, for its file."""
     settings = {name: value for name, value in asdict(train).items() if name not in FREE_SETTINGS}
     return {"nplm": __version__, "corpus": corpus.name, "train": settings}
 

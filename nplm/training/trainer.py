@@ -153,11 +153,7 @@ class Trainer:
             return None
         config = self.config
         valid = evaluate(
-            shown,
-            self.valid,
-            batch_size=config.eval_batch_size,
-            reset=config.reset_at_eos,
-            threads=config.threads,
+            shown, self.valid, batch_size=config.eval_batch_size, reset=config.reset_at_eos, threads=config.threads
         )
         shown.mean_log_z = valid.mean_log_z
         return valid

@@ -17,7 +17,7 @@ from nplm.errors import InputError
 from nplm.views.metrics_log import History, Record, Runs, series
 
 SUFFIXES = (".png", ".svg")
-# Okabe and Ito's colours, which the colour-blind tell apart; black last. More runs: other dashes.
+# Okabe and Ito's colours, which the colour-blind can distinguish; black last. More runs: other dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 INK, FAINT = "#333333", "#DDDDDD"
@@ -43,12 +43,7 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "nplm",  # the same curves give the same bytes
 }
 TIMES = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-COUNTS = (
-    (1e9, "billions of tokens"),
-    (1e6, "millions of tokens"),
-    (1e3, "thousands of tokens"),
-    (1, "tokens"),
-)
+COUNTS = ((1e9, "billions of tokens"), (1e6, "millions of tokens"), (1e3, "thousands of tokens"), (1, "tokens"))
 
 
 class Abscissa(NamedTuple):

@@ -1,7 +1,7 @@
 """What a report shows of a text, from one pass over it, in bounded memory.
 
-[R1] surprisal_n = -log2 p(target_n | words before it)      bits, exact: normalised over the whole vocabulary
-[R2] perplexity of a band of words = exp(sum of their nats / their number); the bands' nats add up to the text's
+[B1] surprisal_n = -log2 p(target_n | words before it)      bits, exact: normalised over the whole vocabulary
+[B2] perplexity of a band of words = exp(sum of their nats / their number); the bands' nats add up to the text's
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,7 @@ from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
-from nplm.scoring.evaluate import (
-    HISTOGRAM_BINS,
-    HISTOGRAM_LOW,
-    HISTOGRAM_WIDTH,
-    Evaluation,
-    LogZTally,
-    summary,
-)
+from nplm.scoring.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, LogZTally, summary
 from nplm.scoring.score import stream_scores
 from nplm.scoring.tally import perplexity as perplexity_of
 
@@ -44,12 +37,12 @@ class Band:
 
     @property
     def perplexity(self) -> float:
-        """[R2]"""
+        """[B2]"""
         return perplexity_of(self.nats / self.tokens)
 
     @property
     def unigram_perplexity(self) -> float:
-        """[R2] of the unigram model."""
+        """[B2] of the unigram model."""
         return perplexity_of(self.unigram_nats / self.tokens)
 
 
@@ -64,7 +57,7 @@ class Measurement:
     bands: list[Band]  # those that have tokens: <unk>, rising counts, </s>
     ids: Array  # (k,) int32, the text's first tokens
     counts: Array  # (k,) int64, how often each of them was seen in training
-    surprisals: Array  # (k,) float64, bits, [R1]
+    surprisals: Array  # (k,) float64, bits, [B1]
 
 
 def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int = 2000) -> Measurement:

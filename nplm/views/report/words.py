@@ -36,11 +36,7 @@ def words_section(found: Measurement, words: Sequence[str]) -> str:
 
 
 def _legend() -> str:
-    names = [
-        f"<{LEVELS[0]}",
-        *(f"{a}–{b}" for a, b in pairwise(LEVELS)),
-        f"{LEVELS[-1]}+",
-    ]
+    names = [f"<{LEVELS[0]}", *(f"{a}–{b}" for a, b in pairwise(LEVELS)), f"{LEVELS[-1]}+"]
     scale = "".join(f'<li class="s{k}">{escape(name)}</li>' for k, name in enumerate(names))
     return (
         f'<div class="legend"><span id="scale">Surprisal, bits</span><ol class="scale" aria-labelledby="scale">{scale}'

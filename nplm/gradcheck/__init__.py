@@ -1,0 +1,32 @@
+"""Check the gradients of anybody's functions: where they are wrong, by how much, and in which way.
+
+    from nplm.gradcheck import check, check_layer
+
+    check(loss, params, grads)                   loss(params) returns a number; grads is a dict, or a function of params
+    check_layer(forward, backward, x, weight)    forward returns (out, cache), backward(dout, cache) (dx, dweight)
+
+Both raise AssertionError with a report as its message, so a test needs nothing else.  The only import is NumPy.
+
+The files in reading order: derivative (complex step, central differences), tree (nested arrays as one vector),
+oracle (which of the two can be trusted), analytic (what is to blame if the first cannot), verdict (entry by entry),
+search (when there are too many entries), patterns (what is wrong), report, run, check, layer.
+"""
+
+from nplm.gradcheck.check import check, check_hvp, jacobian
+from nplm.gradcheck.derivative import complex_step, relative_error
+from nplm.gradcheck.layer import check_layer
+from nplm.gradcheck.patterns import Pattern
+from nplm.gradcheck.report import ArrayReport, Entry, Report
+
+__all__ = [
+    "ArrayReport",
+    "Entry",
+    "Pattern",
+    "Report",
+    "check",
+    "check_hvp",
+    "check_layer",
+    "complex_step",
+    "jacobian",
+    "relative_error",
+]

@@ -1,0 +1,356 @@
+"""What is wrong with a gradient: hypotheses, each a transformation of the expected gradient.
+
+A hypothesis holds if it turns the expected gradient into the one got, in all entries that have been checked. The most
+specific come first, and the first that holds is named.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from nplm.gradcheck.derivative import Array
+
+BLOCKS = (4, 3, 2, 5, 6, 8)
+
+
+class Pattern(NamedTuple):
+    """A diagnosis: a short name that programs can test, and a sentence for people."""
+
+    kind: str
+    text: str
+
+
+class Case(NamedTuple):
+    """One array whose gradient is wrong.  All arrays but `got` have the shape of the parameter."""
+
+    name: str
+    param: Array
+    got: Array
+    expected: Array  # NaN where it is not known
+    wrong: Array  # bool
+    tolerance: float  # how closely a hypothesis has to hold, absolute
+
+
+class Hints(NamedTuple):
+    """What else is known about the call."""
+
+    others: Mapping[str, Array]  # name -> expected gradient of every array, NaN where it is not known
+    integers: Mapping[str, Array]  # arrays of integers among the arguments, or in the closure of the loss
+    lengths: Mapping[int, str]  # length of an axis -> where it occurs
+
+
+Hypothesis = Callable[[Case, Hints], Pattern | None]
+
+
+def diagnose(case: Case, hints: Hints) -> Pattern | None:
+    """The first hypothesis that holds; None if none does."""
+    hypotheses = SAME_SHAPE if case.got.shape == case.expected.shape else OTHER_SHAPE
+    with np.errstate(all="ignore"):
+        return next((found for hypothesis in hypotheses if (found := hypothesis(case, hints))), None)
+
+
+def explains(case: Case, hypothesis: Array) -> bool:
+    """Whether an array equals the one got, and accounts for what is wrong with it."""
+    if not agree(case.got, hypothesis, case.tolerance):
+        return False
+    left, off = (np.abs(case.got - array)[case.wrong] for array in (hypothesis, case.expected))
+    return bool(np.all(left <= 0.01 * off))
+
+
+def agree(got: Array, expected: Array, tolerance: float) -> bool:
+    """Whether two arrays are equal where both are known, in more than one entry unless there is only one."""
+    if got.shape != expected.shape:
+        return False
+    known = ~np.isnan(expected) & ~np.isnan(got)
+    enough = known.sum() > 1 or known.size == 1
+    return bool(enough and np.all(np.abs(got - expected)[known] <= tolerance))
+
+
+# ---- the gradient has another shape
+
+
+def _sum_over_axis(case: Case, hints: Hints) -> Pattern | None:
+    got = case.got
+    for axis in range(got.ndim):
+        for operation in (np.sum, np.mean):
+            if agree(operation(got, axis=axis).reshape(-1), case.expected.reshape(-1), case.tolerance):
+                text = f"the {operation.__name__} over axis {axis} is missing: the gradient has shape {got.shape}"
+                return Pattern("sum over an axis missing", f"{text}, the parameter {case.expected.shape}")
+    leading = tuple(range(got.ndim - case.expected.ndim))
+    if leading and agree(got.sum(axis=leading), case.expected, case.tolerance):
+        return Pattern("sum over an axis missing", f"the sum over the axes {leading} is missing")
+    return None
+
+
+def _transposed_shape(case: Case, hints: Hints) -> Pattern | None:
+    if agree(case.got.T, case.expected, case.tolerance):
+        return Pattern("transposed", f"the gradient is transposed: its shape is {case.got.shape}")
+    return None
+
+
+def _only_shape(case: Case, hints: Hints) -> Pattern | None:
+    text = f"the gradient has shape {case.got.shape}, the parameter {case.expected.shape}"
+    if case.got.size == case.expected.size and agree(
+        case.got.reshape(case.expected.shape), case.expected, case.tolerance
+    ):
+        return Pattern("shape", f"{text}; the values are right")
+    if case.expected.size and case.got.size < case.expected.size:
+        return Pattern("shape", f"{text}: was it summed over one axis too many?")
+    return Pattern("shape", text)
+
+
+# ---- the gradient has the right shape
+
+
+def _not_finite(case: Case, hints: Hints) -> Pattern | None:
+    bad = ~np.isfinite(case.got)
+    if bad.any():
+        value = case.got[bad][0]
+        return Pattern("not finite", f"{bad.sum()} of {bad.size} entries are {value}")
+    return None
+
+
+def _missing(case: Case, hints: Hints) -> Pattern | None:
+    if not case.got.any():
+        return Pattern(
+            "missing", "the gradient is zero everywhere: it is never computed, or it is overwritten"
+        )
+    return None
+
+
+def _ratio(case: Case, hints: Hints) -> Pattern | None:
+    if case.expected.size == 1 and abs(case.got.item() / case.expected.item()) > 100:
+        return None
+    found = constant_ratio(case.got, case.expected, case.tolerance)
+    if found is None or not explains(case, found * case.expected):
+        return None
+    return describe_ratio(found, hints.lengths)
+
+
+def _another_parameters(case: Case, hints: Hints) -> Pattern | None:
+    for name, other in hints.others.items():
+        if name != case.name and explains(case, other):
+            return Pattern("another parameter's", f"this is the gradient of {name}")
+    for name, other in hints.others.items():
+        if name != case.name and other.ndim == 2 and case.got.ndim == 2 and explains(case, other.T):
+            return Pattern("another parameter's", f"this is the gradient of {name}, transposed")
+    return None
+
+
+def _transposed(case: Case, hints: Hints) -> Pattern | None:
+    for axes in permutations(range(case.got.ndim)):
+        if axes != tuple(range(case.got.ndim)) and explains(case, case.expected.transpose(axes)):
+            return Pattern("transposed", f"the gradient is transposed: axes {axes}")
+    if case.got.ndim == 2 and explains(case, case.expected.T.reshape(case.got.shape)):
+        return Pattern("transposed", "the gradient is transposed, and reshaped to fit")
+    return None
+
+
+def _blocks_permuted(case: Case, hints: Hints) -> Pattern | None:
+    for axis in range(case.got.ndim):
+        for count in BLOCKS:
+            order = block_order(case.got, case.expected, axis, count, case.tolerance)
+            if order is not None:
+                text = f"{count} blocks along axis {axis} are in the order {' '.join(map(str, order))}"
+                return Pattern("blocks permuted", f"{text} (gates in another order?)")
+    return None
+
+
+def _moved(case: Case, hints: Hints) -> Pattern | None:
+    for axis in range(case.got.ndim):
+        if case.got.shape[axis] < 3:
+            continue
+        if explains(case, np.flip(case.expected, axis)):
+            return Pattern("reversed", f"the gradient is reversed along axis {axis}")
+        for shift in (1, -1):
+            inner = slice(1, None) if shift == 1 else slice(None, -1)
+            moved = np.moveaxis(np.roll(case.expected, shift, axis), axis, 0)[inner]
+            if agree(np.moveaxis(case.got, axis, 0)[inner], moved, case.tolerance) and moved.any():
+                return Pattern(
+                    "shifted", f"the gradient is shifted by {shift:+d} along axis {axis} (h[t] for h[t - 1]?)"
+                )
+    return None
+
+
+def _absolute(case: Case, hints: Hints) -> Pattern | None:
+    if explains(case, np.abs(case.expected)):
+        return Pattern("sign lost", "every entry is the absolute value of what it should be")
+    return None
+
+
+def _decay(case: Case, hints: Hints) -> Pattern | None:
+    extra = case.got - case.expected
+    rate = constant_ratio(extra, np.where(np.isnan(extra), np.nan, case.param), case.tolerance)
+    if rate is not None and case.param.size > 1:
+        return Pattern(
+            "weight decay",
+            f"it is off by {rate:.6g} times the parameter: weight decay in only one of the two?",
+        )
+    return None
+
+
+def _clipped(case: Case, hints: Hints) -> Pattern | None:
+    bound = np.abs(case.got).max()
+    if case.wrong.sum() > 1 and explains(case, np.clip(case.expected, -bound, bound)):
+        return Pattern("clipped", f"entries are clipped to [{-bound:.6g}, {bound:.6g}]")
+    return None
+
+
+def _repeated_ids(case: Case, hints: Hints) -> Pattern | None:
+    for name, ids in hints.integers.items():
+        values, counts = np.unique(ids, return_counts=True)
+        repeated = set(values[counts > 1].tolist())
+        for axis, length in enumerate(case.got.shape):
+            where = _wrong_along(case, axis)
+            if not repeated or len(repeated) == length or not set(where) or max(values) >= length:
+                continue
+            if set(where) <= repeated and 2 * len(where) >= len(repeated):
+                text = f"only ids that occur more than once in {name} are wrong ({_listed(where)} along axis {axis})"
+                return Pattern(
+                    "repeated ids", f"{text}: `+=` through an index array keeps one of them; use np.add.at"
+                )
+    return None
+
+
+def _region(case: Case, hints: Hints) -> Pattern | None:
+    for axis, length in enumerate(case.got.shape):
+        where = _wrong_along(case, axis)
+        if length < 2 or len(where) in (0, length):
+            continue
+        part = np.take(case.got, where, axis), np.take(case.expected, where, axis)
+        inside = _relation(*part, case.tolerance)
+        if where == [0]:
+            return Pattern("first step", f"only index 0 along axis {axis} is wrong (t = 0?){inside}")
+        if where == [length - 1]:
+            return Pattern(
+                "last step", f"only the last index along axis {axis} is wrong (the last step?){inside}"
+            )
+        for count in (2, 3, 4):
+            blocks = np.split(np.arange(length), count) if length % count == 0 and length > count else []
+            for k, block in enumerate(blocks):
+                if set(where) <= set(block.tolist()) and 2 * len(where) > len(block) > 1:
+                    text = f"only block {k} of {count} along axis {axis} is wrong (one gate?){inside}"
+                    return Pattern("one block", text)
+        if 2 * len(where) <= length or not inside:
+            return Pattern(
+                "some indices", f"only the indices {_listed(where)} along axis {axis} are wrong{inside}"
+            )
+    return None
+
+
+def _ratio_per_index(case: Case, hints: Hints) -> Pattern | None:
+    for axis in range(case.got.ndim):
+        pairs = list(zip(np.moveaxis(case.got, axis, 0), np.moveaxis(case.expected, axis, 0), strict=True))
+        ratios = [constant_ratio(*pair, case.tolerance) for pair in pairs if np.isfinite(pair[1]).sum() > 1]
+        if len(ratios) > 1 and all(ratio is not None for ratio in ratios):
+            return Pattern("factor by index", f"each index along axis {axis} is off by a factor of its own")
+    return None
+
+
+def _constant_along_axis(case: Case, hints: Hints) -> Pattern | None:
+    extra = case.got - case.expected
+    for axis in reversed(range(case.got.ndim)):
+        if extra.shape[axis] < 3 or np.isnan(extra).any():
+            continue
+        if np.ptp(extra, axis=axis).max() <= case.tolerance:
+            text = f"the error is constant along axis {axis}: is a mean or sum over this axis missing (normalisation)?"
+            return Pattern("constant along an axis", text)
+    return None
+
+
+SAME_SHAPE: Sequence[Hypothesis] = (
+    _not_finite,
+    _missing,
+    _ratio,
+    _another_parameters,
+    _transposed,
+    _blocks_permuted,
+    _moved,
+    _absolute,
+    _decay,
+    _clipped,
+    _repeated_ids,
+    _region,
+    _ratio_per_index,
+    _constant_along_axis,
+)
+OTHER_SHAPE: Sequence[Hypothesis] = (_transposed_shape, _sum_over_axis, _only_shape)
+
+
+def constant_ratio(got: Array, expected: Array, tolerance: float) -> float | None:
+    """r with got = r expected wherever it is known; None if there is no such r, or it is 1."""
+    known = np.isfinite(expected) & np.isfinite(got)
+    g, d = got[known], expected[known]
+    if not d.size or not np.any(np.abs(d) > 10 * tolerance):
+        return None
+    r = float(g @ d / (d @ d))
+    if abs(r - 1) < 1e-9 or np.any(np.abs(g - r * d) > tolerance * max(1.0, abs(r))):
+        return None
+    return r if abs(r) > 1e-9 else None
+
+
+def describe_ratio(r: float, lengths: Mapping[int, str]) -> Pattern:
+    """What a constant ratio says: a sign, a factor 2, a sum for a mean over an axis of known length, or its number."""
+    if abs(r + 1) < 1e-6:
+        return Pattern("sign", "every entry has the opposite sign (-1 times)")
+    if abs(r - 2) < 1e-6:
+        return Pattern(
+            "ratio", "every entry is twice as large: counted twice, or a factor 1/2 of the loss left out"
+        )
+    if abs(r - 0.5) < 1e-6 and 2 not in lengths:
+        return Pattern("ratio", "every entry is half as large: a factor 2 left out")
+    for way, ratio in (("mean", 1 / r), ("sum", r)):
+        k = round(ratio)
+        if k >= 2 and abs(ratio - k) < 1e-6 * k:
+            other = "sum" if way == "mean" else "mean"
+            where = f" ({k} is the length of {lengths[k]})" if k in lengths else ""
+            share = f"1/{k}" if way == "mean" else f"{k} times"
+            text = f"every entry is {share} of what it should be{where}"
+            return Pattern(way, f"{text}: the gradient of a {way}, while the loss takes a {other}?")
+    return Pattern("ratio", f"every entry is {r:.9g} times what it should be")
+
+
+def block_order(got: Array, expected: Array, axis: int, count: int, tolerance: float) -> list[int] | None:
+    """The permutation of `count` blocks along an axis that turns the expected array into the one got."""
+    length = got.shape[axis]
+    if length % count or length < count or np.isnan(expected).any():
+        return None
+    ours, theirs = (np.split(array, count, axis) for array in (got, expected))
+    order = []
+    for block in ours:
+        fits = [
+            k for k, other in enumerate(theirs) if k not in order and np.abs(block - other).max() <= tolerance
+        ]
+        if not fits:
+            return None
+        order.append(fits[0])
+    return order if order != sorted(order) else None
+
+
+def _wrong_along(case: Case, axis: int) -> list[int]:
+    """The indices along an axis at which something is wrong."""
+    others = tuple(a for a in range(case.wrong.ndim) if a != axis)
+    return [int(k) for k in np.flatnonzero(case.wrong.any(axis=others))]
+
+
+def _relation(got: Array, expected: Array, tolerance: float) -> str:
+    """How the wrong part relates to what it should be; empty if nothing simple holds."""
+    if not got[np.isfinite(expected)].any():
+        return "; it is zero there"
+    ratio = constant_ratio(got, expected, tolerance)
+    return "" if ratio is None else f"; it is {ratio:.6g} times what it should be there"
+
+
+def _listed(values: Sequence[int]) -> str:
+    text = ", ".join(map(str, values[:6]))
+    return text + (", ..." if len(values) > 6 else "")
+
+
+def lengths(arrays: Mapping[str, Array]) -> Iterator[tuple[int, str]]:
+    """The lengths of all axes, and where they occur."""
+    for name, array in arrays.items():
+        for axis, length in enumerate(array.shape):
+            if length > 1:
+                yield length, f"axis {axis} of {name}"

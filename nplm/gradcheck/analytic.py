@@ -23,6 +23,7 @@ HARMLESS = {
     "may_share_memory",
     "iscomplexobj",
 }
+NAMES = {"absolute": "abs", "conjugate": "conj"}  # as people write them
 HERE, NUMPY = Path(__file__).parent, Path(np.__file__).parent
 
 
@@ -98,7 +99,9 @@ class _Traced(np.ndarray[Any, Any]):
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
     ) -> Any:
         plain = [_plain(x) for x in inputs]
-        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        name = f"np.{NAMES.get(ufunc.__name__, ufunc.__name__)}" + (
+            "" if method == "__call__" else f".{method}"
+        )
         if out is not None:
             kwargs["out"] = tuple(_plain(x) for x in out)
         try:

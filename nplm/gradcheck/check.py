@@ -67,7 +67,7 @@ def check(
     """
     tree = Tree(params, only, root="params")
     options = Options(only, rtol, atol, rng, max_entries, method, raises)
-    return run(loss, _number, tree, grads, options, integers_near(loss, grads))
+    return run(loss, number, tree, grads, options, integers_near(loss, grads))
 
 
 def check_hvp(
@@ -134,7 +134,7 @@ def jacobian(
 
 
 def integers_near(*functions: Any) -> dict[str, Array]:
-    """Arrays of integers that functions use: in their closures, globals and bound arguments.  For the diagnosis only."""
+    """Arrays that functions use, from their closures, globals and bound arguments: they help the diagnosis only."""
     found: dict[str, Array] = {}
     for function in functions:
         while isinstance(function, functools.partial):
@@ -160,7 +160,7 @@ def _note(found: dict[str, Array], name: str, value: Any) -> None:
         found[name] = value
 
 
-def _number(result: Any) -> Array:
+def number(result: Any) -> Array:
     """A loss as a vector of one number."""
     array = np.asarray(result)
     if array.size != 1 or array.dtype.kind not in "fciu":

@@ -1,12 +1,13 @@
 """The check of a layer: a forward pass that returns arrays, a backward pass that takes their gradient."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from nplm.gradcheck.check import MAX_ENTRIES
+from nplm.gradcheck.check import MAX_ENTRIES, number
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.oracle import Method
 from nplm.gradcheck.patterns import Pattern
@@ -51,12 +52,12 @@ def check_layer(
     options = Options(only, rtol, atol, layer.rng, max_entries, method, raises)
     report = run(
         layer.loss,
-        lambda value: np.asarray(value).reshape(1),
+        number,
         tree,
         layer.grads,
         options,
         {},
-        lambda wrong: ignored_steps(layer, tree, wrong),
+        lambda vague: explain(layer, tree, options, vague),
     )
     if layer.writes_dout:
         report.notes.append("backward writes into the gradient of the output that it is given.")
@@ -82,6 +83,12 @@ class Layer:
             size=self.output.size
         )  # never ones: they hide transposed and permuted gradients
         self.writes_dout = False
+
+    def with_dout(self, dout: Array) -> "Layer":
+        """The same layer with another gradient of the output."""
+        other = copy.copy(self)
+        other.dout = dout
+        return other
 
     def loss(self, point: Mapping[str, Any]) -> Any:
         """The sum of doutput * output: a number whose gradient is what backward has to return."""
@@ -153,6 +160,33 @@ def _has_gradient(value: Any) -> bool:
         return bool(Tree(value).leaves)
     except ValueError:
         return False
+
+
+def explain(layer: Layer, tree: Tree, options: Options, wrong: list[str]) -> dict[str, Pattern]:
+    """Patterns that show when the gradient of the output is zero almost everywhere."""
+    found = ignored_steps(layer, tree, wrong)
+    rest = [name for name in wrong if name not in found]
+    output = layer.output.leaves[0]
+    if not rest or not output.array.ndim or len(output.array) < 2 or tree.size > options.max_entries:
+        return found
+    first = np.zeros(output.array.shape)
+    first[0] = layer.dout[output.span].reshape(first.shape)[0]  # nothing is carried back from later steps
+    dout = np.zeros_like(layer.dout)
+    dout[output.span] = first.ravel()
+    alone = layer.with_dout(dout)
+    report = run(alone.loss, number, tree, alone.grads, options._replace(raises=False), {})
+    for array in report.arrays:
+        if array.name in rest and array.ok:
+            text = (
+                f"index 0 along axis 0 of {output.name} alone gives the right gradient, later indices do not"
+            )
+            found[array.name] = Pattern(
+                "later steps", f"{text}: what is carried back from step to step is wrong?"
+            )
+        elif array.name in rest and array.pattern is not None:
+            text = f"seen from index 0 along axis 0 of {output.name} alone, {array.pattern.text}"
+            found[array.name] = Pattern(array.pattern.kind, text)
+    return found
 
 
 def ignored_steps(layer: Layer, tree: Tree, wrong: list[str]) -> dict[str, Pattern]:

@@ -104,13 +104,13 @@ class Oracle:
         step = 2.0**-14 if np.max(self.noise) < 1e-10 * np.max(np.abs(self.value), initial=1.0) else 2.0**-6
         return one_sided(lambda t: self.evaluate(self.x + t * v, self.real), step / size)
 
-    def spread(self, v: Array, count: int, single: bool) -> Array:
-        """How far the derivative along v moves when every parameter moves by one unit in the last place.
+    def spread(self, v: Array, centre: Array, count: int, single: bool) -> Array:
+        """How far the derivative along v moves from `centre` when every parameter moves by one unit in the last place.
 
         The complex step also takes another h each time, which rounds the tangents differently.  single: in float32,
         the precision of the gradient that is judged.
         """
-        centre, moved = self.along(v).value, []
+        moved = []
         for _ in range(count):
             x = self.x * (1 + (EPS32 if single else EPS64) * self.rng.choice([-1.0, 1.0], self.x.size))
             if not self.complex:
@@ -173,15 +173,18 @@ class Oracle:
 
     def _measure_noise(self) -> Array:
         """The spread (m,) of the value under perturbations of one unit in the last place."""
-        spread = np.zeros_like(self.value)
-        for eps in (EPS64, EPS32):  # a function that rounds to float32 inside does not notice the smaller one
-            signs = self.rng.choice([-1.0, 1.0], (6, self.x.size))
-            values = [self.evaluate(self.x * (1 + eps * sign), self.real) for sign in signs]
-            spread = np.abs(np.array(values) - self.value).max(axis=0)
-            if spread.any():
-                break
-        spread = np.where(np.isfinite(spread), spread, 0.0)
-        return np.asarray(np.maximum(spread, EPS64 * np.abs(self.value).max(initial=0.0) + 1e-300))
+        unit = (
+            EPS64 if self._moves(64 * EPS64).any() else EPS32
+        )  # a function that rounds to float32 inside stays put
+        floor = unit * np.abs(self.value).max(initial=0.0) / 2
+        return np.asarray(np.maximum(self._moves(unit), floor + 1e-300))
+
+    def _moves(self, unit: float) -> Array:
+        """How far the value (m,) moves when every parameter moves by the share `unit` of itself, up or down."""
+        signs = self.rng.choice([-1.0, 1.0], (6, self.x.size))
+        values = [self.evaluate(self.x * (1 + unit * sign), self.real) for sign in signs]
+        moves = np.abs(np.array(values) - self.value).max(axis=0)
+        return np.where(np.isfinite(moves), moves, 0.0)
 
     def _distrust(self) -> str | None:
         """Why the complex step cannot be trusted; None if it can."""

@@ -89,7 +89,8 @@ class Verdict:
 
     def _spread(self, j: int, count: int) -> float:
         unit = self._unit(j)
-        return float(self.oracle.spread(unit, count, bool(self.eps[j] > EPS64))[0] / unit[j])
+        centre = np.array([self.expected[j] * unit[j]])
+        return float(self.oracle.spread(unit, centre, count, bool(self.eps[j] > EPS64))[0] / unit[j])
 
     def _judge(self, j: int) -> None:
         """An entry that differs by more than its last places: measure its spread, look for a kink, decide."""
@@ -133,7 +134,8 @@ class Verdict:
     def direction(self, v: Array) -> tuple[float, float]:
         """The error of the gradient along v (n,), and the resolution of this number."""
         terms = self.got * v
-        value, error = (float(part[0]) for part in self.oracle.along(v))
+        centre, error_found = self.oracle.along(v)
+        value, error = float(centre[0]), float(error_found[0])
         off = abs(math.fsum(terms) - value)
         used = v != 0
         size = float(np.sqrt(np.sum((self.eps * terms)[used] ** 2)))
@@ -142,7 +144,7 @@ class Verdict:
             resolution += SAFETY * float(np.sqrt(np.sum((self.wobble * v) ** 2)))
         if not off <= resolution:
             single = bool(self.eps[used].max(initial=0.0) >= EPS32)
-            resolution += SAFETY * float(self.oracle.spread(v, PROBES, single)[0])
+            resolution += SAFETY * float(self.oracle.spread(v, centre, PROBES, single)[0])
         return off, resolution
 
 

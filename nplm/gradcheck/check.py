@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from nplm.gradcheck.claim import Claim
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.oracle import Method, Oracle, OracleError, quiet
 from nplm.gradcheck.report import Report
-from nplm.gradcheck.run import Options, finish, read_claim, run, verdict_on_vector
+from nplm.gradcheck.run import Options, finish, run, verdict_on_vector
 from nplm.gradcheck.tree import Tree, leaves
 
 MAX_ENTRIES = 4096
@@ -67,7 +68,7 @@ def check(
     """
     tree = Tree(params, only, root="params")
     options = Options(only, rtol, atol, rng, max_entries, method, raises)
-    return run(loss, number, tree, grads, options, integers_near(loss, grads))
+    return run(loss, number, tree, grads, options, arrays_near(loss, grads))
 
 
 def check_hvp(
@@ -96,7 +97,7 @@ def check_hvp(
             return finish(
                 Report([], "none", failure=f"the gradient cannot be differentiated: {error}."), raises, start
             )
-        claim = read_claim(tree, lambda point: hvp(point, tree.build(v)), generator)
+        claim = Claim(tree, lambda point: hvp(point, tree.build(v)), generator)
         report = verdict_on_vector(oracle, claim, v.astype(np.float64), rtol, atol)
     return finish(report, raises, start)
 
@@ -133,7 +134,7 @@ def jacobian(
     return tree.replace(parts)
 
 
-def integers_near(*functions: Any) -> dict[str, Array]:
+def arrays_near(*functions: Any) -> dict[str, Array]:
     """Arrays that functions use, from their closures, globals and bound arguments: they help the diagnosis only."""
     found: dict[str, Array] = {}
     for function in functions:

@@ -58,6 +58,7 @@ def check_layer(
         options,
         {},
         lambda vague: explain(layer, tree, options, vague),
+        float(np.abs(layer.dout).max(initial=0.0)),
     )
     if layer.writes_dout:
         report.notes.append("backward writes into the gradient of the output that it is given.")
@@ -174,7 +175,9 @@ def explain(layer: Layer, tree: Tree, options: Options, wrong: list[str]) -> dic
     dout = np.zeros_like(layer.dout)
     dout[output.span] = first.ravel()
     alone = layer.with_dout(dout)
-    report = run(alone.loss, number, tree, alone.grads, options._replace(raises=False), {})
+    report = run(
+        alone.loss, number, tree, alone.grads, options._replace(raises=False), {}, upstream=np.abs(dout).max()
+    )
     for array in report.arrays:
         if array.name in rest and array.ok:
             text = (

@@ -172,19 +172,20 @@ class Oracle:
             self.real, self.value = np.float64, np.asarray(value, np.float64)
 
     def _measure_noise(self) -> Array:
-        """The spread (m,) of the value under perturbations of one unit in the last place."""
-        unit = (
-            EPS64 if self._moves(64 * EPS64).any() else EPS32
-        )  # a function that rounds to float32 inside stays put
-        floor = unit * np.abs(self.value).max(initial=0.0) / 2
-        return np.asarray(np.maximum(self._moves(unit), floor + 1e-300))
+        """The spread (m,) of the value under perturbations of one unit in the last place, here and a step away."""
+        away = self.x + 0.1 * self.scale * self.rng.choice([-1.0, 1.0], self.x.size)
+        rounds = not self._moves(
+            self.x, 64 * EPS64
+        ).any()  # a function that rounds to float32 inside stays put
+        unit = EPS32 if rounds else EPS64
+        floor = unit * np.abs(self.value).max(initial=0.0) / 2 + 1e-300
+        return np.asarray(np.maximum(floor, [self._moves(x, unit) for x in (self.x, away)]).max(axis=0))
 
-    def _moves(self, unit: float) -> Array:
-        """How far the value (m,) moves when every parameter moves by the share `unit` of itself, up or down."""
-        signs = self.rng.choice([-1.0, 1.0], (6, self.x.size))
-        values = [self.evaluate(self.x * (1 + unit * sign), self.real) for sign in signs]
-        moves = np.abs(np.array(values) - self.value).max(axis=0)
-        return np.where(np.isfinite(moves), moves, 0.0)
+    def _moves(self, x: Array, unit: float) -> Array:
+        """How far the value at x (m,) moves when every parameter moves by the share `unit` of itself, up or down."""
+        signs = self.rng.choice([-1.0, 1.0], (6, x.size))
+        values = np.array([self.evaluate(x * (1 + unit * sign), self.real) for sign in signs])
+        return np.nan_to_num(np.ptp(values, axis=0), nan=0.0, posinf=0.0)
 
     def _distrust(self) -> str | None:
         """Why the complex step cannot be trusted; None if it can."""

@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nplm.gradcheck.claim import Claim
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.oracle import EPS64, Method, Oracle, OracleError, quiet
 from nplm.gradcheck.patterns import Case, Hints, Pattern, diagnose, lengths
 from nplm.gradcheck.report import ArrayReport, Report
 from nplm.gradcheck.search import search
 from nplm.gradcheck.tree import Leaf, Tree
-from nplm.gradcheck.verdict import SAFETY, NotAnalytic, Verdict
+from nplm.gradcheck.verdict import PROBES, SAFETY, NotAnalytic, Verdict
 
-WOBBLES = 4  # perturbed gradients
-Grads = Callable[[Any], Any]
 Explain = Callable[[list[str]], Mapping[str, Pattern]]
 WEAK = ("some indices", "one block", "factor by index", "constant along an axis")  # say where, but not why
 
@@ -32,27 +31,20 @@ class Options(NamedTuple):
     raises: bool
 
 
-class Claim(NamedTuple):
-    """The gradient to judge."""
-
-    arrays: list[Array]  # as they were given, one for each leaf
-    flat: Array  # (n,), NaN where an array has the wrong shape
-    eps: Array  # (n,)
-    wobble: Array | None  # (n,)
-    stale: dict[str, Pattern]
-
-
 def run(
     function: Callable[[Any], Any],
     read: Callable[[Any], Array],
     tree: Tree,
     grads: Any,
     options: Options,
-    integers: Mapping[str, Array],
+    near: Mapping[str, Array],
     explain: Explain = lambda names: {},
+    upstream: float = 0.0,
 ) -> Report:
     """Judge `grads`, a structure like the tree's or a function that returns one, as the gradient of `function`.
 
+    near: arrays that the function uses, which help the diagnosis.
+    upstream: the largest entry of the gradient of a layer's output.
     explain: takes the names of wrong arrays without a telling pattern, and returns those that only the caller can find.
     """
     start = time.perf_counter()
@@ -63,7 +55,7 @@ def run(
         except OracleError as error:
             report = Report([], "none", failure=f"the function cannot be differentiated: {error}.")
             return finish(report, options.raises, start)
-        claim = read_claim(tree, grads, rng)
+        claim = Claim(tree, grads, rng, upstream)
         full = tree.size <= options.max_entries
         try:
             verdict, missed = _judge(oracle, claim, options, full)
@@ -71,7 +63,7 @@ def run(
             oracle.fall_back(str(error))
             verdict, missed = _judge(oracle, claim, options, full)
         report = Report([], oracle.method, oracle.remarks + missed, evaluations=oracle.evaluations)
-        report.arrays = _arrays(tree, claim, verdict, {**tree.integers, **integers}, explain)
+        report.arrays = _arrays(tree, claim, verdict, near, explain)
     return finish(report, options.raises, start)
 
 
@@ -80,16 +72,16 @@ def verdict_on_vector(oracle: Oracle, claim: Claim, v: Array, rtol: float, atol:
     tree = oracle.tree
     value, error = oracle.along(v)
     single = bool(claim.eps.max() > EPS64)
-    spread = oracle.spread(v, value, WOBBLES, single)
+    spread = oracle.spread(v, value, PROBES, single)
     if claim.wobble is not None:
         spread = np.maximum(spread, np.minimum(claim.wobble, 64 * (spread + claim.eps * np.abs(value).max())))
-    verdict = Verdict(oracle, claim.flat, claim.eps, claim.wobble, rtol, atol)
+    verdict = Verdict(oracle, claim, rtol, atol)
     verdict.expected = value
     verdict.resolution = 4 * error + SAFETY * (claim.eps * np.abs(value) + spread)
     verdict.wrong = ~(
         np.abs(claim.flat - value) <= np.maximum(verdict.resolution, atol + rtol * np.abs(value))
     )
-    arrays = _arrays(tree, claim, verdict, tree.integers, lambda names: {})
+    arrays = _arrays(tree, claim, verdict, {}, lambda names: {})
     return Report(arrays, oracle.method, list(oracle.remarks), evaluations=oracle.evaluations)
 
 
@@ -101,79 +93,8 @@ def finish(report: Report, raises: bool, start: float) -> Report:
     return report
 
 
-def read_claim(tree: Tree, grads: Any, rng: np.random.Generator) -> Claim:
-    """The gradient to judge, and how it behaves when it is computed again."""
-    x = tree.flat
-    compute: Grads = grads if callable(grads) else lambda point: grads
-    arrays = _read(tree, compute(tree.build(x)))
-    flat = np.concatenate([_fitted(leaf, array) for leaf, array in zip(tree.leaves, arrays, strict=True)])
-    eps = np.concatenate(
-        [
-            np.full(leaf.array.size, max(np.finfo(array.dtype).eps, EPS64))
-            for leaf, array in zip(tree.leaves, arrays, strict=True)
-        ]
-    )
-    if not callable(grads):
-        return Claim(arrays, flat, eps, None, {})
-    again = _read(tree, compute(tree.build(x)))
-    moved = [
-        _read(tree, compute(tree.build(x * (1 + tree.eps * rng.choice([-1.0, 1.0], x.size)))))
-        for _ in range(WOBBLES)
-    ]
-    compute(tree.build(x + 0.1 * rng.normal(size=x.size)))
-    last = _read(tree, compute(tree.build(x)))
-    stale = _stale(tree, arrays, last) | _stale(tree, arrays, again)
-    wobble = np.zeros(x.size)
-    for trial in moved:
-        parts = [_fitted(leaf, array) for leaf, array in zip(tree.leaves, trial, strict=True)]
-        wobble = np.fmax(wobble, np.abs(np.concatenate(parts) - flat))
-    for leaf in tree.leaves:
-        if leaf.name in stale:  # a gradient that changes by itself must not widen its own tolerance
-            wobble[leaf.span] = 0.0
-    return Claim(arrays, flat, eps, wobble, stale)
-
-
-def _read(tree: Tree, grads: Any) -> list[Array]:
-    """A copy of the gradient of every leaf; no gradient is a gradient of zero."""
-    arrays = []
-    for leaf, array in zip(tree.leaves, tree.match(grads), strict=True):
-        array = np.zeros_like(leaf.array) if array is None or array.dtype == object else array
-        arrays.append(np.array(array if array.dtype.kind == "f" else array.astype(np.float64)))
-    return arrays
-
-
-def _fitted(leaf: Leaf, array: Array) -> Array:
-    """The array as a vector; NaN if it has not the shape of its parameter."""
-    return (
-        array.ravel().astype(np.float64)
-        if array.shape == leaf.array.shape
-        else np.full(leaf.array.size, np.nan)
-    )
-
-
-def _stale(tree: Tree, first: list[Array], second: list[Array]) -> dict[str, Pattern]:
-    found = {}
-    for leaf, one, two in zip(tree.leaves, first, second, strict=True):
-        size = np.abs(one).max(initial=0.0)
-        limit = 1e3 * np.finfo(one.dtype).eps * size
-        if one.shape == two.shape and np.allclose(
-            one, two, rtol=0.0, atol=np.nan_to_num(limit), equal_nan=True
-        ):
-            continue
-        twice = np.abs(two - 2 * one).max() <= 1e-6 * size
-        text = (
-            "it is twice as large: the buffer is not set to zero"
-            if twice
-            else "a buffer keeps what an earlier call left"
-        )
-        found[leaf.name] = Pattern(
-            "stale buffer", f"the same call gives another gradient the second time; {text}"
-        )
-    return found
-
-
 def _judge(oracle: Oracle, claim: Claim, options: Options, full: bool) -> tuple[Verdict, list[str]]:
-    verdict = Verdict(oracle, claim.flat, claim.eps, claim.wobble, options.rtol, options.atol)
+    verdict = Verdict(oracle, claim, options.rtol, options.atol)
     missed: list[str] = []
     if full:
         verdict.entries(range(claim.flat.size))
@@ -184,7 +105,7 @@ def _judge(oracle: Oracle, claim: Claim, options: Options, full: bool) -> tuple[
 
 
 def _arrays(
-    tree: Tree, claim: Claim, verdict: Verdict, integers: Mapping[str, Array], explain: Explain
+    tree: Tree, claim: Claim, verdict: Verdict, near: Mapping[str, Array], explain: Explain
 ) -> list[ArrayReport]:
     """The verdict on every array, with the pattern where it is wrong."""
 
@@ -192,8 +113,9 @@ def _arrays(
         return values[leaf.span].reshape(leaf.array.shape)
 
     expected = {leaf.name: shaped(verdict.expected, leaf) for leaf in tree.leaves}
-    known = {leaf.name: leaf.array for leaf in tree.leaves} | dict(integers)
-    hints = Hints(expected, integers, dict(reversed(list(lengths(known)))))
+    everything = {leaf.name: leaf.array for leaf in tree.leaves} | tree.integers | dict(near)
+    integers = {name: array for name, array in everything.items() if array.dtype.kind in "iu"}
+    hints = Hints(expected, integers, dict(reversed(list(lengths(everything)))))
     reports = []
     for leaf, got in zip(tree.leaves, claim.arrays, strict=True):
         report = ArrayReport(
@@ -210,8 +132,8 @@ def _arrays(
             report.pattern = claim.stale[leaf.name]
         elif report.wrong.any():
             size = np.nanmax(np.abs(report.expected), initial=0.0)
-            near = np.nanmax(np.where(np.isfinite(report.resolution), report.resolution, 0.0), initial=0.0)
-            tolerance = max(1e-6 * float(size), 2 * float(near))
+            blur = np.nanmax(np.where(np.isfinite(report.resolution), report.resolution, 0.0), initial=0.0)
+            tolerance = max(1e-6 * float(size), 2 * float(blur))
             case = Case(
                 leaf.name, leaf.array.astype(np.float64), got, report.expected, report.wrong, tolerance
             )

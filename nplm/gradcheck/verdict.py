@@ -9,12 +9,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from nplm.gradcheck.claim import Claim
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.oracle import EPS32, EPS64, Oracle
 
 SAFETY = 16.0
-PROBES = 2  # perturbations for an entry that differs by more than its last places
-MORE_PROBES = 16  # before an entry is called wrong for a difference that is close to rounding
+PROBES = 4  # perturbations for an entry that differs by more than its last places
+MORE_PROBES = 64  # before an entry is called wrong for an error that may be rounding
+LARGE = 1e4  # an error of so many units in the last place of the largest entry is no rounding
+SHARE = 5e-7  # of an entry, the most that rounding of larger terms may excuse
+SMALLER = (0.3, 0.1, 0.03, 0.01, 0.001)
+NOTHING = 4096.0  # an entry below so many units in the last place of the largest entry is next to nothing
 SAMPLE = 16  # entries whose spread is measured for the resolution that the report states
 CONFIRMED = 8  # wrong entries of an array that central differences have to confirm
 
@@ -30,25 +35,19 @@ class Verdict:
     ----------
     oracle
         The derivatives.
-    got
-        The gradient to judge (n,).
-    eps
-        One unit in the last place of the gradient's type, by entry (n,).
-    wobble
-        The spread (n,) of the gradient when the parameters move by one unit in the last place; None if unknown.
+    claim
+        The gradient to judge.
     rtol, atol
         Differences that the caller allows, on top of the resolution.
     """
 
-    def __init__(
-        self, oracle: Oracle, got: Array, eps: Array, wobble: Array | None, rtol: float, atol: float
-    ) -> None:
-        self.oracle, self.got, self.eps, self.wobble = oracle, got, eps, wobble
+    def __init__(self, oracle: Oracle, claim: Claim, rtol: float, atol: float) -> None:
+        self.oracle, self.claim, self.got, self.eps = oracle, claim, claim.flat, claim.eps
         self.rtol, self.atol = rtol, atol
-        self.expected = np.full(got.size, np.nan)
-        self.resolution = np.full(got.size, np.nan)
-        self.wrong = np.zeros(got.size, bool)
-        self.kink = np.zeros(got.size, bool)
+        self._elsewhere: float | None = None
+        n = self.got.size
+        self.expected, self.resolution = np.full(n, np.nan), np.full(n, np.nan)
+        self.wrong, self.kink = np.zeros(n, bool), np.zeros(n, bool)
 
     @property
     def known(self) -> Array:
@@ -74,7 +73,7 @@ class Verdict:
         if easy.size == 0 or not self.oracle.complex:
             return  # the error of a central difference is measured for every entry
         chosen = self.oracle.rng.choice(easy, min(SAMPLE, easy.size), replace=False)
-        units = [self._spread(int(j), PROBES) / (self.eps[j] * abs(self.expected[j])) for j in chosen]
+        units = [self._spread(int(j)) / (self.eps[j] * abs(self.expected[j])) for j in chosen]
         floor = SAFETY * (1 + float(np.median(units))) * self.eps * np.abs(self.expected)
         self.resolution[easy] = np.maximum(self.resolution, floor)[easy]
 
@@ -87,10 +86,71 @@ class Verdict:
         allowed = max(self.resolution[j], self.atol + self.rtol * abs(self.expected[j]))
         return not abs(self.got[j] - self.expected[j]) <= allowed  # NaN exceeds
 
-    def _spread(self, j: int, count: int) -> float:
+    def _close(self, j: int) -> bool:
+        """Whether an error is so small that it may be rounding."""
+        off, size = abs(self.got[j] - self.expected[j]), max(abs(self.got[j]), abs(self.expected[j]))
+        return bool(off < LARGE * self.eps[j] * self._size(j) or off < math.sqrt(self.eps[j]) * size)
+
+    def _size(self, j: int) -> float:
+        """The size of the terms that entry j may be made of: the largest entry, the gradient that comes from above, and
+        derivatives at smaller parameters, where nothing is saturated.
+        """
+        if self._elsewhere is None:
+            self._elsewhere = max((self._largest(factor) for factor in SMALLER), default=0.0)
+        return max(float(np.nanmax(np.abs(self.expected))), self.claim.upstream, self._elsewhere)
+
+    def _largest(self, factor: float) -> float:
+        """The largest derivative along random signs, by array, with all parameters times a factor."""
+        sizes = [0.0]
+        for leaf in self.oracle.tree.leaves if self.oracle.complex else []:
+            v = np.zeros(self.got.size)
+            v[leaf.span] = self.oracle.rng.choice([-1.0, 1.0], leaf.array.size)
+            sizes.append(float(np.abs(self.oracle.along(v, factor * self.oracle.x).value[0])))
+        return max(size for size in sizes if np.isfinite(size))
+
+    # ---- what rounding can do to an entry
+
+    def _floor(self, j: int) -> float:
+        """What rounding does to terms as large as the largest entry, up to a small share of the entry itself.
+
+        A saturated tanh is 1: what its derivative should have added to a sum is lost, wherever it is computed.
+        """
+        size = self._size(j)
+        if abs(self.expected[j]) < NOTHING * self.eps[j] * size:
+            return float(self.eps[j] * size)
+        share = max(SHARE, math.sqrt(self.eps[j]))
+        return float(min(self.eps[j] * size / 4, share * abs(self.expected[j]) / SAFETY))
+
+    def _unseen(self, j: int) -> float:
+        """The rounding of the value as a derivative, for an entry too small to change the value by a last place."""
+        least = float(self.oracle.noise[0] / self.oracle.scale[j])
+        return least if abs(self.expected[j]) < least else 0.0
+
+    def _longer(self, j: int) -> float:
+        """The spread once more, from many perturbations: a sum that cancels often cancels exactly."""
+        return self._spread(j, MORE_PROBES)
+
+    def _spread(self, j: int, count: int = PROBES) -> float:
+        """The spread of the expected derivative."""
         unit = self._unit(j)
         centre = np.array([self.expected[j] * unit[j]])
         return float(self.oracle.spread(unit, centre, count, bool(self.eps[j] > EPS64))[0] / unit[j])
+
+    def _wobble(self, j: int) -> float:
+        """The spread of the gradient that is judged; it must not excuse large errors."""
+        return float(min(self.claim.wobble[j], LARGE * self.eps[j] * self._size(j)))
+
+    def _erratic(self, j: int) -> float:
+        """The spread of the error at points nearby: a wrong formula is wrong there in the same way, rounding is not."""
+        return self.erratic(self._unit(j)) / float(self._unit(j)[j])
+
+    def erratic(self, v: Array) -> float:
+        """The spread, at points nearby, of the error along v."""
+        errors = [
+            math.fsum(got * v) - float(self.oracle.along(v, x).value[0])
+            for x, got in [(self.oracle.x, self.got), *self.claim.nearby()]
+        ]
+        return float(np.ptp(errors)) if np.isfinite(errors).all() else 0.0
 
     def _judge(self, j: int) -> None:
         """An entry that differs by more than its last places: measure its spread, look for a kink, decide."""
@@ -102,16 +162,10 @@ class Verdict:
             self.kink[j] = low - margin <= self.got[j] <= high + margin
             if self.kink[j]:
                 return
-        size = np.nanmax(np.abs(self.expected))
-        for probes in (PROBES, MORE_PROBES):
-            spread = self._spread(j, probes)
-            if self.wobble is not None:
-                spread = max(spread, min(self.wobble[j], 64 * spread + 64 * self.eps[j] * size))
-            elif abs(self.expected[j]) <= SAFETY * spread:
-                spread = max(spread, self.eps[j] * size / 4)  # a sum that cancels, whose terms nobody knows
-            self.resolution[j] += SAFETY * spread
+        for rounding in (self._floor, self._spread, self._wobble, self._erratic, self._unseen, self._longer):
+            self.resolution[j] += SAFETY * rounding(j)
             self.wrong[j] = self._exceeds(j)
-            if not self.wrong[j] or abs(self.got[j] - self.expected[j]) > 1e4 * self.eps[j] * size:
+            if not self.wrong[j] or not self._close(j):
                 return
 
     def _confirm(self, indices: Array) -> None:
@@ -140,11 +194,14 @@ class Verdict:
         used = v != 0
         size = float(np.sqrt(np.sum((self.eps * terms)[used] ** 2)))
         resolution = 4 * error + SAFETY * (size + float(self.eps[used].max(initial=EPS64)) * abs(value))
-        if self.wobble is not None:
-            resolution += SAFETY * float(np.sqrt(np.sum((self.wobble * v) ** 2)))
+        resolution += SAFETY * float(np.sqrt(np.sum((self.claim.wobble * v) ** 2)))
+        if not self.claim.again:
+            resolution += SAFETY / 4 * float(np.abs(self.got).max() * np.sqrt(np.sum((self.eps * v) ** 2)))
         if not off <= resolution:
             single = bool(self.eps[used].max(initial=0.0) >= EPS32)
             resolution += SAFETY * float(self.oracle.spread(v, centre, PROBES, single)[0])
+        if resolution < off < math.sqrt(self.eps[used].max(initial=EPS64)) * abs(value):
+            resolution += SAFETY * self.erratic(v)
         return off, resolution
 
 

@@ -58,7 +58,7 @@ class Claim:
         if self._nearby is None:
             count = NEARBY if self.again and not self.stale else 0
             signs = self.rng.uniform(-1, 1, (count, self.flat.size))
-            points = [self._rounded(self.tree.flat * (1 + DISTANCE * sign)) for sign in signs]
+            points = [self.tree.rounded(self.tree.flat * (1 + DISTANCE * sign)) for sign in signs]
             self._nearby = [(x, self._join(self._at(x))) for x in points]
         return self._nearby
 
@@ -77,10 +77,6 @@ class Claim:
             fits = array.shape == leaf.array.shape
             parts.append(array.ravel().astype(np.float64) if fits else np.full(leaf.array.size, np.nan))
         return np.concatenate(parts)
-
-    def _rounded(self, x: Array) -> Array:
-        """The point in the precision of the parameters."""
-        return Tree(self.tree.build(x), [leaf.name for leaf in self.tree.leaves]).flat
 
     def _spread(self, x: Array) -> Array:
         wobble = np.zeros(x.size)

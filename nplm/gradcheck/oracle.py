@@ -179,13 +179,14 @@ class Oracle:
         ).any()  # a function that rounds to float32 inside stays put
         unit = EPS32 if rounds else EPS64
         floor = unit * np.abs(self.value).max(initial=0.0) / 2 + 1e-300
-        return np.asarray(np.maximum(floor, [self._moves(x, unit) for x in (self.x, away)]).max(axis=0))
+        moves = [self._moves(x, unit) for x in (self.x, away)]
+        return np.asarray(np.maximum(floor, moves).max(axis=0))
 
     def _moves(self, x: Array, unit: float) -> Array:
         """How far the value at x (m,) moves when every parameter moves by the share `unit` of itself, up or down."""
         signs = self.rng.choice([-1.0, 1.0], (6, x.size))
         values = np.array([self.evaluate(x * (1 + unit * sign), self.real) for sign in signs])
-        return np.nan_to_num(np.ptp(values, axis=0), nan=0.0, posinf=0.0)
+        return np.asarray(np.nan_to_num(np.ptp(values, axis=0), nan=0.0, posinf=0.0))
 
     def _distrust(self) -> str | None:
         """Why the complex step cannot be trusted; None if it can."""

@@ -90,6 +90,11 @@ class Tree:
         """The containers with other leaves at the given paths."""
         return _rebuild(self.structure, (), found)
 
+    def rounded(self, flat: Array) -> Array:
+        """A point (n,) as the arrays can hold it in their own precision."""
+        parts = [flat[leaf.span].astype(leaf.array.dtype).astype(np.float64) for leaf in self.leaves]
+        return np.concatenate(parts)
+
     def match(self, other: Any) -> list[Array | None]:
         """For every leaf the array at the same place of `other`; None where there is none."""
         return [None if (x := _follow(other, leaf.path)) is None else np.asarray(x) for leaf in self.leaves]

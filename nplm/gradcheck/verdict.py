@@ -20,7 +20,7 @@ LARGE = 1e4  # an error of so many units in the last place of the largest entry 
 SHARE = 5e-7  # of an entry, the most that rounding of larger terms may excuse
 SMALLER = (0.3, 0.1, 0.03, 0.01, 0.001)
 NOTHING = 4096.0  # an entry below so many units in the last place of the largest entry is next to nothing
-SAMPLE = 16  # entries whose spread is measured for the resolution that the report states
+SAMPLE = 8  # entries whose spread is measured for the resolution that the report states
 CONFIRMED = 8  # wrong entries of an array that central differences have to confirm
 
 
@@ -73,7 +73,7 @@ class Verdict:
         if easy.size == 0 or not self.oracle.complex:
             return  # the error of a central difference is measured for every entry
         chosen = self.oracle.rng.choice(easy, min(SAMPLE, easy.size), replace=False)
-        units = [self._spread(int(j)) / (self.eps[j] * abs(self.expected[j])) for j in chosen]
+        units = [self._spread(int(j), 2) / (self.eps[j] * abs(self.expected[j])) for j in chosen]
         floor = SAFETY * (1 + float(np.median(units))) * self.eps * np.abs(self.expected)
         self.resolution[easy] = np.maximum(self.resolution, floor)[easy]
 
@@ -147,7 +147,7 @@ class Verdict:
     def erratic(self, v: Array) -> float:
         """The spread, at points nearby, of the error along v."""
         errors = [
-            math.fsum(got * v) - float(self.oracle.along(v, x).value[0])
+            float(np.sum(got * v, dtype=np.longdouble)) - float(self.oracle.along(v, x).value[0])
             for x, got in [(self.oracle.x, self.got), *self.claim.nearby()]
         ]
         return float(np.ptp(errors)) if np.isfinite(errors).all() else 0.0
@@ -190,7 +190,7 @@ class Verdict:
         terms = self.got * v
         centre, error_found = self.oracle.along(v)
         value, error = float(centre[0]), float(error_found[0])
-        off = abs(math.fsum(terms) - value)
+        off = abs(float(np.sum(terms, dtype=np.longdouble)) - value)
         used = v != 0
         size = float(np.sqrt(np.sum((self.eps * terms)[used] ** 2)))
         resolution = 4 * error + SAFETY * (size + float(self.eps[used].max(initial=EPS64)) * abs(value))

@@ -1,8 +1,10 @@
-"""`nplm gradcheck`: the gradients against the complex step of the equations as printed."""
+"""`nplm gradcheck`: this package's gradients, or those of a layer that the user names, against the complex step."""
 
 from typing import Any
 
 import click
+
+from nplm.cli._output import emit, say, show
 
 TOLERANCE = 1e-10  # of a parameter's largest gradient; the complex step is exact to rounding
 
@@ -10,10 +12,43 @@ EPILOG = """\b
 Examples:
   nplm gradcheck
   nplm gradcheck --configs 200 --seed 7 --json
+  nplm gradcheck my.layers:dense --input x=5,3 --input w=3,4
+  nplm gradcheck my.layers:lookup --input table=10,4 --input ids=6:int:10 --dtype float32
+
+\b
+A layer is an object with forward and backward, a class of such objects, a module with the two functions, or
+functions NAME_forward (or NAME) and NAME_backward:
+  forward(x, w) -> out, cache      backward(dout, cache) -> dx, dw
+  forward(x, w) -> out             backward(dout, x, w) -> dx, dw
+
+\b
+Inputs are random, in the order of forward's parameters:
+  x=5,3             normal numbers of shape (5, 3), in --dtype; x= is a single number
+  x=5,3:positive    positive numbers; :float32 and :float64 choose the type
+  ids=6:int:10      integers from 0 to 9; ids=6:int:3:10 from 3 to 9, ids=6:int 0 or 1
 """
 
 
-@click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients to rounding.")
+@click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients of nplm, or of your own layer.")
+@click.argument("layer", metavar="[MODULE:LAYER]", required=False)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=SHAPE[:TYPE]", help="An input of the layer; repeat."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float64",
+    show_default=True,
+    help="Of the layer's inputs.",
+)
+@click.option(
+    "--rtol",
+    type=click.FloatRange(0),
+    metavar="R",
+    default=0.0,
+    help="Relative error to allow.",
+)
+@click.option("--atol", type=click.FloatRange(0), metavar="A", default=0.0, help="Absolute error to allow.")
 @click.option(
     "--seed", type=click.IntRange(0), metavar="N", default=1, show_default=True, help="Of the draws."
 )
@@ -23,19 +58,42 @@ Examples:
     metavar="N",
     default=20,
     show_default=True,
-    help="Random models and chunks to check.",
+    help="Random models and chunks to check, without a layer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
-def command(seed: int, configs: int, as_json: bool) -> int:
-    """Check every entry of every gradient, through a whole chunk, to rounding.
+def command(
+    layer: str | None,
+    inputs: tuple[str, ...],
+    dtype: str,
+    rtol: float,
+    atol: float,
+    seed: int,
+    configs: int,
+    as_json: bool,
+) -> int:
+    """Check every entry of every gradient: of this package, or of a layer of your own.
 
-    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, sentences
-    that begin anew, and each objective, with repeated noise words and a noise word that is a target. Exit code 1 if a
-    gradient is off.
+    Without MODULE:LAYER: small random models in float64, through a whole chunk: embedding, tied or not, one to three
+    LSTM layers, dropout of every kind, resets at the start of sentences, and each objective, with repeated noise words
+    and a noise word that is a target. Exit code 1 if a gradient is wrong.
     """
+    if layer is not None:
+        from nplm.cli.layer import check_named_layer
+
+        report = check_named_layer(layer, inputs, dtype, seed, rtol=rtol, atol=atol)
+        click.echo(str(report), err=as_json)
+        if as_json:
+            emit(report.as_dict())
+        return 0 if report.ok else 1
+    if inputs:
+        raise click.UsageError("--input needs a layer: nplm gradcheck MODULE:LAYER --input x=5,3")
+    return check_ourselves(seed, configs, as_json)
+
+
+def check_ourselves(seed: int, configs: int, as_json: bool) -> int:
+    """The exit code of the check of this package."""
     import numpy as np
 
-    from nplm.cli._output import emit, say, show
     from nplm.cli._progress import announce_kernels
 
     announce_kernels()

@@ -5,7 +5,7 @@ specific come first, and the first that holds is named.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -214,15 +214,19 @@ def _clipped(case: Case, hints: Hints) -> Pattern | None:
 
 
 def _repeated_ids(case: Case, hints: Hints) -> Pattern | None:
-    for name, ids in hints.integers.items():
-        values, counts = np.unique(ids, return_counts=True)
-        repeated = set(values[counts > 1].tolist())
-        for axis, length in enumerate(case.got.shape):
-            where = _wrong_along(case, axis)
-            if not repeated or len(repeated) == length or not set(where) or max(values) >= length:
-                continue
-            if set(where) <= repeated and 2 * len(where) >= len(repeated):
-                text = f"only ids that occur more than once in {name} are wrong ({_listed(where)} along axis {axis})"
+    counts = {name: np.unique(ids, return_counts=True) for name, ids in hints.integers.items()}
+    candidates = [
+        (set(np.intersect1d(counts[one][0], counts[two][0]).tolist()), f"both in {one} and in {two}")
+        for one, two in combinations(counts, 2)
+    ]
+    candidates += [
+        (set(ids[n > 1].tolist()), f"more than once in {name}") for name, (ids, n) in counts.items()
+    ]
+    for axis, length in enumerate(case.got.shape):
+        where = set(_wrong_along(case, axis))
+        for ids, what in candidates:
+            if where and where <= ids and 2 * len(where) >= len(ids) and len(ids) < length > max(ids):
+                text = f"only ids that occur {what} are wrong ({_listed(sorted(where))} along axis {axis})"
                 return Pattern(
                     "repeated ids", f"{text}: `+=` through an index array keeps one of them; use np.add.at"
                 )

@@ -307,7 +307,7 @@ def test_mistakes_are_explained(loss, params, error, message):
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_wrong_entry_or_block_of_many_is_found_and_named(size):
-    """6,400 entries, of which 96 are looked at: a random direction fails, and bisection leads to the place."""
+    """6,400 entries, of which 64 are looked at: a random direction fails, and bisection leads to the place."""
     rng = np.random.default_rng(0)
     x, y, w = rng.normal(size=(9, 80)), rng.normal(size=(9, 80)), rng.normal(size=(80, 80))
 

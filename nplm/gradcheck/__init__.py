@@ -8,13 +8,14 @@
 Both raise AssertionError with a report as its message, so a test needs nothing else.  The only import is NumPy.
 
 The files in reading order: derivative (complex step, central differences), tree (nested arrays as one vector),
-oracle (which of the two can be trusted), analytic (what is to blame if the first cannot), verdict (entry by entry),
-search (when there are too many entries), patterns (what is wrong), report, run, check, layer.
+oracle (which of the two can be trusted), analytic (what is to blame if the first cannot), claim (the gradient that is
+judged), verdict (entry by entry), search (when there are too many entries), patterns and diagnose (what is wrong),
+report, run, layer, steps (faults that show at single steps), checks, jacobians.
 """
 
-from nplm.gradcheck.check import check, check_hvp, jacobian
+from nplm.gradcheck.checks import check, check_layer
 from nplm.gradcheck.derivative import complex_step, relative_error
-from nplm.gradcheck.layer import check_layer
+from nplm.gradcheck.jacobians import check_hvp, jacobian
 from nplm.gradcheck.patterns import Pattern
 from nplm.gradcheck.report import ArrayReport, Entry, Report
 

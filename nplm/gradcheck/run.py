@@ -8,8 +8,9 @@ import numpy as np
 
 from nplm.gradcheck.claim import Claim
 from nplm.gradcheck.derivative import Array
+from nplm.gradcheck.diagnose import diagnose
 from nplm.gradcheck.oracle import EPS64, Method, Oracle, OracleError, quiet
-from nplm.gradcheck.patterns import Case, Hints, Pattern, diagnose, lengths
+from nplm.gradcheck.patterns import Case, Hints, Pattern, lengths
 from nplm.gradcheck.report import ArrayReport, Report
 from nplm.gradcheck.search import search
 from nplm.gradcheck.tree import Leaf, Tree
@@ -144,3 +145,15 @@ def _arrays(
     for report in vague:
         report.pattern = special.get(report.name, report.pattern)
     return reports
+
+
+def number(result: Any) -> Array:
+    """A loss as a vector of one number."""
+    array = np.asarray(result)
+    if array.size != 1 or array.dtype.kind not in "fciu":
+        what = f"an array of shape {array.shape}" if array.size != 1 else repr(result)
+        raise TypeError(
+            f"the loss returned {what}; it must return one number. For a layer that returns arrays use"
+            " check_layer(forward, backward, *inputs)"
+        )
+    return array.reshape(1) if array.dtype.kind in "fc" else array.reshape(1).astype(np.float64)

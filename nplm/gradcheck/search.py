@@ -15,7 +15,7 @@ from nplm.gradcheck.verdict import Verdict, as_indices
 
 DIRECTIONS = 4  # with components of one size
 RELATIVE = 2  # and with components that make the entries' shares equal, so that small entries count
-SAMPLES = 96  # entries in all
+SAMPLES = 64  # entries in all
 AROUND = 32  # entries of every row and column through a wrong one, and of its array at random
 VISIBLE = 10.0  # the probability of a miss is stated for errors so many times as large as the resolution
 

@@ -287,6 +287,20 @@ def test_a_loss_that_does_not_repeat_is_refused():
     assert not report.ok and "its value is nan" in report.failure
 
 
+def test_what_cannot_be_judged_is_stated():
+    """At the edge of a domain, where no central difference exists; beside it, all is judged as ever."""
+
+    def loss(w):
+        return np.sqrt(w).sum() + np.abs(w).sum()
+
+    point = np.array([0.0, 1.0])
+    edge = check(loss, point, np.array([1.0, 1.5]))
+    assert edge["params"].checked == edge["params"].coarse == 1 and "hardly be judged" in str(edge)
+    assert not check(loss, point, np.array([1.0, 1.6]), raises=False).ok
+    nowhere = check(loss, np.zeros(2), np.zeros(2), raises=False)
+    assert not nowhere.ok and "not judged" in nowhere.table()
+
+
 @pytest.mark.parametrize(
     ("loss", "params", "error", "message"),
     [

@@ -26,9 +26,8 @@ class Layer:
         self.point = dict(zip(input_names(forward, len(inputs)), inputs, strict=True))
         output, _ = self._split(forward(*inputs))
         self.output = Tree(output, root="output")
-        self.dout = rng.normal(
-            size=self.output.size
-        )  # never ones: they hide transposed and permuted gradients
+        random = rng.normal(size=self.output.size)  # never ones: they hide transposed and permuted gradients
+        self.dout = self.output.rounded(random)  # in the output's precision, which is that of backward
         self.writes_dout = False
 
     def with_dout(self, dout: Array) -> "Layer":

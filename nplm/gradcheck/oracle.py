@@ -125,12 +125,7 @@ class Oracle:
         """Use central differences from now on, and say why and what is to blame."""
         self.complex = False
         self.remarks.append(f"The complex step cannot be used: {reason}.")
-        v = self.scale * self.rng.normal(size=self.x.size)
-        found = analytic.suspects(
-            lambda traced: self.read(
-                self.function(transform(self.tree.build(self.x + 1j * STEP * v, complex), traced))
-            )
-        )
+        found = self._suspects()
         if found:
             self.remarks.append("Not analytic: " + "; ".join(found) + ".")
         self.remarks.append(
@@ -190,6 +185,7 @@ class Oracle:
 
     def _distrust(self) -> str | None:
         """Why the complex step cannot be trusted; None if it can."""
+        doubts = False
         for v in self._directions():
             try:
                 up = self.evaluate(self.x + 1j * STEP * v, complex)
@@ -206,6 +202,8 @@ class Oracle:
                 return "with complex parameters the function takes another value"
             slope = (up.imag - down.imag) / (2 * STEP)  # the mean of both sides, where there is a kink
             estimate = self.difference(v)
+            if not np.all(estimate.error < 0.01 * np.abs(slope) + 1e-6 * size):
+                doubts = True
             off = np.abs(slope - estimate.value) > 4 * estimate.error + 1e-9 * np.abs(slope)
             if off.any():
                 k = int(np.argmax(off))
@@ -213,7 +211,16 @@ class Oracle:
                     f"along a random direction it gives {slope[k]:.9g}, and a central difference"
                     f" {estimate.value[k]:.9g} +- {estimate.error[k]:.1g}"
                 )
+        if doubts and self._suspects():
+            return "it cannot be compared with a central difference, for a kink or the edge of the domain is too close"
         return None
+
+    def _suspects(self) -> list[str]:
+        """What is not analytic in the function."""
+        z = self.x + 1j * STEP * self.scale * self.rng.normal(size=self.x.size)
+        return analytic.suspects(
+            lambda traced: self.read(self.function(transform(self.tree.build(z, complex), traced)))
+        )
 
     def _directions(self) -> Iterator[Array]:
         """A random direction for each of the first arrays, and one for the rest."""

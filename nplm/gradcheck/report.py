@@ -9,6 +9,7 @@ import numpy as np
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.patterns import Pattern
 
+COARSE = 0.01  # a resolution, relative to the entry or its array, that hardly is one
 WORST = 5  # entries listed for an array
 
 
@@ -39,7 +40,7 @@ class ArrayReport:
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
-        return self.pattern is None and not self.wrong.any()
+        return self.pattern is None and not self.wrong.any() and (self.checked > 0 or self.got.size == 0)
 
     @property
     def checked(self) -> int:
@@ -53,6 +54,14 @@ class ArrayReport:
         return (
             float(np.median(self.resolution[known] / np.abs(self.expected[known]))) if known.any() else np.nan
         )
+
+    @property
+    def coarse(self) -> int:
+        """How many entries could hardly be judged, because a kink or the edge of the domain lies close by."""
+        tried = ~np.isnan(self.resolution)
+        expected = np.nan_to_num(self.expected[tried])
+        size = np.sqrt(np.mean(expected**2)) if expected.size else 0.0
+        return int(np.sum(self.resolution[tried] > COARSE * np.maximum(np.abs(expected), size)))
 
     def worst(self, count: int = WORST) -> list[Entry]:
         """The wrong entries with the largest error, measured in resolutions."""
@@ -74,6 +83,7 @@ class ArrayReport:
             "checked": self.checked,
             "wrong": int(self.wrong.sum()),
             "kinks": self.kinks,
+            "coarse": self.coarse,
             "relative_resolution": _number(self.relative_resolution),
             "pattern": self.pattern.kind if self.pattern else None,
             "explanation": self.pattern.text if self.pattern else None,
@@ -131,7 +141,15 @@ class Report:
         for array in self.arrays:
             wrong = int(array.wrong.sum())
             share = f"{wrong} ({wrong / array.checked:.0%})" if wrong else "0"
-            what = "" if array.ok else array.pattern.kind if array.pattern else "no pattern found"
+            what = (
+                ""
+                if array.ok
+                else array.pattern.kind
+                if array.pattern
+                else "no pattern found"
+                if wrong
+                else "not judged"
+            )
             resolution = "" if np.isnan(array.relative_resolution) else f"{array.relative_resolution:.0e}"
             checked = f"{array.checked:,} of {int(np.prod(array.shape)):,}"
             rows.append((array.name, _shape(array.shape), checked, share, resolution, what))
@@ -191,6 +209,11 @@ class Report:
             notes.append(
                 f"{kinks} entries lie at a kink (ReLU, max or abs): any value between the two one-sided derivatives"
                 " counts as right."
+            )
+        coarse = sum(array.coarse for array in self.arrays)
+        if coarse:
+            notes.append(
+                f"{coarse} entries could hardly be judged: their resolution is coarser than 1 % of the gradient."
             )
         if notes:
             parts += ["", *(f"- {note}" for note in notes)]

@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def known(self) -> Array:
-        """Which entries have been checked (n,)."""
+        """Which entries have been checked (n,); not those whose derivative is not finite."""
         return np.asarray(~np.isnan(self.expected))
 
     def entries(self, indices: Iterable[int]) -> None:
@@ -60,12 +60,18 @@ class Verdict:
         for j in new:
             value, error = self.oracle.along(self._unit(j))
             unit = self._unit(j)[j]
+            if not np.isfinite(value[0] + error[0]):
+                if self.oracle.complex:
+                    raise NotAnalytic(f"at {self._where(j)} it gives {value[0]}")
+                self.resolution[j] = np.inf
+                continue
             self.expected[j] = value[0] / unit
             self.resolution[j] = 4 * error[0] / unit + SAFETY * self.eps[j] * abs(self.expected[j])
-        for j in new:
+        judged = new[self.known[new]]
+        for j in judged:
             if self._exceeds(j):
                 self._judge(int(j))
-        self._confirm(new)
+        self._confirm(judged)
 
     def state_resolution(self) -> None:
         """Complete the resolution of entries that agreed at once, from the spread of a sample of them."""
@@ -81,6 +87,10 @@ class Verdict:
         v = np.zeros(self.got.size)
         v[j] = 1.0 if self.oracle.complex else self.oracle.scale[j]
         return v
+
+    def _where(self, j: int) -> str:
+        leaf, index = self.oracle.tree.place(int(j))
+        return f"{leaf.name}{list(index)}"
 
     def _exceeds(self, j: int) -> bool:
         allowed = max(self.resolution[j], self.atol + self.rtol * abs(self.expected[j]))
@@ -179,9 +189,8 @@ class Verdict:
                 value, error = self.oracle.difference(self._unit(j))
                 near = 4 * error[0] + self.resolution[j]
                 if abs(self.got[j] - value[0]) <= near < abs(self.expected[j] - value[0]):
-                    leaf, index = self.oracle.tree.place(int(j))
                     raise NotAnalytic(
-                        f"at {leaf.name}{list(index)} it gives {self.expected[j]:.9g}, and a central difference"
+                        f"at {self._where(j)} it gives {self.expected[j]:.9g}, and a central difference"
                         f" {value[0]:.9g} +- {error[0]:.1g}"
                     )
 

@@ -104,6 +104,28 @@ def test_a_small_wrong_entry_beside_a_large_one():
             assert entry.index == (k,) and entry.resolution < 1e-6 * right[k]
 
 
+def test_a_constant_in_the_loss_costs_no_accuracy():
+    """1e12 in the loss: the value hides the gradient, the complex step does not."""
+    w = np.random.default_rng(0).normal(size=5)
+    assert check(lambda w: (w**2).sum() + 1e12, w, 2 * w)["params"].relative_resolution < 1e-12
+    assert not check(lambda w: (w**2).sum() + 1e12, w, 2 * w * (1 + 1e-9), raises=False).ok
+
+
+def test_equal_maxima():
+    """Four equal entries: any one of them may get the gradient, or each a share."""
+    for grads in ([1, 0, 0, 0], [0, 0, 1, 0], [0.25] * 4):
+        assert check(lambda w: w.max(), np.ones(4), np.array(grads, float)).ok
+    assert not check(lambda w: w.max(), np.ones(4), np.array([2.0, 0, 0, 0]), raises=False).ok
+
+
+def test_gradients_that_do_not_fit_the_parameters_are_mistakes():
+    """Unknown names, and what is no array."""
+    with pytest.raises(ValueError, match="gradients of v, but the parameters are w"):
+        check(lambda p: p["w"].sum(), {"w": np.ones(3)}, {"v": np.ones(3)})
+    with pytest.raises(TypeError, match="the gradient of params is no array"):
+        check(lambda w: w.sum(), np.ones(3), {"w": np.ones(3)})
+
+
 def test_the_resolution_is_what_can_be_seen():
     """Errors of twice the stated resolution are found, at every entry of a sum with terms of all sizes."""
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """The gradient that is judged, and how it behaves when it is computed again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,19 @@ class Claim:
     def _at(self, x: Array) -> list[Array]:
         """A copy of the gradient of every leaf; no gradient is a gradient of zero."""
         arrays = []
-        found = self.tree.match(self._compute(self.tree.build(x)))
+        grads = self._compute(self.tree.build(x))
+        if isinstance(grads, Mapping) and isinstance(self.tree.structure, Mapping):
+            unknown = [str(name) for name in grads if name not in self.tree.structure]
+            if unknown:
+                known = ", ".join(map(str, self.tree.structure))
+                raise ValueError(
+                    f"there are gradients of {', '.join(unknown)}, but the parameters are {known}"
+                )
+        found = self.tree.match(grads)
         for leaf, array in zip(self.tree.leaves, found, strict=True):
-            array = np.zeros_like(leaf.array) if array is None or array.dtype == object else array
+            if array is not None and array.dtype.kind not in "fiub":
+                raise TypeError(f"the gradient of {leaf.name} is no array of real numbers: {array!r:.60}")
+            array = np.zeros_like(leaf.array) if array is None else array
             arrays.append(np.array(array if array.dtype.kind == "f" else array.astype(np.float64)))
         return arrays
 

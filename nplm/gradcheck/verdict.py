@@ -79,7 +79,10 @@ class Verdict:
         if easy.size == 0 or not self.oracle.complex:
             return  # the error of a central difference is measured for every entry
         chosen = self.oracle.rng.choice(easy, min(SAMPLE, easy.size), replace=False)
-        units = [self._spread(int(j), 2) / (self.eps[j] * abs(self.expected[j])) for j in chosen]
+        smooth = [
+            int(j) for j in chosen if np.isclose(*self.oracle.sides(self._unit(j)), rtol=1e-4, atol=0.0)[0]
+        ]
+        units = [self._spread(j, 2) / (self.eps[j] * abs(self.expected[j])) for j in smooth] or [0.0]
         floor = SAFETY * (1 + float(np.median(units))) * self.eps * np.abs(self.expected)
         self.resolution[easy] = np.maximum(self.resolution, floor)[easy]
 
@@ -99,7 +102,12 @@ class Verdict:
     def _close(self, j: int) -> bool:
         """Whether an error is so small that it may be rounding."""
         off, size = abs(self.got[j] - self.expected[j]), max(abs(self.got[j]), abs(self.expected[j]))
-        return bool(off < LARGE * self.eps[j] * self._size(j) or off < math.sqrt(self.eps[j]) * size)
+        seen = (
+            off * self.oracle.scale[j] > SAFETY * self.oracle.noise[0]
+        )  # in the value, if the parameter moved a lot
+        return bool(
+            not seen or off < LARGE * self.eps[j] * self._size(j) or off < math.sqrt(self.eps[j]) * size
+        )
 
     def _size(self, j: int) -> float:
         """The size of the terms that entry j may be made of: the largest entry, the gradient that comes from above, and

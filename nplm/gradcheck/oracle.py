@@ -135,7 +135,8 @@ class Oracle:
         )
 
     def _imaginary(self, x: Array, v: Array, step: float, dtype: Any = None) -> Array:
-        value = self.evaluate(x + 1j * step * v, dtype or complex)
+        self.evaluations += 1
+        value: Array = self.read(self.function(self.tree.build_complex(x, step * v, dtype or complex)))
         return np.asarray(value.imag / step, np.float64)  # [G1]
 
     def _repeatable_value(self) -> Array:

@@ -86,6 +86,16 @@ class Tree:
             found[leaf.path] = part
         return self.replace(found)
 
+    def build_complex(self, x: Array, imaginary: Array, dtype: Any = complex) -> Any:
+        """The containers with new arrays that hold x + i imaginary."""
+        found = {}
+        for leaf in self.leaves:
+            part = np.empty_like(leaf.array, dtype=dtype)
+            part.real = x[leaf.span].reshape(leaf.array.shape)
+            part.imag = imaginary[leaf.span].reshape(leaf.array.shape)
+            found[leaf.path] = part
+        return self.replace(found)
+
     def replace(self, found: Mapping[Path, Any]) -> Any:
         """The containers with other leaves at the given paths."""
         return _rebuild(self.structure, (), found)

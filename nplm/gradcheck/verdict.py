@@ -20,7 +20,7 @@ LARGE = 1e4  # an error of so many units in the last place of the largest entry 
 SHARE = 5e-7  # of an entry, the most that rounding of larger terms may excuse
 SMALLER = (0.3, 0.1, 0.03, 0.01, 0.001)
 NOTHING = 4096.0  # an entry below so many units in the last place of the largest entry is next to nothing
-SAMPLE = 8  # entries whose spread is measured for the resolution that the report states
+SAMPLE = 4  # entries whose spread is measured for the resolution that the report states
 CONFIRMED = 8  # wrong entries of an array that central differences have to confirm
 
 

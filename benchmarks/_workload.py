@@ -21,7 +21,6 @@ from nplm.config import ModelConfig, Objective, Optimizer, TrainConfig
 from nplm.data.streams import Streams
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.model import LanguageModel, param_shapes
-from nplm.threads import workers
 from nplm.training.trainer import Trainer
 
 EXPONENT, SHIFT = 1.0835, 1.3617
@@ -131,6 +130,7 @@ class OurTrainer:
             sequence_length=CHUNKS * shape.T,
             num_noise=shape.K,
             shards=num_shards,
+            threads=threads,
             objective=objective,
             optimizer=optimizer,
             lr=LR,
@@ -143,7 +143,7 @@ class OurTrainer:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Its threads."""
-        with workers(self.threads, self.trainer.config.shards) as self.trainer.shards.run:
+        with self.trainer.threads():
             yield
 
     def step(self) -> float:

@@ -48,7 +48,7 @@ def child(seeds: list[int]) -> dict[str, Any]:
     """What the instruments show of the package that this process has imported."""
     import numpy as np
 
-    from nplm.selfcheck import check_one
+    from nplm.testing.selfcheck import check_one
 
     rng, error = np.random.default_rng(1), 0.0
     try:

@@ -1,4 +1,4 @@
-"""The type of every array in this package; the shapes stand in the docstrings."""
+"""The array type of most annotations; shapes are in the docstrings."""
 
 from typing import Any
 

@@ -74,7 +74,9 @@ def not_written(path: Path, error: OSError) -> InputError:
     """The one line for a file that could not be written."""
     reason = error.strerror or error
     what = f"{path}: not written ({reason}); what was there before is untouched"
-    return InputError(f"{what}: make room there, or name another place")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "make room there, or name another place" if full else "name another place"
+    return InputError(f"{what}: {'name a file in it' if error.errno == errno.EISDIR else remedy}")
 
 
 def _beside(path: Path) -> Path:

@@ -232,7 +232,7 @@ class TrainConfig:
     epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
     seed: int = _run(1, "Seed of the initial weights, the noise and the dropout.", "N", "[0, 2^63)")
     shards: int = _run(2, "Parts the B streams are divided into; affects rounding, unlike `threads`.", "N", "[1, 1024]")
-    threads: int = _run(0, "Threads that run the shards; 0: one each. Does not affect the result.", "N", "[0, 1024]")
+    threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
     log_interval: int = _run(200, "Chunks between two lines of metrics.", "CHUNKS", "[1, 2^31)")
     save_interval: float = _run(60.0, "Time between two checkpoints within an epoch.", "SECONDS", "[0, inf]")
     eval_batch_size: int = _run(10, "Streams processed in lock-step in evaluation.", "N", "[1, 2^20]")

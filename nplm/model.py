@@ -247,15 +247,15 @@ class LanguageModel:
         return np.ascontiguousarray(ids, np.int32)
 
 
-class HoldsModel(Protocol):
+class HasLanguageModel(Protocol):
     """What has a language model in it, as nplm.Model does."""
 
     @property
     def language_model(self) -> LanguageModel: ...
 
 
-def plain(model: LanguageModel | HoldsModel) -> LanguageModel:
-    """The language model itself, or the one that `model` holds."""
+def language_model_of(model: LanguageModel | HasLanguageModel) -> LanguageModel:
+    """The model itself, or the one that an nplm.Model holds."""
     return model if isinstance(model, LanguageModel) else model.language_model
 
 

@@ -1,4 +1,4 @@
-"""Packages that nplm does without, and names when they are missing."""
+"""Optional dependencies, and the error for a missing one."""
 
 from importlib import import_module
 from types import ModuleType

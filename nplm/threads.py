@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 Result = TypeVar("Result")
 
 
-class Run(Protocol):
+class RunTasks(Protocol):
     """Runs tasks on threads and gives their results in the order of the tasks."""
 
     def __call__(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]: ...
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(threads: int, shards: int) -> Iterator[Run]:
+def workers(threads: int, shards: int) -> Iterator[RunTasks]:
     """A function that runs tasks on `threads` threads; 0 means one per shard, up to the number of cores."""
     threads = min(threads or cores(), shards)
 

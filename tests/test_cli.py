@@ -26,6 +26,7 @@ from nplm.cli.train import command as train_command
 from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.data import builtin, corpus, streams
 from nplm.data.corpus import Floor, load_corpus, read_ids
+from nplm.kernels import _jit
 from nplm.model import LanguageModel
 from nplm.scoring.evaluate import evaluate
 from nplm.storage import checkpoint, tensorfile
@@ -508,7 +509,7 @@ def test_compiling_is_announced_only_where_the_kernels_are_not_in_the_cache(tmp_
     import numba
 
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
-    monkeypatch.setattr(_progress._jit, "CACHE_FOLDER", str(tmp_path))
+    monkeypatch.setattr(_jit, "CACHE_FOLDER", str(tmp_path))
     (tmp_path / "kernels_1").mkdir()
     (tmp_path / "kernels_1" / "alias.vose-28.py311.nbi").touch()  # drawn from before training starts
     display = _progress.Display(1)
@@ -691,7 +692,7 @@ def test_doctor_reports_versions_folders_and_speed(nplm, monkeypatch):
     got = nplm("doctor", "--json")
     figures = got.figures
     assert figures["versions"]["numpy"] == np.__version__ and set(doctor.PACKAGES) < set(figures["versions"])
-    assert figures["kernel_cache"]["path"] == _progress._jit.CACHE_FOLDER and figures["text_cache"]["writable"]
+    assert figures["kernel_cache"]["path"] == _jit.CACHE_FOLDER and figures["text_cache"]["writable"]
     assert figures["speed"]["sgemm_gflops"] > 0 and figures["speed"]["train_tokens_per_second"] > 0
     assert figures["machine"]["cores"] == os.cpu_count() and "versions" in got.err
 

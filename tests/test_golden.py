@@ -75,16 +75,16 @@ def test_a_model_file_loads():
 
 def test_a_run_that_is_not_resumed_where_it_stopped_is_seen(tmp_path):
     """Planted bug: the carried state of the checkpoint is lost."""
-    from nplm.training.run_folder import Run
+    from nplm.training.run_folder import RunFolder
 
-    real = Run.load
+    real = RunFolder.load
 
     def forgetful(self, model, optimizer):
         progress, state = real(self, model, optimizer)
         return progress, type(state)(*(np.zeros_like(part) for part in state))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "load", forgetful)
+        patch.setattr(RunFolder, "load", forgetful)
         got = make.resume("sgd", make.unpack("sgd", tmp_path))
     with pytest.raises(AssertionError):
         assert_same_params(got["params"], FIGURES["sgd"]["end"]["params"], 1e-5)

@@ -75,7 +75,7 @@ def test_the_reader_of_imports():
 @pytest.mark.parametrize("path", [p for p in FILES if p not in files_in("nplm.reference")], ids=module_name)
 def test_nothing_imports_the_reference(path):
     """Design: the reference is an oracle; the code cannot lean on its own oracle.  The self-check may."""
-    allowed = module_name(path) == "nplm.selfcheck"
+    allowed = module_name(path) == "nplm.testing.selfcheck"
     assert allowed or not any(starts_with(name, "nplm.reference") for name in imports_of(path))
 
 
@@ -98,7 +98,7 @@ def test_only_one_file_names_the_options_of_numba(path):
 
 ORDER = (  # files and folders at the package's root, in the order of the data's way; docs/contributing.md draws it
     *("_version", "errors", "arrays", "logs", "config", "atomic", "threads", "optional"),
-    *("data", "reference", "gradcheck", "kernels", "noise", "layers", "network", "model", "selfcheck"),
+    *("data", "reference", "gradcheck", "kernels", "noise", "layers", "network", "model", "testing"),
     *("storage", "scoring", "training", "toolkits", "export", "views", "cli", "__main__"),
 )
 SEALED = {  # what these import of third parties, and of the package besides themselves
@@ -254,8 +254,8 @@ def definitions(path):
 
 
 def concept(path):
-    """What a file is about: its name, or for a package's __init__ the package's."""
-    return path.parent.name if path.stem == "__init__" else path.stem
+    """What a file is about: its name, or for a package's __init__ and the files of gradcheck/ the package's."""
+    return path.parent.name if path.stem == "__init__" or path.parent.name == "gradcheck" else path.stem
 
 
 def defined_twice(found):
@@ -318,3 +318,12 @@ def test_a_planted_second_definition_is_found():
 def test_the_layers_with_equations():
     """The design's list for this stage."""
     assert {"embedding", "lstm", "nce", "softmax"} <= {path.stem for path in LAYERS}
+
+
+def test_files_that_docstrings_name_exist():
+    """Names of Python files in docstrings and comments of the package: those of the project."""
+    root = PACKAGE.parent
+    names = {path.name for folder in ("nplm", "tests", "benchmarks") for path in (root / folder).rglob("*.py")}
+    for path in FILES:
+        for name in re.findall(r"\b(\w+\.py)\b", path.read_text(encoding="utf-8")):
+            assert name in names, f"{module_name(path)} names {name}"

@@ -15,7 +15,7 @@ from nplm.layers.dropout import Dropout
 from nplm.layers.workspace import Workspace
 from nplm.network import Plan, ascend, hidden_states
 from nplm.reference import model as reference
-from nplm.selfcheck import masks, objective, random_plan
+from nplm.testing.selfcheck import masks, objective, random_plan
 
 
 def check_plan(model, chunk, plan):

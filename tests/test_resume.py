@@ -22,7 +22,7 @@ from test_train import SETTINGS, Recorder, assert_same_bits, fit, toy
 import nplm
 from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig
 from nplm.storage import checkpoint, tensorfile
-from nplm.training.run_folder import FREE_SETTINGS, KEPT_SETTINGS, Run
+from nplm.training.run_folder import FREE_SETTINGS, KEPT_SETTINGS, RunFolder
 
 ROOT = Path(__file__).parent.parent
 PERIODIC = {"save_interval": 0.0, "log_interval": 7}  # a save before every update
@@ -166,10 +166,10 @@ def faults(rng):
         yield at_call(number, Path, "replace", before=die)
         yield at_call(number, Path, "replace", after=die)
     for number in (1, 2):
-        yield at_call(number, Run, "append_metrics", before=half_a_line)
-        yield at_call(number, Run, "append_metrics", after=die)
-        yield at_call(number, Run, "save_best", before=die)
-        yield at_call(number, Run, "save_best", after=die)
+        yield at_call(number, RunFolder, "append_metrics", before=half_a_line)
+        yield at_call(number, RunFolder, "append_metrics", after=die)
+        yield at_call(number, RunFolder, "save_best", before=die)
+        yield at_call(number, RunFolder, "save_best", after=die)
 
 
 def killer(folder, recipe, how):

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import pytest
 from conftest import assert_close, make_model
+from numpy.testing import assert_array_equal
 
 from nplm.model import LanguageModel
 from nplm.network import State, hidden_states
@@ -215,3 +216,17 @@ def test_what_is_refused_and_what_is_not_finite(model):
     broken = model.copy()
     broken.params["decoder.bias"][:] = np.nan
     assert np.isnan(score_batch(broken, ["w3 w4"])).all()
+
+
+def test_one_sentence_in_place_of_a_list_is_refused(model):
+    """A str is a sequence of its characters, and bytes one of numbers: neither is a list of sentences."""
+    for one in ("w3 w4", b"w3 w4"):
+        with pytest.raises(TypeError, match="takes a list of sentences"):
+            score_batch(model, one)
+    with pytest.raises(TypeError, match="a str or bytes, not int"):
+        score_batch(model, [3])
+
+
+def test_bytes_are_utf8(model):
+    """The same sentences as str."""
+    assert_array_equal(score_batch(model, [b"w3 w4", b"never"]), score_batch(model, ["w3 w4", "never"]))

@@ -29,6 +29,7 @@ from nplm.reference import train as reference_train
 from nplm.storage import checkpoint
 from nplm.training.optim import Optimizer, global_norm
 from nplm.training.step import Shards
+from nplm.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 V = 11
@@ -296,6 +297,39 @@ def test_an_observer_may_stop_training(at, tmp_path):
     resumed, rest = fit(toy(), save=tmp_path / "run", resume=True)
     assert not rest.interrupted
     assert_same_bits(resumed.params[-1], whole.params[-1])
+
+
+def test_a_trainer_may_be_used_again():
+    """Oracle: a run of two epochs that is not stopped: stopped by its observer, it goes on, and takes single steps."""
+    corpus, config = toy(), TrainConfig(**SETTINGS)
+    whole, _ = fit(corpus)
+    model = make_model(np.float32, scale=0.3)
+
+    class Stop(Recorder):
+        def step(self, step):
+            super().step(step)
+            return len(self.steps) == 3
+
+    recorder = Stop(model)
+    trainer = Trainer(model, Streams(corpus.train, 5), config, valid=corpus.valid, observer=recorder)
+    trainer.train()
+    assert len(recorder.steps) == 3
+    trainer.step(trainer.spans[3])
+    assert_same_bits(recorder.params[-1], whole.params[3])
+    trainer.train()
+    assert_same_bits(recorder.params[-1], whole.params[-1])
+
+
+def test_an_update_makes_the_mean_log_z_unknown():
+    """By hand: it was measured with other parameters; after validation it is that of the valid text."""
+    corpus = toy()
+    model = make_model(np.float32, scale=0.3)
+    model.mean_log_z = 9.0
+    trainer = Trainer(model, Streams(corpus.train, 5), TrainConfig(**SETTINGS), valid=corpus.valid)
+    trainer.step(trainer.spans[0])
+    assert model.mean_log_z is None
+    trainer.end_epoch()
+    assert model.mean_log_z == nplm.evaluate(model, corpus.valid).mean_log_z
 
 
 # ---- epochs

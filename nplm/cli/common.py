@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nplm.cli.output import say
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,9 +26,22 @@ def threads_option(text: str) -> Callable[[Function], Function]:
     return shown_option("--threads", type=click.IntRange(0, 1024), metavar="N", default=0, help=text)
 
 
+def announce_kernels(file: str = "nce") -> bool:
+    """Say so if the kernels in this file of nplm/kernels must be compiled first; returns whether they must."""
+    import numba
+
+    from nplm.kernels import _jit
+
+    cached = any(Path(_jit.CACHE_FOLDER).glob(f"**/{file}.*.nbi"))
+    options: Any = numba.config
+    if cached or options.DISABLE_JIT:
+        return False
+    say("compiling the kernels once for this machine ...")
+    return True
+
+
 def open_model(model: str) -> "tuple[Path, LanguageModel]":
     """The file that a user names, and the model in it; says so if its kernels must be compiled first."""
-    from nplm.cli.progress import announce_kernels
     from nplm.storage.checkpoint import load_model, model_file
 
     path = model_file(model)

@@ -59,7 +59,7 @@ def command(save: str | None, as_json: bool, **_: Any) -> int:
     def before() -> None:
         say("1. Text: the reference texts behind help() and the standard library's docstrings")
         _session.echo_settings(found, corpus)
-        say(f"2. Training: {config.bptt} time steps a chunk, earliest first, with {config.num_noise} noise words each")
+        say(f"2. Training: {config.bptt} time steps a chunk, in order, with {config.num_noise} noise words each")
 
     result, figures = _session.run_session(
         corpus, model_config, config, save=save, source={"corpus": CORPUS}, before=before

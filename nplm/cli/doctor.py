@@ -28,8 +28,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
 def command(as_json: bool) -> int:
     """Versions, processor, BLAS, folders, and a one-second speed probe."""
+    from nplm.cli.common import announce_kernels
     from nplm.cli.output import emit, say, show
-    from nplm.cli.progress import announce_kernels
     from nplm.data.encode import cache_folder
     from nplm.kernels._jit import CACHE_FOLDER
 
@@ -124,7 +124,6 @@ def train_tokens_per_second() -> float:
     from nplm.data.streams import Streams
     from nplm.data.vocabulary import Vocabulary
     from nplm.model import LanguageModel
-    from nplm.threads import workers
     from nplm.training.trainer import Trainer, warm_up
 
     config, rng, size = TrainConfig(num_noise=128, lr=1.0), np.random.default_rng(1), 5000
@@ -135,7 +134,7 @@ def train_tokens_per_second() -> float:
     ids = rng.integers(0, size, config.chunks * tokens, np.int32)
     trainer = Trainer(model, Streams(ids, config.batch_size), config)
     spans = cycle(trainer.spans)
-    with workers(0, config.shards) as trainer.shards.run:
+    with trainer.threads():
         return tokens * _per_second(lambda: trainer.step(next(spans)))
 
 

@@ -46,7 +46,7 @@ Examples:
     is_flag=True,
     help=f"Verify that probabilities sum to 1 at the first {NORM_POSITIONS} words; if not, exit with 1.",
 )
-@threads_option("Threads; 0: as many as there are cores, up to two.")
+@threads_option("Threads; 0: as many as there are cores, up to four.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
 def command(
     model: str,
@@ -73,8 +73,7 @@ def command(
         if verbose:
             figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
         else:
-            got = _measure(loaded, file, reset, batch_size, threads, check_norm)
-            stats = _text_stats(got, skip_oov)
+            got, stats = _measure(loaded, file, reset, batch_size, threads, check_norm, skip_oov)
             click.echo(f"file {file}: {stats}", err=as_json, nl=False)
             figures |= got | {"srilm": stats.as_dict()}
             _report(figures, as_json)
@@ -85,31 +84,22 @@ def command(
 
 
 def _measure(
-    model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool
-) -> dict[str, Any]:
+    model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool, skip_oov: bool
+) -> "tuple[dict[str, Any], TextStats]":
     from nplm.data.corpus import unigram_perplexity
     from nplm.data.encode import read_ids
-    from nplm.scoring.evaluate import evaluate
+    from nplm.scoring.evaluate import summary, tally_text
     from nplm.scoring.score import norm_deviation
+    from nplm.toolkits.srilm import TextStats
 
     ids = read_ids(file, model.vocabulary)
-    got = evaluate(model, ids, batch_size=batch_size, reset=reset, threads=threads)
+    tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads)
+    got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried")
     figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
     if check_norm:
         sample = ids[:NORM_POSITIONS]
         figures |= {"norm_positions": sample.size, "norm_deviation": norm_deviation(model, sample)}
-    return figures
-
-
-def _text_stats(figures: dict[str, Any], skip_oov: bool) -> "TextStats":
-    """The figures of an evaluation in SRILM's arithmetic."""
-    from nplm.scoring.tally import Tally
-    from nplm.toolkits.srilm import TextStats
-
-    tokens, oovs = figures["tokens"], figures["oovs"]
-    nats, known = figures["nats"] * tokens, tokens - oovs
-    oov_nats = nats - (figures["nats_without_oov"] * known if known else 0.0)
-    return TextStats(Tally(tokens, figures["sentences"], oovs, nats=nats, oov_nats=oov_nats), skip_oov)
+    return figures, TextStats(tally, skip_oov)
 
 
 def _describe(

@@ -1,36 +1,83 @@
-"""`nplm gradcheck`: the gradients against the complex step of the equations as printed."""
+"""`nplm gradcheck`: this package's gradients, or those of a layer that the user names, against the complex step."""
 
 import click
 
 from nplm.cli.common import shown_option
+from nplm.cli.output import emit, say, show
 
-TOLERANCE = 1e-10  # of a parameter's largest gradient; the complex step is exact to rounding
+TOLERANCE = 1e-10  # of a parameter's largest gradient; the complex step is exact to machine precision
 
 EPILOG = """\b
 Examples:
   nplm gradcheck
   nplm gradcheck --configs 200 --seed 7 --json
+  nplm gradcheck my.layers:dense --input x=5,3 --input w=3,4
+  nplm gradcheck my.layers:lookup --input table=10,4 --input ids=6:int:10 --dtype float32
+
+\b
+A layer is an object with forward and backward, a class of such objects, a module with the two functions, or
+functions NAME_forward (or NAME) and NAME_backward:
+  forward(x, w) -> out, cache      backward(dout, cache) -> dx, dw
+  forward(x, w) -> out             backward(dout, x, w) -> dx, dw
+
+\b
+Inputs are random, in the order of forward's parameters:
+  x=5,3             normal numbers of shape (5, 3), in --dtype; x= is a single number
+  x=5,3:positive    positive numbers; :float32 and :float64 choose the type
+  ids=6:int:10      integers from 0 to 9; ids=6:int:3:10 from 3 to 9, ids=6:int 0 or 1
 """
 
 
-@click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients to rounding.")
+@click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients of nplm, or of your own layer.")
+@click.argument("layer", metavar="[MODULE:LAYER]", required=False)
+@click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE[:TYPE]", help="An input of the layer; repeat.")
+@shown_option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Of the layer's inputs.")
+@shown_option("--rtol", type=click.FloatRange(0), metavar="R", default=0.0, help="Relative error to allow.")
+@shown_option("--atol", type=click.FloatRange(0), metavar="A", default=0.0, help="Absolute error to allow.")
 @shown_option("--seed", type=click.IntRange(0), metavar="N", default=1, help="Of the draws.")
 @shown_option(
-    "--configs", type=click.IntRange(1, 100_000), metavar="N", default=20, help="Random models and chunks to check."
+    "--configs",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    default=20,
+    help="Random models and chunks to check, without a layer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
-def command(seed: int, configs: int, as_json: bool) -> int:
-    """Check every entry of every gradient, through a whole chunk, to rounding.
+def command(
+    layer: str | None,
+    inputs: tuple[str, ...],
+    dtype: str,
+    rtol: float,
+    atol: float,
+    seed: int,
+    configs: int,
+    as_json: bool,
+) -> int:
+    """Check every entry of every gradient: of this package, or of a layer of your own.
 
-    Small random models in float64: embedding, tied or not, one to three LSTM layers, dropout of every kind, the state
-    carried over or reset at a sentence's end, and each objective, with repeated noise words and a noise word that is
-    a target. Exit code 1 if a gradient is off.
+    Without MODULE:LAYER: small random models in float64, through a whole chunk: embedding, tied or not, one to three
+    LSTM layers, dropout of every kind, resets at the start of sentences, and each objective, with repeated noise words
+    and a noise word that is a target. Exit code 1 if a gradient is wrong.
     """
+    if layer is not None:
+        from nplm.cli.layer import check_named_layer
+
+        report = check_named_layer(layer, inputs, dtype, seed, rtol=rtol, atol=atol)
+        click.echo(str(report), err=as_json)
+        if as_json:
+            emit(report.as_dict())
+        return 0 if report.ok else 1
+    if inputs:
+        raise click.UsageError("--input needs a layer: nplm gradcheck MODULE:LAYER --input x=5,3")
+    return check_ourselves(seed, configs, as_json)
+
+
+def check_ourselves(seed: int, configs: int, as_json: bool) -> int:
+    """The exit code of the check of this package."""
     import numpy as np
 
-    from nplm.cli.output import emit, say, show
-    from nplm.cli.progress import announce_kernels
-    from nplm.selfcheck import check_one
+    from nplm.cli.common import announce_kernels
+    from nplm.testing.selfcheck import check_one
 
     announce_kernels()
     rng = np.random.default_rng(seed)
@@ -40,7 +87,7 @@ def command(seed: int, configs: int, as_json: bool) -> int:
             worst[name] = max(worst.get(name, 0.0), error)
     passed = max(worst.values()) < TOLERANCE
     show(f"largest relative error in {configs} models", [(k, f"{v:.1e}") for k, v in sorted(worst.items())], as_json)
-    verdict = "right to rounding" if passed else "WRONG"
+    verdict = "passed" if passed else "FAILED"
     say(f"{verdict}: the bound is {TOLERANCE:g} of a parameter's largest gradient")
     if as_json:
         emit({"passed": passed, "tolerance": TOLERANCE, "configs": configs, "seed": seed, "errors": worst})

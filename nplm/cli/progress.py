@@ -2,28 +2,16 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import numba
 from tqdm import tqdm
 
+from nplm.cli.common import announce_kernels
 from nplm.cli.output import say
-from nplm.kernels import _jit
 from nplm.training.observer import Observer, Step
 from nplm.training.progress import Progress
 
 MEMORY = 0.95  # of the running mean loss, per chunk
-
-
-def announce_kernels(file: str = "nce") -> bool:
-    """Say so if the kernels in this file of nplm/kernels must be compiled first; returns whether they must."""
-    cached = any(Path(_jit.CACHE_FOLDER).glob(f"**/{file}.*.nbi"))
-    options: Any = numba.config
-    if cached or options.DISABLE_JIT:
-        return False
-    say("compiling the kernels once for this machine ...")
-    return True
 
 
 class Display(Observer):

@@ -1,4 +1,4 @@
-"""`nplm report`: one page that shows what a model makes of a text."""
+"""`nplm report`: one page with the evaluation of a model on a text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

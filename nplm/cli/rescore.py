@@ -99,7 +99,7 @@ def command(
 def _check(
     files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float, nbest: bool, output: str | None
 ) -> None:
-    """Refuse what does not go together, before anything is read."""
+    """Reject options that contradict each other, before anything is read."""
     from nplm.toolkits.nbest import list_name
 
     check_stdin([*files, acoustic])

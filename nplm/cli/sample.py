@@ -48,7 +48,7 @@ Examples:
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
     metavar="N",
-    help="The same seed gives the same lines; without one, one is chosen and told.",
+    help="The same seed gives the same lines; without one, one is chosen and printed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Each line as a JSON object.")
 def command(

@@ -56,7 +56,7 @@ def run_session(
 
 
 def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures:
-    """What the best model makes of the test text, of the valid text where there is no test text."""
+    """The evaluation of the best model on the test text, or on the valid text where there is no test text."""
     split, ids = ("test", corpus.test) if corpus.test is not None else ("valid", corpus.valid)
     progress = result.progress
     figures: Figures = {

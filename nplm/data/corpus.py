@@ -1,12 +1,4 @@
-"""Corpus: a training text and the texts to measure on; from ids to B streams, to sequences, to chunks.
-
-A text of n tokens (every line's words and its </s>) gives n predictions: the target at i is ids[i], the input
-is ids[i-1], and the first input is </s>.  Nothing is dropped: not the remainder that does not fill B columns,
-not a sequence's or the text's last, short chunk.
-
-    ids   --Streams-->  B columns in lock-step
-    steps --split---->  sequences of S steps, each in chunks of T, earliest first
-"""
+"""Corpus: a training text, its vocabulary, and the texts to evaluate on."""
 
 import math
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ is ids[i-1], and the first input is </s>.  Nothing is dropped: not the remainder
 not the last, short chunk of a sequence or of the text.
 
     ids   --Streams-->  B columns in lock-step
-    steps --split---->  sequences of S steps, each in chunks of T, earliest first
+    steps --split---->  sequences of S steps, each in chunks of T, in order
 """
 
 from itertools import pairwise
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 
 def split(num_full_steps: int, has_tail: bool, sequence_length: int, bptt: int) -> list[Span]:
-    """The chunks of q full steps, earliest first: sequences of S steps, each cut into chunks of T by time.
+    """The chunks of q full steps, in order: sequences of S steps, each cut into chunks of T by time.
 
     The last sequence and a sequence's last chunk may be short.  The tail, one step in which only some streams
     still have a token, is a last sequence of its own.

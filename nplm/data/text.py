@@ -3,7 +3,7 @@
 text  --open_text-----> lists of words, line by line
       --count_tokens--> counts, for Vocabulary.from_counts
 
-From words to ids: ids.py.
+From words to ids: encode.py.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """A folder that needs no nplm to be understood: model, vocabulary and tokenizer, each in a format others read.
 
 config.json         the model's configuration
-model.safetensors   the very file that model.save writes
+model.safetensors   the file that nplm.save writes
 vocab.txt           one token a line, in id order
 tokenizer.json      for Hugging Face's tokenizers: a line of text -> the ids that nplm reads it as
 """

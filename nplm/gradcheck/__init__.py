@@ -1,38 +1,33 @@
-"""Gradient checks to rounding: the complex step, and how far two gradients are apart.
+"""Check the gradients of anybody's functions: where they are wrong, by how much, and in which way.
 
-[G1] df/dx = Im f(x + i h) / h,  h = 1e-30: no difference is taken, so nothing cancels (Squire & Trapp 1998).
+    from nplm.gradcheck import check, check_layer
+
+    check(loss, params, grads)                   loss(params) returns a number; grads is a dict, or a function of params
+    check_layer(forward, backward, x, weight)    forward returns (out, cache), backward(dout, cache) (dx, dweight)
+
+Both raise AssertionError with a report as its message, so a test needs nothing else.  The only import is NumPy.
+
+The files in reading order: derivative (complex step, central differences), tree (nested arrays as one vector),
+oracle (which of the two can be trusted), analytic (what is to blame if the first cannot), claim (the gradient that is
+judged), verdict (entry by entry), search (when there are too many entries), patterns and diagnose (what is wrong),
+report, run, layer, steps (faults that show at single steps), checks, jacobians.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from nplm.gradcheck.checks import check, check_layer
+from nplm.gradcheck.derivative import complex_step, relative_error
+from nplm.gradcheck.jacobians import check_hvp, jacobian
+from nplm.gradcheck.patterns import Pattern
+from nplm.gradcheck.report import ArrayReport, Entry, Report
 
-import numpy as np
-
-Array = np.ndarray[Any, Any]
-STEP = 1e-30
-
-
-def complex_step(loss: Callable[[dict[str, Array]], complex], params: Mapping[str, Array]) -> dict[str, Array]:
-    """Gradient of `loss` for every entry of every parameter, [G1]; `loss` must be analytic in `params`."""
-    point = {name: value.astype(complex, order="C") for name, value in params.items()}  # so that `flat` is a view
-    gradient = {}
-    for name, value in point.items():
-        flat, result = value.reshape(-1), np.empty(value.size)
-        for j in range(value.size):
-            flat[j] += 1j * STEP
-            result[j] = loss(point).imag / STEP
-            flat[j] = flat[j].real
-        gradient[name] = result.reshape(value.shape)
-    return gradient
-
-
-def relative_error(got: Any, expected: Any) -> float:
-    """Largest difference of two arrays over the largest entry of the expected one; inf where an entry is not finite."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    if got.shape != expected.shape:
-        raise ValueError(f"shapes differ: {got.shape} and {expected.shape}")
-    if not (np.isfinite(got).all() and np.isfinite(expected).all()):
-        return float("inf")
-    scale = np.abs(expected).max(initial=0.0)
-    error = np.abs(got - expected).max(initial=0.0)
-    return float(error / scale) if scale > 0 else float(error)
+__all__ = [
+    "ArrayReport",
+    "Entry",
+    "Pattern",
+    "Report",
+    "check",
+    "check_hvp",
+    "check_layer",
+    "complex_step",
+    "jacobian",
+    "relative_error",
+]

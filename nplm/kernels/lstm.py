@@ -1,7 +1,7 @@
 """The LSTM's recurrence over a chunk: per step one product out of registers, then the gates' arithmetic.
 
 A sweep is one call for all T steps of a layer, so the interpreter is left alone (and its lock with it) while
-a shard runs; the product is kernels/gemm.py's, from weights packed once per chunk: 0.6 ms a sweep where a call
+a shard runs; the product is kernels/matmul.py's, from weights packed once per chunk: 0.6 ms a sweep where a call
 of BLAS and of a gate kernel per step took 2.4 (H = 200, B = 10, T = 20; measured).
 
 The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one

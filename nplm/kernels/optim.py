@@ -136,7 +136,7 @@ def decay_lag(
     until: int,
     averaged_from: int,
 ) -> None:
-    """[O8] lag[row] += what the decay of the steps missed, up to `until`, makes of it; before `decay` itself."""
+    """[O8] lag[row] += the effect of the decay of the steps missed, up to `until`; before `decay` itself."""
     for r in range(rows.size):
         p, b, s, t = param[rows[r]], lag[rows[r]], dates[rows[r]] - first, until - first
         kept = np.exp(logs[t] - logs[s])

@@ -4,7 +4,7 @@
 
 The vectors are the host's: 16 float32 with AVX-512, 8 with AVX2, 4 with NEON; half as many float64.  Every vector read
 from a panel serves R rows.  The code is emitted through llvmlite; what a loop left to LLVM came to: decision 0008.
-Panels, and the products that are cut into tiles: gemm.py.
+Panels, and the products that are cut into tiles: matmul.py.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"

@@ -1,6 +1,6 @@
 """Matrix products of the layers: the right operand is packed once, then multiplied out of registers.
 
-One interface for every product of a training step; how it is made fast is kernels/gemm.py's business.
+One interface for every product of a training step; how it is made fast is described in kernels/matmul.py.
 """
 
 import numpy as np

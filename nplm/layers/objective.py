@@ -1,4 +1,4 @@
-"""What is minimised: every objective as one object with one signature, known in this place alone.
+"""What is minimised: every objective as one object with one signature.
 
     loss, cache = objective.forward(hidden, targets, noise_ids, decoder, scale, room)
     dhidden, dweight, dbias = objective.backward(cache, decoder, room)
@@ -57,8 +57,11 @@ def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
         return sampled_softmax.forward(*given, keep_hits=name == "ranking")
 
     def backward(cache: Any, decoder: Decoder, room: Workspace) -> tuple[Array, Gradient, Gradient]:
-        weight = decoder.weight
-        return softmax.backward(cache, weight, room) if dense else nce.backward(cache, weight, room)
+        if dense:
+            return softmax.backward(cache, decoder.weight, room)
+        if name == "nce":
+            return nce.backward(cache, decoder.weight, room)
+        return sampled_softmax.backward(cache, decoder.weight, room)
 
     if name not in NAMES:
         raise ValueError(f"objective {name!r} is not one of {', '.join(NAMES)}")

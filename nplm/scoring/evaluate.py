@@ -23,14 +23,15 @@ from nplm.arrays import Array
 from nplm.data.streams import Streams, bounds
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
-from nplm.model import HoldsModel, LanguageModel, plain
-from nplm.scoring.scorer import Window, read_sentences, read_streams, score
+from nplm.model import HasLanguageModel, LanguageModel, language_model_of
+from nplm.scoring.scorer import Window, read_sentences, read_streams, score_words
 from nplm.scoring.sentences import longest_first, sentence_lengths
 from nplm.scoring.tally import Tally, perplexity
 from nplm.threads import workers
 
 POSITIONS = 256  # positions scored at a time, at the most
 HISTOGRAM_LOW, HISTOGRAM_WIDTH, HISTOGRAM_BINS = -64.0, 1.0 / 512, 2**16  # log Z in nats, up to +64
+SHARDS = 4  # parts that a text is cut into; part of the rounding
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -111,12 +112,12 @@ class LogZTally(Tally):
 
 
 def evaluate(
-    model: LanguageModel | HoldsModel,
+    model: LanguageModel | HasLanguageModel,
     ids: Array,
     *,
     batch_size: int = 10,
     reset: bool = False,
-    shards: int = 4,
+    shards: int = SHARDS,
     threads: int = 0,
 ) -> Evaluation:
     """Exact evaluation of a model on a text.
@@ -146,7 +147,17 @@ def evaluate(
     ValueError
         On an id outside the vocabulary.
     """
-    model, ids = plain(model), np.asarray(ids)
+    tally = tally_text(
+        language_model_of(model), ids, batch_size=batch_size, reset=reset, shards=shards, threads=threads
+    )
+    return summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried")
+
+
+def tally_text(
+    model: LanguageModel, ids: Array, *, batch_size: int, reset: bool, shards: int = SHARDS, threads: int
+) -> LogZTally:
+    """The sums that `evaluate` makes its figures of."""
+    ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size, "text")
     if ids.ndim != 1:
         raise InputError(f"a text to evaluate is a row of ids (n,), not {ids.shape}")
@@ -169,14 +180,14 @@ def evaluate(
         tally = LogZTally()
         for hidden, found in windows:
             words = ids[found] if reset else found
-            tally.add_scores(words, *score(network, hidden, words))
+            tally.add_scores(words, *score_words(network, hidden, words))
         return tally
 
     total = LogZTally()
     with workers(threads, len(windows)) as run:
         for tally in run([partial(count, part) for part in windows]):  # in this order, whoever is first
             total.merge(tally)
-    return summary(total, batch_size, "reset" if reset else "carried")
+    return total
 
 
 def without_mean_log_z(model: LanguageModel, valid: Evaluation | None) -> tuple[LanguageModel, Evaluation | None]:

@@ -18,7 +18,7 @@ from nplm.arrays import Array
 from nplm.data.vocabulary import BOS, EOS
 from nplm.errors import InputError
 from nplm.layers.workspace import Workspace
-from nplm.model import HoldsModel, LanguageModel, plain
+from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import State, hidden_states
 
 LOCK_STEP = 64  # lines drawn at a time, at the most
@@ -76,7 +76,7 @@ class Reader:
 
 
 def sample(
-    model: LanguageModel | HoldsModel,
+    model: LanguageModel | HasLanguageModel,
     rng: np.random.Generator,
     *,
     lines: int = 1,
@@ -116,11 +116,13 @@ def sample(
         On a setting outside its range.
     """
     sampling = Sampling(temperature, top_k, top_p, allow_unk)
-    return [" ".join(line.words) for line in draw_lines(plain(model), rng, sampling, lines, max_words, prompt)]
+    return [
+        " ".join(line.words) for line in draw_lines(language_model_of(model), rng, sampling, lines, max_words, prompt)
+    ]
 
 
 def next_words(
-    model: LanguageModel | HoldsModel, context: str | Iterable[str] = (), k: int = 10
+    model: LanguageModel | HasLanguageModel, context: str | Iterable[str] = (), k: int = 10
 ) -> list[tuple[str, float]]:
     """The likeliest next words after </s> and a context, from the zero state, with their exact probabilities.
 
@@ -142,7 +144,7 @@ def next_words(
     InputError
         On k < 1, and on <s> or </s> in the context.
     """
-    return next_after(Reader(plain(model)), context, k)
+    return next_after(Reader(language_model_of(model)), context, k)
 
 
 def next_after(reader: Reader, context: str | Iterable[str], k: int) -> list[tuple[str, float]]:

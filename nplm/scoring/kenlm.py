@@ -27,11 +27,9 @@ from nplm.layers import softmax
 from nplm.logs import LN10, power
 from nplm.model import LanguageModel
 from nplm.scoring import score as scores
-from nplm.scoring.sentences import encode
+from nplm.scoring.sentences import Text, as_text, encode
 from nplm.storage.checkpoint import load_model
 from nplm.threads import one_blas_thread
-
-Text = str | bytes
 
 
 class FullScoreReturn(NamedTuple):
@@ -145,7 +143,7 @@ class Model:
     def __contains__(self, word: Text) -> bool:
         """Whether the model knows the word; <unk> is no word."""
         vocabulary = self.language_model.vocabulary
-        return vocabulary.id(_text(word)) != vocabulary.unk
+        return vocabulary.id(as_text(word)) != vocabulary.unk
 
     def score(self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True) -> float:
         """Total log10 probability of a sentence.
@@ -166,7 +164,7 @@ class Model:
         float
         """
         given = {"bos": bos, "eos": eos, "normalize": normalize}
-        return float(scores.score_batch(self.language_model, [_text(sentence)], **given)[0])
+        return float(scores.score_batch(self.language_model, [as_text(sentence)], **given)[0])
 
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
@@ -189,7 +187,7 @@ class Model:
             log10 probability, ngram_length, and whether the word is unknown.
         """
         model = self.language_model
-        ids, lengths = encode(model.vocabulary, [_text(sentence).split()], eos)
+        ids, lengths = encode(model.vocabulary, [as_text(sentence).split()], eos)
         score, log_z = scores.sentence_scores(model, ids, lengths, bos=bos, normalize=normalize)
         log_prob, oov = (score - log_z) / LN10, ids == model.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
@@ -207,7 +205,7 @@ class Model:
         -------
         float
         """
-        tokens = len(_text(sentence).split()) + 1
+        tokens = len(as_text(sentence).split()) + 1
         return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:
@@ -262,7 +260,7 @@ class Model:
         FullScoreReturn
         """
         model = self.language_model
-        token, length = model.vocabulary.id(_text(word)), in_state.words + 1
+        token, length = model.vocabulary.id(as_text(word)), in_state.words + 1
         hidden = (in_state.read or model.zero_state(1)).h[-1]  # (1,H)
         weight, bias = model.output_weight, model.params["decoder.bias"]
         log_z = in_state.log_z if normalize else model.mean_log_z or 0.0
@@ -290,12 +288,3 @@ def _read(model: LanguageModel, token: int, state: network.State | None) -> netw
 
 def _sigmoid(x: Array) -> Array:
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))
-
-
-def _text(text: Text) -> str:
-    """UTF-8 bytes are as good as a str, in KenLM's way; what is not UTF-8 in them is an unknown word."""
-    if isinstance(text, bytes):
-        return text.decode(errors="surrogateescape")
-    if isinstance(text, str):
-        return text
-    raise TypeError(f"a sentence or a word is a str or bytes, not {type(text).__name__}")

@@ -20,10 +20,10 @@ from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.logs import LN10
-from nplm.model import HoldsModel, LanguageModel, plain
+from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Network, hidden_states
-from nplm.scoring.scorer import Scores, read_sentences, score
-from nplm.scoring.sentences import SENTENCES, encode, longest_first, sentence_lengths, totals
+from nplm.scoring.scorer import Scores, read_sentences, score_words
+from nplm.scoring.sentences import SENTENCES, Text, as_text, encode, longest_first, sentence_lengths, totals
 from nplm.threads import one_blas_thread, workers
 
 COLUMNS = 64  # sentences in lock-step
@@ -57,14 +57,14 @@ def stream_scores(model: LanguageModel, texts: Iterable[Array], *, reset: bool =
             part = slice(start, start + POSITIONS)
             with one_blas_thread():
                 hidden, state = hidden_states(network, inputs[part, None], state)
-                scores[part], log_z[part] = score(network, hidden[:, 0], ids[part])
+                scores[part], log_z[part] = score_words(network, hidden[:, 0], ids[part])
         before = int(ids[-1]) if ids.size else before
         yield scores, log_z
 
 
 def score_batch(
-    model: LanguageModel | HoldsModel,
-    sentences: Sequence[str],
+    model: LanguageModel | HasLanguageModel,
+    sentences: Sequence[Text],
     *,
     bos: bool = True,
     eos: bool = True,
@@ -76,8 +76,8 @@ def score_batch(
     Parameters
     ----------
     model : LanguageModel or Model
-    sentences : sequence of str
-        n sentences, words separated by white space.
+    sentences : sequence of str or bytes
+        n sentences, words separated by white space; bytes are UTF-8.
     bos : bool
         Read </s> before the first word.
     eos : bool
@@ -91,10 +91,17 @@ def score_batch(
     -------
     ndarray (n,), float64
         log10.
+
+    Raises
+    ------
+    TypeError
+        If `sentences` is a single sentence, or one of them is no text.
     """
-    model, parts = plain(model), [np.zeros(0)]
+    if isinstance(sentences, (str, bytes)):
+        raise TypeError("score_batch takes a list of sentences, not a single one")
+    model, parts = language_model_of(model), [np.zeros(0)]
     for start in range(0, len(sentences), SENTENCES):
-        words = [sentence.split() for sentence in sentences[start : start + SENTENCES]]
+        words = [as_text(sentence).split() for sentence in sentences[start : start + SENTENCES]]
         ids, lengths = encode(model.vocabulary, words, eos)
         scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
         parts.append(totals(scores - log_z, lengths) / LN10)
@@ -114,7 +121,7 @@ def sentence_scores(
     def fill(starts: Array, lengths: Array) -> None:
         """Each task writes the places of its own sentences."""
         for hidden, places in read_sentences(model, network, ids, starts, lengths, POSITIONS, bos=bos):
-            out[0][places], log_z = score(network, hidden, ids[places], normalize)
+            out[0][places], log_z = score_words(network, hidden, ids[places], normalize)
             if normalize:
                 out[1][places] = log_z
 

@@ -64,7 +64,7 @@ def read_sentences(
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has scores that are not
-def score(network: Network, hidden: Array, words: Array, normalize: bool = True) -> Scores:
+def score_words(network: Network, hidden: Array, words: Array, normalize: bool = True) -> Scores:
     """s (n,) and log Z (n,) of words (n,) after hidden states (n,H); log Z is zero unless normalize, [V5]."""
     weight, bias, _ = network.decoder
     flat = np.ascontiguousarray(hidden)

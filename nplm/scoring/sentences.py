@@ -11,6 +11,7 @@ import numpy as np
 from nplm.arrays import Array
 from nplm.data.vocabulary import EOS, Vocabulary
 
+Text = str | bytes
 SENTENCES = 4096  # in a piece: sorted by length, and scored, together
 
 
@@ -57,3 +58,12 @@ def longest_first(lengths: Array, columns: int) -> list[tuple[Array, Array]]:
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     groups = [order[k : k + columns] for k in range(0, order.size, columns)]
     return [(starts[group], lengths[group]) for group in groups]
+
+
+def as_text(text: Text) -> str:
+    """A sentence or word as a str; bytes are taken as UTF-8, as KenLM does, and all else is an unknown word."""
+    if isinstance(text, bytes):
+        return text.decode(errors="surrogateescape")
+    if isinstance(text, str):
+        return text
+    raise TypeError(f"a sentence or a word is a str or bytes, not {type(text).__name__}")

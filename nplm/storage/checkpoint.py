@@ -19,13 +19,13 @@ import numpy as np
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
-from nplm.model import HoldsModel, LanguageModel, plain
+from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Params
 from nplm.storage.tensorfile import Metadata, Tensors, read, to_json, write
 
 
 def save_model(
-    model: LanguageModel | HoldsModel, path: str | Path, provenance: Mapping[str, Any] | None = None
+    model: LanguageModel | HasLanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write a model to one .safetensors file, whole or not at all.  This is `nplm.save`.
 
@@ -44,7 +44,7 @@ def save_model(
     InputError, OSError
         If the file cannot be written; an older file of that name is then as it was.
     """
-    write(path, *_pack(plain(model), provenance or {}))
+    write(path, *_pack(language_model_of(model), provenance or {}))
 
 
 def load_model(path: str | Path) -> LanguageModel:

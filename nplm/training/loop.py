@@ -93,7 +93,7 @@ def train(
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
     trainer = Trainer(model, streams, config, valid=corpus.valid, observer=observer)
     with open_run(save, resume, model.config, config, corpus, source) as run:
-        trainer.begin(run)
+        trainer.attach(run)
         observer.compiling()
         observer.compiled(warm_up(model.dtype, config))
         observer.begin(len(corpus.train), trainer.progress)

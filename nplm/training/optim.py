@@ -37,7 +37,7 @@ from nplm.network import Grads, Params
 EPSILON = 1e-8
 BETA1, BETA2 = 0.9, 0.999  # of Adam
 HISTORY = 4096  # steps that a row may miss; then all rows catch up
-LEAST_LOG = -1.0  # of what decay leaves in that time; with less, differences of sums of exp(c) lose digits
+LEAST_LOG = -1.0  # settle when c falls below this: beyond it, differences of sums of exp(c) lose precision
 
 
 def global_norm(grads: Grads) -> float:
@@ -90,7 +90,7 @@ class Optimizer:
             self._catch_up(name, param, np.unique(rows), int(self.clock[0]))
 
     def begin(self, params: Params, lr: float) -> None:
-        """Begin a step; to be called once, before `update_one`, with the same rate.  ValueError: it is too big."""
+        """Begin a step; to be called once, before `update_one`, with the same rate.  ValueError: lr * decay >= 1."""
         if lr * self.decay >= 1:
             raise ValueError(f"lr * decay = {lr:g} * {self.decay:g} must be less than 1")
         if self.lazy and self._history_is_full():
@@ -180,7 +180,7 @@ class Optimizer:
         )
 
     def _decay(self, name: str, matrix: Array, rows: Array) -> None:
-        """[O7] for rows of a matrix, and what it makes of their lag, [O8]."""
+        """[O7] for rows of a matrix, and its effect on their lag, [O8]."""
         now, first, averaged_from = (int(step) for step in self.clock)
         dates, logs, sums = self.dates[name], self.history[2], self.history[3]
         if self.averaging:

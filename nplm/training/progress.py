@@ -1,4 +1,4 @@
-"""Where training stands: with parameters, optimiser and carried state, all that the future depends on."""
+"""Position and counters of a run: what a checkpoint holds besides parameters, optimiser and carried state."""
 
 import math
 from dataclasses import dataclass
@@ -43,9 +43,11 @@ class Progress:
         self.loss_sum, self.loss_tokens = 0.0, 0
         return mean
 
-    def end_epoch(self, nats: float) -> bool:
-        """An epoch is finished with this valid loss; returns whether it is the best so far."""
+    def end_epoch(self, nats: float | None) -> bool:
+        """An epoch is finished with this valid loss; returns whether it is the best.  None: the last is the best."""
         self.epoch, self.chunk = self.epoch + 1, 0
+        if nats is None:
+            nats = -self.epoch
         best = nats < self.best_nats or not math.isfinite(self.best_nats)
         if best:
             self.best_nats, self.best_epoch, self.stalled = nats, self.epoch, 0

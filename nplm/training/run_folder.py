@@ -36,7 +36,7 @@ FREE_SETTINGS = ("epochs", "threads", "log_interval", "save_interval")
 KEPT_SETTINGS = ("fit_log_z",)  # the same, but the best model's file depends on them, and names them
 
 
-class Run:
+class RunFolder:
     """The folder of a run."""
 
     def __init__(self, folder: Path, provenance: dict[str, Any]) -> None:
@@ -52,7 +52,8 @@ class Run:
     def fit_log_z(self) -> None:
         """[V7] for the model that is kept; nothing where it has been done."""
         record = checkpoint.provenance(self.best)
-        valid = Evaluation(**record["valid"])
+        known = {field.name for field in fields(Evaluation)}
+        valid = Evaluation(**{name: value for name, value in record["valid"].items() if name in known})
         if valid.mean_log_z != 0:
             self.save_best(*without_mean_log_z(self.best_model(), valid), record["epoch"])
 
@@ -83,7 +84,10 @@ class Run:
         if progress["best_epoch"]:
             tensorfile.read(self.best)  # gone or damaged: say so now, not after days of training
         progress["metrics_lines"] = self._keep_metrics(progress["metrics_lines"])
-        return Progress(**progress), State(extra["h"], extra["c"])
+        try:
+            return Progress(**progress), State(extra["h"], extra["c"])
+        except (TypeError, KeyError) as error:
+            raise InputError(f"{self.last}: written by another nplm ({error}); resume with that one") from error
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl; what is not finite becomes null, which every reader of JSON knows."""
@@ -121,19 +125,19 @@ def open_run(
     train: TrainConfig,
     corpus: Corpus,
     source: Mapping[str, Any] | None,
-) -> Iterator[Run]:
+) -> Iterator[RunFolder]:
     """The run in the folder `save`, or in a temporary one that is gone at the end."""
     if save is None:
         if resume:
             raise InputError("resuming needs the folder of the run: give `save`")
         with tempfile.TemporaryDirectory(prefix="nplm-") as temporary:
-            yield Run(Path(temporary), _provenance(train, corpus))
+            yield RunFolder(Path(temporary), _provenance(train, corpus))
         return
     folder = Path(save)
     if source is None:
         source = read_config(folder)["source"] if resume else {}
     record = _record(model, train, corpus, source)
-    run = Run(folder, _provenance(train, corpus))
+    run = RunFolder(folder, _provenance(train, corpus))
     if resume:
         _check_same(read_config(folder), record, folder)
     else:

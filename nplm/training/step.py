@@ -20,7 +20,7 @@ from nplm.layers.row_gradient import Gradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
 from nplm.network import Grads, Network, Packed, Plan, State, chunk_gradient, pack
-from nplm.threads import Result, Run, here
+from nplm.threads import Result, RunTasks, here
 from nplm.training.optim import Optimizer
 
 
@@ -44,8 +44,8 @@ class Shards:
     A chunk is trained on by `prepare`, `gradient` and `update`, in this order; training/trainer.py does so.
     """
 
-    def __init__(self, model: LanguageModel, shards: int, run: Run = here) -> None:
-        self.model, self.run = model, run
+    def __init__(self, model: LanguageModel, shards: int, run_tasks: RunTasks = here) -> None:
+        self.model, self.run_tasks = model, run_tasks
         self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
         self.packed: Packed | None = None  # to be set to None when parameters change otherwise than by `update`
 
@@ -63,7 +63,7 @@ class Shards:
             words["decoder.bias"] = np.concatenate([noise_ids, targets.ravel()])
             words[output] = np.concatenate([words.get(output, noise_ids), words["decoder.bias"]])
         params = self.model.params
-        self.run([partial(optimizer.prepare, name, params[name], rows) for name, rows in words.items()])
+        self.run_tasks([partial(optimizer.prepare, name, params[name], rows) for name, rows in words.items()])
 
     def gradient(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
@@ -79,7 +79,7 @@ class Shards:
             return chunk_gradient(network, *part, noise_ids, columns, scale, room, own)
 
         columns = bounds(inputs.shape[1], len(self.rooms))
-        results = self.run([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
+        results = self.run_tasks([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
         losses = [loss for loss, _, _ in results]
         grads, states = [grads for _, grads, _ in results], [state for _, _, state in results]
 
@@ -106,7 +106,7 @@ class Shards:
     def _by_name(self, task: Callable[[str], Result]) -> dict[str, Result]:
         """The results of a task for every parameter, run on the threads."""
         names = list(self.model.params)
-        return dict(zip(names, self.run([partial(task, name) for name in names]), strict=True))
+        return dict(zip(names, self.run_tasks([partial(task, name) for name in names]), strict=True))
 
     def _pack(self, name: str) -> lstm.Packed | None:
         return pack(name, self.model.params[name], self.rooms[0].part(name))

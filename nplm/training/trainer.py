@@ -6,7 +6,8 @@ BPTT, an update.  The state (h, c) is carried from chunk to chunk, the gradient 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -25,11 +26,11 @@ from nplm.network import Plan
 from nplm.noise import make_noise
 from nplm.noise.groups import stream_key
 from nplm.scoring.evaluate import Evaluation, evaluate, without_mean_log_z
-from nplm.threads import workers
+from nplm.threads import here, workers
 from nplm.training.observer import Observer, Step
 from nplm.training.optim import Optimizer, non_finite
 from nplm.training.progress import Progress
-from nplm.training.run_folder import Run
+from nplm.training.run_folder import RunFolder
 from nplm.training.schedule import chunk_rate, first_rate, next_rate
 from nplm.training.step import ChunkGradient, Shards
 
@@ -39,8 +40,8 @@ PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before trainin
 class Trainer:
     """Owns what changes in training: model, optimiser, progress, carried state, and the folder they are saved in.
 
-    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by.  What `begin` is given keeps
-    checkpoints and metrics; without it nothing is kept.
+    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by.  Nothing is saved until `attach`
+    is given a folder.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Trainer:
     ) -> None:
         self.model, self.streams, self.config = model, streams, config
         self.valid, self.observer = valid, observer or Observer()
-        self.run: Run | None = None
+        self.folder: RunFolder | None = None
         self.spans = streams.spans(config.sequence_length, config.bptt)
         self.noise = make_noise(model.noise, config, config.seed)
         self.objective = make_objective(config.objective, config.log_z_penalty)
@@ -62,25 +63,25 @@ class Trainer:
         self.shards = Shards(model, config.shards)
         self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         self.stopping = False  # asked for by the observer
-        self.lr = self.progress.lr  # of the last update
+        self.last_lr = self.progress.lr  # of the last update
         self.clock = self.saved = time.monotonic()
 
-    def begin(self, run: Run) -> None:
-        """Go on from the run's last checkpoint, or make its first one."""
-        self.run = run
-        if run.begun():
-            self.progress, self.state = run.load(self.model, self.optimizer)
-            self.shards.packed, self.lr = None, self.progress.lr
+    def attach(self, folder: RunFolder) -> None:
+        """Save to this folder from now on: continue from its last checkpoint, or write the first one."""
+        self.folder = folder
+        if folder.begun():
+            self.progress, self.state = folder.load(self.model, self.optimizer)
+            self.shards.packed, self.last_lr = None, self.progress.lr
             if self.config.fit_log_z and self.progress.best_epoch:
-                run.fit_log_z()  # of a model that was kept before this was asked for
+                folder.fit_log_z()  # of a model that was kept before this was asked for
         else:
-            run.save_last(self.model, self.optimizer, self.progress, self.state)
+            folder.save_last(self.model, self.optimizer, self.progress, self.state)
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Train until the last epoch's end, early stopping, an interrupt, or the observer's wish; then save."""
+        """Train until the last epoch's end, early stopping, an interrupt, or until the observer stops it; then save."""
         self.clock = self.saved = time.monotonic()
-        threads = workers(self.config.threads, min(self.config.shards, self.streams.batch_size))
-        with threads as self.shards.run:
+        self.stopping = False
+        with self.threads():
             while not (self.finished or self.stopping or interrupted()):
                 for span in islice(self.spans, self.progress.chunk, None):  # claim 1: the earliest not yet used
                     self.step(span)
@@ -88,9 +89,19 @@ class Trainer:
                         break
                 else:
                     self.end_epoch()
-        if self.run is not None and not self.progress.non_finite:
-            self.run.save_last(self.model, self.optimizer, self.progress, self.state)
+        if self.folder is not None and not self.progress.non_finite:
+            self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
         self.optimizer.settle(self.model.params)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """The threads that steps run on; outside of this the calling thread does everything."""
+        with workers(self.config.threads, min(self.config.shards, self.streams.batch_size)) as run_tasks:
+            self.shards.run_tasks = run_tasks
+            try:
+                yield
+            finally:
+                self.shards.run_tasks = here
 
     @property
     def finished(self) -> bool:
@@ -98,7 +109,7 @@ class Trainer:
         return self.progress.epoch >= self.config.epochs or self.progress.stopped
 
     def step(self, span: Span) -> Step:
-        """Train on one chunk: prepare, gradient, rate, update."""
+        """Train on one chunk: prepare, gradient, rate, update.  A due checkpoint is written before the update."""
         config, progress = self.config, self.progress
         inputs, targets = self.streams.window(span.start, span.stop)  # (T,B)
         noise_ids = self.noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
@@ -106,15 +117,16 @@ class Trainer:
         self.shards.prepare(self.optimizer, inputs, targets, noise_ids, plan)
         chunk = self.shards.gradient(inputs, targets, noise_ids, carried, plan)
         done = progress.epoch * len(self.spans) + progress.chunk
-        self.lr = chunk_rate(config, progress.lr, done, len(self.spans))
+        self.last_lr = chunk_rate(config, progress.lr, done, len(self.spans))
         if chunk.finite:
             self._save_if_due()  # before the update: this state is known to be good
-            self.shards.update(self.optimizer, chunk, self.lr)
+            self.shards.update(self.optimizer, chunk, self.last_lr)
+            self.model.mean_log_z = None  # that of the parameters before
             self.state, progress.non_finite = chunk.state, 0
         else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
             self._skip(chunk, span)
         progress.count(chunk.loss, targets.size, self._lap())
-        step = Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size, self.lr)
+        step = Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size, self.last_lr)
         self.stopping = bool(self.observer.step(step)) or self.stopping
         if progress.chunk % config.log_interval == 0:
             self._write("train", loss=progress.take_mean_loss(), gradient_norm=chunk.norm)
@@ -125,10 +137,9 @@ class Trainer:
         config, progress, optimizer = self.config, self.progress, self.optimizer
         shown = self._settled()
         valid = self._validate(shown)
-        nats = valid.nats if valid is not None else -(progress.epoch + 1)  # without a valid text the last is best
-        if progress.end_epoch(nats) and self.run is not None:
+        if progress.end_epoch(valid.nats if valid is not None else None) and self.folder is not None:
             kept = without_mean_log_z(shown, valid) if config.fit_log_z else (shown, valid)
-            self.run.save_best(*kept, progress.epoch)
+            self.folder.save_best(*kept, progress.epoch)
         self.state = self.model.zero_state(self.streams.batch_size)
         self._lap()  # validating is not training
         self._write("valid", **(valid.as_dict() if valid is not None else {}))
@@ -182,26 +193,28 @@ class Trainer:
         where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
         self.observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
         if progress.non_finite >= PATIENCE_NON_FINITE:
-            if self.run is not None:
-                self.run.load(self.model, self.optimizer)
+            rate, restored = progress.lr, ""
+            if self.folder is not None:
+                self.progress, self.state = self.folder.load(self.model, self.optimizer)
+                self.shards.packed, restored = None, " and the model is back at its last good state"
             self.optimizer.settle(self.model.params)
             raise DivergedError(
-                f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training stopped"
-                f" and the model is back at its last good state; lower `lr` (of this epoch: {progress.lr:g}) or `clip`"
+                f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training"
+                f" stopped{restored}; lower `lr` (of this epoch: {rate:g}) or `clip`"
             )
 
     def _save_if_due(self) -> None:
         """A checkpoint, where the last one is older than save_interval."""
         now = time.monotonic()
-        if self.run is not None and now - self.saved >= self.config.save_interval:
+        if self.folder is not None and now - self.saved >= self.config.save_interval:
             self.saved = now
-            self.run.save_last(self.model, self.optimizer, self.progress, self.state)
+            self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
 
     def _write(self, kind: str, **values: Any) -> None:
         """A line of metrics."""
-        if self.run is not None:
-            line = self.progress.line(kind, self.lr, **values)
-            self.run.append_metrics(line)
+        if self.folder is not None:
+            line = self.progress.line(kind, self.last_lr, **values)
+            self.folder.append_metrics(line)
             self.progress.metrics_lines += 1
             self.observer.metrics(line)
 

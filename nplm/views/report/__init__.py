@@ -1,4 +1,4 @@
-"""One page that shows what a model makes of a text.
+"""One page: the evaluation of a model on a text.
 
 text, model --measure--> figures, log Z, frequency bands, surprisals --page--> one HTML file that needs nothing else
                                         history --charts (SVG)--------^

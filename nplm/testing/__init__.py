@@ -1,0 +1,1 @@
+"""The package held to its reference, and the gradient checker as a pytest fixture."""

@@ -1,6 +1,6 @@
 """Gradient checkers side by side: faults found, false alarms, time, and what they say.
 
-    python benchmarks/bench_gradcheck.py              writes benchmarks/results/bench_gradcheck.json
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_gradcheck.py     writes benchmarks/results/bench_gradcheck.json
     python benchmarks/bench_gradcheck.py --quick      a few cases, for tests: written only with --json
     python benchmarks/bench_gradcheck.py --page       fills docs/howto/gradcheck.md from the recorded result
 
@@ -275,8 +275,9 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         if "case" in row:
+            share = f"{row['checked']:,} of {row['entries']:,} entries"
             lines.append(
-                f"- {row['case']}: {row['checked']:,} of {row['entries']:,} entries in {row['seconds']:.2f} s (the least of five runs)"
+                f"- {row['case']}: {share} in {row['seconds']:.2f} s, the least of five runs, one BLAS thread"
             )
     lines += ["", f'What they print for the fault "{SHOWN}", cut short:', ""]
     for row in compared:

@@ -279,6 +279,12 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
             lines.append(
                 f"- {row['case']}: {share} in {row['seconds']:.2f} s, the least of five runs, one BLAS thread"
             )
+    for key, what in (
+        ("missed", "Faults that some of the others miss"),
+        ("alarms", "Right functions that some of them reject"),
+    ):
+        names = dict.fromkeys(name for row in compared[1:] for name in row[key])
+        lines += ["", f"{what}: {', '.join(names)}."]
     lines += ["", f'What they print for the fault "{SHOWN}", cut short:', ""]
     for row in compared:
         text = [line[:100].rstrip() for line in row["message"].splitlines()[:12]]

@@ -1,6 +1,6 @@
 """Gradient checkers side by side: faults found, false alarms, time, and what they say.
 
-    python benchmarks/bench_gradcheck.py              writes benchmarks/results/bench_gradcheck.json
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_gradcheck.py     writes benchmarks/results/bench_gradcheck.json
     python benchmarks/bench_gradcheck.py --quick      a few cases, for tests: written only with --json
     python benchmarks/bench_gradcheck.py --page       fills docs/howto/gradcheck.md from the recorded result
 
@@ -259,10 +259,14 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         if "case" in row:
-            lines.append(
-                f"- {row['case']}: {row['checked']:,} of {row['entries']:,} entries in {row['seconds']:.2f} s"
-                " (the least of five runs)"
-            )
+            share = f"{row['checked']:,} of {row['entries']:,} entries"
+            lines.append(f"- {row['case']}: {share} in {row['seconds']:.2f} s, the least of five runs, one BLAS thread")
+    for key, what in (
+        ("missed", "Faults that some of the others miss"),
+        ("alarms", "Right functions that some of them reject"),
+    ):
+        names = dict.fromkeys(name for row in compared[1:] for name in row[key])
+        lines += ["", f"{what}: {', '.join(names)}."]
     lines += ["", f'What they print for the fault "{SHOWN}", cut short:', ""]
     for row in compared:
         text = [line[:100].rstrip() for line in row["message"].splitlines()[:12]]

@@ -542,7 +542,7 @@ def test_a_full_disk_is_one_line(nplm, given, tmp_path, monkeypatch):
     def full(self, line):
         raise OSError(28, "No space left on device", str(self.metrics))
 
-    monkeypatch.setattr(run.Run, "append_metrics", full)
+    monkeypatch.setattr(run.RunFolder, "append_metrics", full)
     got = nplm("train", *given, "--save", tmp_path / "run")
     last = got.err.splitlines()[-1]
     assert got.code == 2 and last.startswith("nplm: error: ") and "No space left" in last and "metrics.jsonl" in last

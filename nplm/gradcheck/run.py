@@ -139,7 +139,9 @@ def _arrays(
     vague = [r for r in reports if r.wrong.any() and (r.pattern is None or r.pattern.kind in WEAK)]
     special = explain([report.name for report in vague]) if vague else {}
     for report in vague:
-        report.pattern = special.get(report.name, report.pattern)
+        other = special.get(report.name)
+        if other is not None and (report.pattern is None or other.kind != report.pattern.kind):
+            report.pattern = other
     return reports
 
 

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import _record
 import numpy as np
-from _timing import finish, show
+from _tables import Section
+from _timing import finish
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -36,6 +37,15 @@ from nplm.gradcheck.layer import Layer
 from nplm.gradcheck.tree import Tree
 from nplm.reference import model
 
+TABLE = Section(
+    "Gradient checkers",
+    "",
+    "bench_gradcheck.json",
+    {
+        "checker": "checker", "found": "found:d", "faults": "faults:d", "false alarms": "false_alarms:d",
+        "right": "right:d", "ms": "milliseconds:.1f",
+    },
+)  # fmt: skip
 SHOWN = "one entry dropped"  # the fault whose message is kept
 NOT_FLOAT64 = ("float32 parameters",)
 
@@ -293,9 +303,7 @@ def main() -> None:
         return
     with silence():
         rows = list(compare(arguments.quick))
-        show(
-            rows, {"checker": "", "found": "d", "faults": "d", "false_alarms": "d", "right": "d", "milliseconds": ".1f"}
-        )
+        TABLE.show(rows)
         if not arguments.quick:
             rows += [named(), *speed()]
         runs = 20 if arguments.quick else arguments.runs

@@ -15,12 +15,10 @@ import _record
 import matplotlib
 from _plot_studies import xy
 from _tables import Rows, groups, pick
+from matplotlib.figure import Figure
 from render import SECTIONS
 
-matplotlib.use("agg")  # files only, no display
-import matplotlib.pyplot as plt
-
-plt.rcParams["svg.hashsalt"] = "nplm"  # or the ids in a file differ from run to run
+from nplm.views.plot import save
 
 
 def train(rows: Rows, axes: Any) -> None:
@@ -41,7 +39,7 @@ def train_breakdown(rows: Rows, axes: Any) -> None:
     steps = {row["name"]: row["breakdown"] for row in rows}
     left = [0.0] * len(steps)
     pieces = [name for name in next(iter(steps.values())) if name != "total"]
-    colours = plt.get_cmap("tab20").colors
+    colours = matplotlib.colormaps["tab20"].colors
     for piece, colour in zip(pieces, colours, strict=False):
         shares = [step[piece] / step["total"] for step in steps.values()]
         axes.barh(list(steps), shares, left=left, label=piece, color=colour)
@@ -111,14 +109,13 @@ def main() -> None:
     for name, results in [(name, section.results) for section in SECTIONS.values() for name in section.plots]:
         file = arguments.results / results
         if file.exists():
-            figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            axes = figure.subplots()
             DRAW[name](json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
             if axes.has_data():
-                metadata = {"Date": None} if arguments.format == "svg" else None
                 path = arguments.out / f"{name}.{arguments.format}"
-                figure.savefig(path, dpi=150, metadata=metadata)
+                save(figure, path)
                 print(path)
-            plt.close(figure)
 
 
 if __name__ == "__main__":

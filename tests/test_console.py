@@ -40,6 +40,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, lines in (("train", 300), ("valid", 30), ("test", 30), ("other", 20), ("a", 20), ("b", 20)):
         drawn = [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(lines)]
         (folder / f"{name}.txt").write_text("\n".join(drawn) + "\n", encoding="utf-8")
+    (folder / "my").mkdir()
+    (folder / "my" / "layers.py").write_text(LAYERS, encoding="utf-8")
     shell("gzip b.txt; cp b.txt.gz big.gz; cp other.txt notes.txt", folder)
     corpus = nplm.load_corpus(*(folder / f"{name}.txt" for name in ("train", "valid", "test")))
     for name, seed in (("run", 1), ("run2", 2)):
@@ -48,6 +50,27 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = nplm.TrainConfig(epochs=2, num_noise=8, log_interval=5, seed=seed)
         nplm.train(model, corpus, settings, save=folder / name)
     return folder
+
+
+LAYERS = """# what howto/gradcheck.md checks
+import numpy as np
+
+def dense_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+def dense_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+
+def lookup_forward(table, ids):
+    return table[ids], (table.shape, ids)
+
+def lookup_backward(dout, cache):
+    shape, ids = cache
+    dtable = np.zeros(shape, dout.dtype)
+    np.add.at(dtable, ids, dout)
+    return dtable
+"""
 
 
 def shell(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":

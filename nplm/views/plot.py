@@ -40,7 +40,6 @@ STYLE: dict[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "svg.hashsalt": "nplm",  # the same curves give the same bytes
 }
 TIMES = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 COUNTS = ((1e9, "billions of tokens"), (1e6, "millions of tokens"), (1e3, "thousands of tokens"), (1, "tokens"))
@@ -63,12 +62,19 @@ def plot(runs: Runs, output: str | Path, x: str | None = None) -> None:
     path = Path(output)
     check_suffix(path)
     matplotlib = optional.load("matplotlib", "plot", "a plot")
-    with matplotlib.rc_context(), io.BytesIO() as picture:
+    with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever a user's own settings are
         matplotlib.rcParams.update(STYLE)
-        kind = path.suffix[1:].lower()
-        about = {"Date": None} if kind == "svg" else {}
-        draw(runs, x).savefig(picture, format=kind, dpi=150, metadata=about)
+        save(draw(runs, x), path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a matplotlib Figure to a .png or .svg file, whole or not at all; the same figure gives the same bytes."""
+    matplotlib = optional.load("matplotlib", "plot", "a plot")
+    kind = path.suffix[1:].lower()
+    about = {"Date": None} if kind == "svg" else {}
+    with matplotlib.rc_context({"svg.hashsalt": "nplm"}), io.BytesIO() as picture:
+        figure.savefig(picture, format=kind, dpi=150, metadata=about)
         atomic.write(path, [picture.getvalue()])
 
 

@@ -1,6 +1,7 @@
 """Plots of the studies of objectives, of chunks and of gradients: functions of rows that draw on axes."""
 
 from collections.abc import Iterable
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -173,9 +174,34 @@ def _life(redraw: str) -> str:
     return "never redrawn" if redraw == "never" else f"every {redraw}"
 
 
+def faults(rows: Rows, axes: Any) -> None:
+    """Small multiples: the loss curves of every fault over the band of the clean runs."""
+    curves: dict[str, Rows] = {}
+    for row in rows:
+        curves.setdefault(row["fault"], []).append(row)
+    clean, columns = curves.pop("none"), 6
+    lines = -(-len(curves) // columns)
+    axes.figure.set_size_inches(12, 1.6 * lines)
+    axes.axis("off")
+    x = [tokens / 1e3 for tokens, _ in clean[0]["curve"]]
+    losses = [[loss for _, loss in row["curve"]] for row in clean]
+    low, high = ([pick(values) for values in zip(*losses, strict=True)] for pick in (min, max))
+    for k, (name, runs) in enumerate(curves.items()):
+        place = (k % columns / columns, 1 - (k // columns + 0.8) / lines, 0.82 / columns, 0.52 / lines)
+        panel = axes.inset_axes(place)
+        panel.fill_between(x, low, high, color="0.6", linewidth=0)
+        for row in runs:
+            panel.plot(
+                *zip(*((tokens / 1e3, loss) for tokens, loss in row.get("curve", [])), strict=True), linewidth=0.7
+            )
+        panel.set_title("\n".join(wrap(name, 30)), fontsize=6)
+        panel.set_ylim(min(low) - 0.3, max(high) + 0.3)
+        panel.tick_params(labelsize=5)
+
+
 DRAW = {
     "objectives-epochs": objectives_epochs, "objectives-seconds": objectives_seconds,
     "objectives-num-noise": objectives_num_noise, "chunks": chunks, "chunks-matched": chunks_matched,
     "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z, "chunks-truncation": chunks_truncation,
-    "chunks-reuse": chunks_reuse,
+    "chunks-reuse": chunks_reuse, "faults": faults,
 }  # fmt: skip

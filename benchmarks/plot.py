@@ -112,7 +112,7 @@ def main() -> None:
             figure = Figure(figsize=(8, 4.5), layout="constrained")
             axes = figure.subplots()
             DRAW[name](json.loads(file.read_text(encoding="utf-8"))["rows"], axes)
-            if axes.has_data():
+            if axes.has_data() or axes.child_axes:
                 path = arguments.out / f"{name}.{arguments.format}"
                 save(figure, path)
                 print(path)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import _record
+from _tables import Section
 
 sys.path.insert(0, str(_record.ROOT / "tests"))
 from planted_bugs import BUGS, Bug, plant
@@ -40,6 +41,7 @@ RECIPE: dict[str, Any] = {
     "epochs": 2, "decay_after": 1, "shards": 2, "threads": 1, "log_interval": 100, "save_interval": math.inf,
 }  # fmt: skip
 SIZES = {"embed_dim": 24, "hidden_dim": 48, "num_layers": 2}
+TRACE = ("-p", "no:cacheprovider", "-p", "no:gradcheck", "tests/test_trace.py", "-k", "claims or pool")
 CONFIGS = 20  # models that the gradient check draws
 FIRST_LOSS, GRADIENT = 1e-5, 1e-10  # relative differences above which an instrument has seen a fault
 
@@ -108,21 +110,7 @@ def measure(bug: Bug | None, seeds: list[int]) -> list[dict[str, Any]]:
             [sys.executable, __file__, "--child", json.dumps(seeds)], env=environment, capture_output=True, text=True
         )
         trace = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-x",
-                "-p",
-                "no:cacheprovider",
-                "tests/test_trace.py",
-                "-k",
-                "claims or pool",
-            ],
-            env=environment,
-            cwd=_record.ROOT,
-            capture_output=True,
+            [sys.executable, "-m", "pytest", "-q", "-x", *TRACE], env=environment, cwd=_record.ROOT, capture_output=True
         )
     if run.returncode:
         raise RuntimeError(f"{bug.name if bug else CLEAN}: {run.stderr.strip().splitlines()[-1]}")
@@ -153,7 +141,10 @@ def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for key in ("train_loss", "test_perplexity", "mean_log_z")
         }
         marks = {f"by_{key}": "yes" if value else "" for key, value in seen.items()}
-        found.append({"fault": name, **means, **marks, "seen": any(seen.values())})
+        checks = [bug.check for bug in BUGS if bug.name == name]
+        found.append(
+            {"fault": name, **means, **marks, "seen": any(seen.values()), "check": checks[0] if checks else ""}
+        )
     return found
 
 
@@ -164,6 +155,25 @@ def outside(runs: list[dict[str, Any]], clean: list[dict[str, Any]], key: str) -
     low, high = min(row[key] for row in clean), max(row[key] for row in clean)
     low, high = low - (high - low), high + (high - low)
     return all(not low <= run[key] <= high for run in runs)
+
+
+SECTIONS = {
+    "faults": Section(
+        "Faults by instrument",
+        "Training loss of the last epoch in nats, test perplexity, and mean log Z over the test text: means over three"
+        " seeds on the built-in corpus `hmm`. `yes`: the instrument notices the fault. The last column is the test that"
+        " fails with the fault. Run with `python benchmarks/study_faults.py`.",
+        "study_faults.json",
+        {
+            "fault": "fault", "train loss": "train_loss:.3f", "perplexity": "test_perplexity:.2f",
+            "log Z": "mean_log_z:+.3f", "by loss": "by_loss", "by perplexity": "by_perplexity", "by log Z": "by_log_z",
+            "by first loss": "by_first_loss", "by gradient check": "by_gradient", "by trace": "by_trace",
+            "test": "check",
+        },
+        rows=judge,
+        plots=("faults",),
+    )
+}  # fmt: skip
 
 
 def main() -> None:

@@ -649,8 +649,8 @@ BUGS = [
     Bug(
         "a chunk's update left out now and then",
         "training/trainer.py",
-        "self.shards.update(self.optimizer, chunk, self.lr)",
-        "self.shards.update(self.optimizer, chunk, self.lr) if span.chunk % 4 else None",
+        "self.shards.update(self.optimizer, chunk, self.last_lr)",
+        "self.shards.update(self.optimizer, chunk, self.last_lr) if span.chunk % 4 else None",
         "test_train::test_every_update_by_hand",
         {"num_shards": 1, "n": 88},
         trains=True,

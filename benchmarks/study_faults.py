@@ -110,7 +110,10 @@ def measure(bug: Bug | None, seeds: list[int]) -> list[dict[str, Any]]:
             [sys.executable, __file__, "--child", json.dumps(seeds)], env=environment, capture_output=True, text=True
         )
         trace = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", *TRACE], env=environment, cwd=_record.ROOT, capture_output=True
+            [sys.executable, "-P", "-m", "pytest", "-q", "-x", *TRACE],  # -P: else the folder's own package comes first
+            env=environment | {"NUMBA_DISABLE_JIT": "1"},  # a copy's kernels would be compiled for a second of work
+            cwd=_record.ROOT,
+            capture_output=True,
         )
     if run.returncode:
         raise RuntimeError(f"{bug.name if bug else CLEAN}: {run.stderr.strip().splitlines()[-1]}")

@@ -133,10 +133,13 @@ class LanguageModel:
         shape = (self.config.num_layers, batch, self.config.hidden_dim)
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
-    def network(self) -> Network:
-        """The arrays that chunks are computed with, packed as the parameters are now; stale when these change."""
-        packed = {name: pack(name, value, Workspace()) for name, value in self.params.items()}
-        return Network(self.params, packed, self.log_q, self.vocabulary.eos)
+    def network(self, bfloat16: bool = False) -> Network:
+        """The arrays that chunks are computed with, packed as the parameters are now; stale when these change.
+
+        bfloat16: of the operands of products; float32 models only.
+        """
+        packed = {name: pack(name, value, Workspace(), bfloat16) for name, value in self.params.items()}
+        return Network(self.params, packed, self.log_q, self.vocabulary.eos, bfloat16)
 
     def loss_and_grads(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None

@@ -17,9 +17,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def has_feature(name: str) -> bool:
+    """Whether compiled code may use a feature of the processor, by LLVM's name; NUMBA_CPU_FEATURES decides first."""
+    chosen = getattr(numba.config, "CPU_FEATURES", None)
+    if chosen is not None:  # code for another processor
+        return f"+{name}" in chosen.split(",")
+    return bool(llvmlite.binding.get_host_cpu_features().get(name))
+
+
+def _bfloat16_maker() -> str:
+    """How pairs of bfloat16 are multiplied: native (vdpbf16ps) or portable; NPLM_BFLOAT16=portable masks native off."""
+    native = has_feature("avx512bf16") and has_feature("avx512f")
+    return "native" if native and os.environ.get("NPLM_BFLOAT16") != "portable" else "portable"
+
+
+BFLOAT16_MAKER = _bfloat16_maker()
 
 
 def _cache_folder() -> Path:
@@ -29,7 +47,7 @@ def _cache_folder() -> Path:
     changes; a new name for every new text of the kernels leaves nothing stale to find.
     """
     config: Any = numba.config
-    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT)).encode())
+    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT, BFLOAT16_MAKER)).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     root = (

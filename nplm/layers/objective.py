@@ -25,6 +25,7 @@ class Decoder(NamedTuple):
     weight: Array  # (V,H)
     bias: Array  # (V,)
     log_q: Array  # (V,)
+    bfloat16: bool = False  # operands of the products with the noise words
 
 
 Forward = Callable[[Array, Array, Array, Decoder, float, Workspace], tuple[float, Any]]
@@ -54,7 +55,8 @@ def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
 def _nce(
     hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace
 ) -> tuple[float, nce.NCECache]:
-    return nce.forward(hidden, targets, noise_ids, *decoder, scale, room)
+    weight, bias, log_q, bfloat16 = decoder
+    return nce.forward(hidden, targets, noise_ids, weight, bias, log_q, scale, room, bfloat16)
 
 
 def _sampled_softmax(
@@ -66,7 +68,12 @@ def _sampled_softmax(
     scale: float,
     room: Workspace,
 ) -> tuple[float, nce.NCECache]:
-    return sampled_softmax.forward(hidden, targets, noise_ids, *decoder, scale, room, keep_hits=keep_hits)
+    weight, bias, log_q, bfloat16 = decoder
+    return sampled_softmax.forward(
+        *(hidden, targets, noise_ids, weight, bias, log_q, scale, room),
+        keep_hits=keep_hits,
+        bfloat16=bfloat16,
+    )
 
 
 def _sampled_backward(

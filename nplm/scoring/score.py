@@ -157,7 +157,7 @@ def norm_deviation(model: LanguageModel, ids: Array) -> float:
 
 def _probability_sums(network: Network, hidden: Array) -> Array:
     """sum_w p(w) (n,) after hidden states (n,H), the scores in float64."""
-    weight, bias, _ = network.decoder
+    weight, bias = network.decoder.weight, network.decoder.bias
     log_z, sums = softmax.normaliser(hidden, weight, bias), np.zeros(len(hidden))
     for first in range(0, len(weight), softmax.BLOCK):
         words = slice(first, first + softmax.BLOCK)

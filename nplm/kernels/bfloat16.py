@@ -1,0 +1,158 @@
+"""bfloat16: the upper half of a float32, 8 significant bits and float32's range; two of them lie in a uint32.
+
+[Q1] q(x) = x rounded to 8 significant bits, to nearest, ties to even         NaN stays NaN, inf stays inf
+
+Operands of products are rounded, nothing else is: sums, states and parameters stay float32.  A pair holds two
+neighbours along the depth k of a product, the earlier one in the lower half; the depth is padded to even with zero.
+
+    rows[m, k]        = (q(left[m, 2k]), q(left[m, 2k + 1]))                      a left operand (M,K), (M,ceil(K/2))
+    panels[p, k, j]   = (q(right[2k, pW + j]), q(right[2k + 1, pW + j]))          a right operand (K,N), W = WIDTH
+
+In memory `rows` is the matrix of bfloat16 itself, seen two by two.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return, call-arg, misc, var-annotated"
+
+import llvmlite.ir
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+
+from nplm.kernels._jit import njit
+
+HALF, LAST = np.uint32(0x7FFF), np.uint32(1)  # rounding to nearest: half a unit less one, and one more if odd
+ABSOLUTE, INFINITY, QUIET = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(0x400000)
+SIXTEEN = np.uint32(16)
+
+
+@intrinsic
+def _bits(typing_context, x):
+    """The IEEE 754 pattern of a float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], llvmlite.ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+@njit(inline=True)
+def _rounded(x):
+    """[Q1] as the uint16 of its pattern."""
+    bits = _bits(x)
+    nearest = np.uint32(bits + HALF + ((bits >> SIXTEEN) & LAST))
+    # a NaN keeps its sign and upper bits, one of which is set: rounded like a number it could become inf, or zero
+    kept = nearest if np.uint32(bits & ABSOLUTE) <= INFINITY else np.uint32(bits | QUIET)
+    return np.uint16(kept >> SIXTEEN)
+
+
+@njit()
+def _round_row(values: np.ndarray, out: np.ndarray) -> None:
+    """[Q1] of values (K,), and zero up to the end of out (K or K + 1,), uint16."""
+    for j in range(values.size):
+        out[j] = _rounded(values[j])
+    for j in range(values.size, out.size):
+        out[j] = 0
+
+
+def round_rows(values: np.ndarray, out_rows: np.ndarray) -> None:
+    """Rows (M,ceil(K/2)) of pairs of values (M,K); nothing where the rows are the values themselves, not rounded."""
+    if out_rows.dtype != np.uint32:
+        return
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    nearest = bits + 0x7FFF + ((bits >> 16) & 1)
+    kept = np.where(bits & 0x7FFFFFFF <= 0x7F800000, nearest, bits | 0x400000)
+    halves = out_rows.view(np.uint16)
+    halves[:, : values.shape[1]] = (kept >> 16).astype(np.uint16)
+    halves[:, values.shape[1] :] = 0
+
+
+@overload(round_rows)
+def _overload_round_rows(values, out_rows):
+    if out_rows.dtype != types.uint32:
+        return lambda values, out_rows: None
+
+    def implementation(values, out_rows):
+        halves = out_rows.view(np.uint16)
+        for m in range(values.shape[0]):
+            _round_row(values[m], halves[m])
+
+    return implementation
+
+
+@njit()
+def write_rows(values: np.ndarray, out_rows: np.ndarray) -> None:
+    """`round_rows`, to be called from outside."""
+    round_rows(values, out_rows)
+
+
+@njit()
+def _interleave(low, high, panels, k):
+    """Row k of panels (P,K/2,W) from two rows of bfloat16 (N,), uint16, padded with zeros."""
+    columns, step = low.size, panels.shape[2]
+    for p in range(panels.shape[0]):
+        out, first = panels[p, k], p * step
+        valid = min(step, columns - first)
+        a, b = low[first : first + valid], high[first : first + valid]
+        for j in range(valid):
+            out[j] = np.uint32(a[j]) | (np.uint32(b[j]) << SIXTEEN)
+        for j in range(valid, step):
+            out[j] = 0
+
+
+@njit()
+def pair_rows(rows: np.ndarray, columns: int, panels: np.ndarray) -> None:
+    """Panels of a right operand (K,N) that is bfloat16 already: `rows` (K,ceil(N/2))."""
+    halves, zeros = rows.view(np.uint16), np.zeros(columns, np.uint16)
+    depth = halves.shape[0]
+    for k in range(panels.shape[1]):
+        high = halves[2 * k + 1, :columns] if 2 * k + 1 < depth else zeros
+        _interleave(halves[2 * k, :columns], high, panels, k)
+
+
+@njit()
+def pack(right: np.ndarray, panels: np.ndarray) -> None:
+    """Panels of a right operand (K,N) in float32, C-contiguous: rounded two rows at a time."""
+    depth, columns = right.shape
+    two = np.zeros((2, columns), np.uint16)
+    for k in range(panels.shape[1]):
+        _round_row(right[2 * k], two[0])
+        if 2 * k + 1 < depth:
+            _round_row(right[2 * k + 1], two[1])
+        else:
+            two[1] = 0
+        _interleave(two[0], two[1], panels, k)
+
+
+@njit()
+def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
+    """Panels of the right operand whose transpose (N,K) in float32, C-contiguous, is given, a panel at a time."""
+    columns = right.shape[0]
+    step, pairs = panels.shape[2], panels.shape[1]
+    rows = np.zeros((step, pairs), np.uint32)
+    halves = rows.view(np.uint16)
+    for p in range(panels.shape[0]):
+        valid = min(step, columns - p * step)
+        for j in range(valid):
+            _round_row(right[p * step + j], halves[j])
+        for j in range(valid, step):
+            rows[j] = 0
+        for k in range(pairs):
+            out = panels[p, k]
+            for j in range(step):
+                out[j] = rows[j, k]
+
+
+if getattr(numba.config, "DISABLE_JIT", False):
+
+    def _rounded(x):
+        """[Q1], of one number."""
+        out = np.zeros((1, 1), np.uint32)
+        round_rows(np.array([[x]], np.float32), out)
+        return out.view(np.uint16)[0, 0]
+
+    def _round_row(values, out):
+        """[Q1] of a row."""
+        rows = np.zeros((1, -(-values.size // 2)), np.uint32)
+        round_rows(values[None], rows)
+        out[...] = rows.view(np.uint16)[0, : out.size]

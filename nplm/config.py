@@ -13,6 +13,7 @@ Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
 Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class TrainConfig:
     seed: int = 1  # of initial weights, noise and dropout, in [0, 2**63)
     shards: int = 2  # parts the B columns are cut into; changes the rounding, so it belongs to the recipe
     threads: int = 0  # threads that run the shards; 0: one per shard, up to the cores.  Never changes a bit
+    precision: Precision = (
+        "float32"  # of the products' operands; auto: bfloat16 where that is known to be faster
+    )
     log_interval: int = 200  # chunks between two lines of metrics, >= 1
     save_interval: float = 60.0  # seconds between two checkpoints within an epoch, >= 0
     eval_batch_size: int = 10  # streams in lock-step when validating, >= 1
@@ -146,6 +150,7 @@ class TrainConfig:
         _whole("seed", self.seed, 0, 2**63 - 1)
         _whole("shards", self.shards, 1, 1024)
         _whole("threads", self.threads, 0, 1024)
+        _choice("precision", self.precision, get_args(Precision))
         _whole("log_interval", self.log_interval, 1, 2**31 - 1)
         _real("save_interval", self.save_interval, least=0.0, most=math.inf)
         _whole("eval_batch_size", self.eval_batch_size, 1, 2**20)

@@ -118,6 +118,8 @@ SETTINGS = (
     Setting("seed", "seed", TrainConfig, "N", _RUN, "Of the first weights, the noise and the dropout."),
     Setting("shards", "shards", TrainConfig, "N", _RUN, "Parts the B streams are cut into; part of the recipe."),
     Setting("threads", "threads", TrainConfig, "N", _RUN, "Threads that run the shards; 0: one each. Changes no bit."),
+    Setting("precision", "precision", TrainConfig, None, _RUN,
+            "Of the products' operands in training; auto: bfloat16 where that is known to be faster."),
     Setting("eval-batch-size", "eval_batch_size", TrainConfig, "N", _RUN, "Streams in lock-step when measuring."),
     Setting("log-interval", "log_interval", TrainConfig, "CHUNKS", _RUN, "Chunks between two lines of metrics."),
     Setting("save-interval", "save_interval", TrainConfig, "SECONDS", _RUN,

@@ -31,10 +31,16 @@ def has_feature(name: str) -> bool:
     return bool(llvmlite.binding.get_host_cpu_features().get(name))
 
 
+def processor() -> str:
+    """LLVM's name of the processor that code is compiled for."""
+    return str(getattr(numba.config, "CPU_NAME", None) or llvmlite.binding.get_host_cpu_name())
+
+
 def _bfloat16_maker() -> str:
-    """How pairs of bfloat16 are multiplied: native (vdpbf16ps) or portable; NPLM_BFLOAT16=portable masks native off."""
+    """How pairs of bfloat16 are multiplied: native (vdpbf16ps), or portable where that is missing or masked off."""
     native = has_feature("avx512bf16") and has_feature("avx512f")
-    return "native" if native and os.environ.get("NPLM_BFLOAT16") != "portable" else "portable"
+    masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
+    return "native" if native and not masked else "portable"
 
 
 BFLOAT16_MAKER = _bfloat16_maker()

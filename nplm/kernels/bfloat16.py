@@ -26,24 +26,32 @@ ABSOLUTE, INFINITY, QUIET = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uin
 SIXTEEN = np.uint32(16)
 
 
-@intrinsic
-def _bits(typing_context, x):
-    """The IEEE 754 pattern of a float32."""
+def _bits(x):
+    """The IEEE 754 pattern of float32 x, a number, or without the JIT an array, as uint32."""
+    return np.asarray(x, np.float32).view(np.uint32)
 
+
+@intrinsic
+def _bitcast(typing_context, x):
     def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], llvmlite.ir.IntType(32))
 
     return types.uint32(types.float32), generate
 
 
+@overload(_bits)
+def _overload_bits(x):
+    return lambda x: _bitcast(x)
+
+
 @njit(inline=True)
 def _rounded(x):
     """[Q1] as the uint16 of its pattern."""
     bits = _bits(x)
-    nearest = np.uint32(bits + HALF + ((bits >> SIXTEEN) & LAST))
-    # a NaN keeps its sign and upper bits, one of which is set: rounded like a number it could become inf, or zero
-    kept = nearest if np.uint32(bits & ABSOLUTE) <= INFINITY else np.uint32(bits | QUIET)
-    return np.uint16(kept >> SIXTEEN)
+    # a NaN is cut off, its first bit set: rounded like a number it could become inf, or zero
+    nan = np.uint32(np.uint32(bits & ABSOLUTE) > INFINITY)
+    nearest = np.uint32(bits + (HALF + ((bits >> SIXTEEN) & LAST)) * (LAST - nan))
+    return np.uint16((nearest | (nan * QUIET)) >> SIXTEEN)
 
 
 @njit()
@@ -57,14 +65,8 @@ def _round_row(values: np.ndarray, out: np.ndarray) -> None:
 
 def round_rows(values: np.ndarray, out_rows: np.ndarray) -> None:
     """Rows (M,ceil(K/2)) of pairs of values (M,K); nothing where the rows are the values themselves, not rounded."""
-    if out_rows.dtype != np.uint32:
-        return
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
-    nearest = bits + 0x7FFF + ((bits >> 16) & 1)
-    kept = np.where(bits & 0x7FFFFFFF <= 0x7F800000, nearest, bits | 0x400000)
-    halves = out_rows.view(np.uint16)
-    halves[:, : values.shape[1]] = (kept >> 16).astype(np.uint16)
-    halves[:, values.shape[1] :] = 0
+    for m in range(len(values) if out_rows.dtype == np.uint32 else 0):
+        _round_row(values[m], out_rows.view(np.uint16)[m])
 
 
 @overload(round_rows)
@@ -145,14 +147,7 @@ def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
 
 if getattr(numba.config, "DISABLE_JIT", False):
 
-    def _rounded(x):
-        """[Q1], of one number."""
-        out = np.zeros((1, 1), np.uint32)
-        round_rows(np.array([[x]], np.float32), out)
-        return out.view(np.uint16)[0, 0]
-
     def _round_row(values, out):
-        """[Q1] of a row."""
-        rows = np.zeros((1, -(-values.size // 2)), np.uint32)
-        round_rows(values[None], rows)
-        out[...] = rows.view(np.uint16)[0, : out.size]
+        """The same, by NumPy."""
+        out[: values.size] = _rounded(values)
+        out[values.size :] = 0

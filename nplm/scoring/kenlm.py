@@ -128,8 +128,10 @@ class Model:
 
         bos: its beginning is read first; eos: its end is predicted, too.
         """
-        given = {"bos": bos, "eos": eos, "normalize": normalize}
-        return float(scores.score_batch(self.language_model, [_text(sentence)], **given)[0])
+        total = scores.score_batch(
+            self.language_model, [_text(sentence)], bos=bos, eos=eos, normalize=normalize
+        )
+        return float(total[0])
 
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True

@@ -19,6 +19,7 @@ from nplm.arrays import Array
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.layers import softmax
+from nplm.layers.precision import choose
 from nplm.logs import LN10
 from nplm.model import HoldsModel, LanguageModel, plain
 from nplm.network import Network, hidden_states
@@ -70,6 +71,7 @@ def score_batch(
     eos: bool = True,
     normalize: bool = True,
     threads: int = 0,
+    precision: str = "float32",
 ) -> Array:
     """Total log10 probability of each sentence, whatever their lengths, in lock-step.
 
@@ -86,17 +88,27 @@ def score_batch(
         False: [V6], with the model's mean_log_z, 0 where it has none.
     threads : int
         0 for as many as there are cores.
+    precision : str
+        Of the products' operands: float32 (the model's own type), bfloat16, or auto, which is bfloat16 where that is
+        known to be faster.  How far bfloat16 moves a score is measured by benchmarks/bench_score.py.
 
     Returns
     -------
     ndarray (n,), float64
         log10.
+
+    Raises
+    ------
+    InputError
+        On bfloat16 for a float64 model.
     """
     model, parts = plain(model), [np.zeros(0)]
     for start in range(0, len(sentences), SENTENCES):
         words = [sentence.split() for sentence in sentences[start : start + SENTENCES]]
         ids, lengths = encode(model.vocabulary, words, eos)
-        scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
+        scores, log_z = sentence_scores(
+            model, ids, lengths, bos=bos, normalize=normalize, threads=threads, precision=precision
+        )
         parts.append(totals(scores - log_z, lengths) / LN10)
     return np.concatenate(parts)
 
@@ -109,13 +121,14 @@ def sentence_scores(
     bos: bool = True,
     normalize: bool = True,
     threads: int = 0,
+    precision: str = "float32",
 ) -> Scores:
     """`word_scores` of sentences of `lengths` (m,), one after the other in ids (n,), each from the zero state.
 
     normalize=False: the mean log Z stands for log Z.  The ids are trusted.
     """
     out = np.zeros(ids.size), np.full(ids.size, model.mean_log_z or 0.0)
-    network = model.network()
+    network = model.network(choose(precision, model.dtype, model.config.hidden_dim).bfloat16)
 
     def fill(starts: Array, lengths: Array) -> None:
         """Each task writes the places of its own sentences."""

@@ -74,7 +74,8 @@ def score(network: Network, hidden: Array, words: Array, normalize: bool = True)
     weight, bias = network.decoder.weight, network.decoder.bias
     flat = np.ascontiguousarray(hidden)
     scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
-    return scores, softmax.normaliser(flat, weight, bias) if normalize else np.zeros(len(flat))
+    log_z = softmax.normaliser(flat, weight, bias, network.bfloat16) if normalize else np.zeros(len(flat))
+    return scores, log_z
 
 
 def _read(network: Network, inputs: Array, state: State, begun: bool) -> tuple[Array, State]:

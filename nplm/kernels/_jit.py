@@ -37,10 +37,11 @@ def processor() -> str:
 
 
 def _bfloat16_maker() -> str:
-    """How pairs of bfloat16 are multiplied: native (vdpbf16ps), or portable where that is missing or masked off."""
-    native = has_feature("avx512bf16") and has_feature("avx512f")
+    """What multiplies bfloat16: vdpbf16ps, portable where that is missing or masked off, or numpy without the JIT."""
+    if getattr(numba.config, "DISABLE_JIT", False):
+        return "numpy"
     masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
-    return "native" if native and not masked else "portable"
+    return "vdpbf16ps" if has_feature("avx512bf16") and has_feature("avx512f") and not masked else "portable"
 
 
 BFLOAT16_MAKER = _bfloat16_maker()

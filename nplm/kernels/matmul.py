@@ -237,11 +237,11 @@ if getattr(numba.config, "DISABLE_JIT", False):
 
     def _matrix(panels):
         """What is in panels: (K,P WIDTH)."""
-        return _numbers(panels.transpose(1, 0, 2).reshape(panels.shape[1], -1))
+        return _numbers(panels.transpose(1, 0, 2).reshape(panels.shape[1], len(panels) * panels.shape[2]))
 
     def _numbers(entries):
         """Entries (K,...) of an operand, or pairs (K/2,...) of bfloat16, as numbers (K,...)."""
         if entries.dtype != np.uint32:
             return entries
         halves = np.stack([entries << 16, entries & 0xFFFF0000], axis=1)  # (K/2,2,...)
-        return halves.reshape(-1, *entries.shape[1:]).view(np.float32)
+        return halves.reshape(2 * len(entries), *entries.shape[1:]).view(np.float32)

@@ -9,9 +9,9 @@ Panels, and the products that are cut into tiles: matmul.py.
 The entries of left and panel are numbers of the type of the sums, or pairs of bfloat16 (bfloat16.py) in a uint32, which
 are multiplied and added into float32.  Only the line that multiplies differs:
 
-    real      sum = fma(left, right, sum)
-    native    sum = vdpbf16ps(sum, left, right)                            twice the rate of the above on Zen 4 and 5
-    portable  sum = fma(high(left), high(right), sum); sum = fma(low(left), low(right), sum)
+    real       sum = fma(left, right, sum)
+    vdpbf16ps  sum = vdpbf16ps(sum, left, right)                            twice the rate of the above on Zen 4 and 5
+    portable   sum = fma(high(left), high(right), sum); sum = fma(low(left), low(right), sum)
 
 The last two give the same bits: vdpbf16ps adds the high product first, then the low one, rounding after each
 (decision 0012).
@@ -193,7 +193,7 @@ class _Bfloat(ir.Type):
         return hash(_Bfloat)
 
 
-def _native(builder, vector, bits):
+def _vdpbf16ps(builder, vector, bits):
     pairs = ir.VectorType(_Bfloat(), 2 * vector.count)
     kind = ir.FunctionType(vector, [vector, pairs, pairs])
     dot = get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
@@ -220,4 +220,4 @@ def _portable(builder, vector, bits):
     return unpack, multiply_add
 
 
-MULTIPLY_ADD = {"real": _real, "native": _native, "portable": _portable}
+MULTIPLY_ADD = {"real": _real, "vdpbf16ps": _vdpbf16ps, "portable": _portable}

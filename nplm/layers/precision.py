@@ -1,7 +1,7 @@
 """Which operands a model's products have, and what multiplies them: chosen by flags and a rule, never by timing.
 
 float32    operands as they are: the model's own type
-bfloat16   operands rounded ([Q1] of kernels/bfloat16.py); parameters, states, sums and updates stay float32
+bfloat16   operands rounded (kernels/bfloat16.py); parameters, states, sums and updates stay float32
 auto       bfloat16 where it is known to be faster, so that one machine and one recipe always decide alike:
            a float32 model of hidden_dim >= 64, and a processor whose vdpbf16ps has twice the rate of its float32
 
@@ -11,7 +11,6 @@ What was measured for the rule: decision 0012.  NPLM_BFLOAT16=portable masks vdp
 import os
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from nplm.errors import InputError
@@ -38,11 +37,7 @@ class Products(NamedTuple):
 
 def bfloat16_maker() -> str | None:
     """What multiplies pairs of bfloat16 in this process; None where NPLM_BFLOAT16=off."""
-    if os.environ.get("NPLM_BFLOAT16") == "off":
-        return None
-    if getattr(numba.config, "DISABLE_JIT", False):
-        return "numpy"
-    return "vdpbf16ps" if BFLOAT16_MAKER == "native" else "portable"
+    return None if os.environ.get("NPLM_BFLOAT16") == "off" else BFLOAT16_MAKER
 
 
 def choose(precision: str, dtype: Any, hidden_dim: int) -> Products:

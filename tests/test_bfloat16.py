@@ -11,7 +11,7 @@ import pytest
 from nplm.kernels import bfloat16 as pairs
 from nplm.kernels import matmul as gemm
 from nplm.kernels._jit import BFLOAT16_MAKER, has_feature
-from nplm.layers.matmul import operand, pack_right, pack_transposed, product, transposed_product
+from nplm.layers.matmul import by_position, operand, pack_right, pack_transposed, product, transposed_product
 from nplm.layers.workspace import Workspace
 from nplm.reference import bfloat16 as reference
 
@@ -40,7 +40,10 @@ def multiply(left, right, bias=None):
 
 def multiply_transposed(left, right):
     """left' @ right by bfloat16 operands."""
-    left_read, right_read = (operand(values, Workspace(), "", True) for values in (left, right))
+    left_read, right_read = (
+        by_position(operand(values, Workspace(), "", True), values.shape[1], Workspace(), "")
+        for values in (left, right)
+    )
     out = np.full((left.shape[1], right.shape[1]), np.nan, np.float32)
     return transposed_product(left_read, right_read, out)
 

@@ -20,10 +20,12 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from nplm.kernels._jit import njit
+from nplm.kernels.tile import VECTOR_BYTES
 
 HALF, LAST = np.uint32(0x7FFF), np.uint32(1)  # rounding to nearest: half a unit less one, and one more if odd
 ABSOLUTE, INFINITY, QUIET = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(0x400000)
 SIXTEEN = np.uint32(16)
+WIDTH = VECTOR_BYTES // 2  # of a panel: two vectors of pairs, as of float32
 
 
 def _bits(x):
@@ -89,27 +91,28 @@ def write_rows(values: np.ndarray, out_rows: np.ndarray) -> None:
 
 
 @njit()
-def _interleave(low, high, panels, k):
-    """Row k of panels (P,K/2,W) from two rows of bfloat16 (N,), uint16, padded with zeros."""
-    columns, step = low.size, panels.shape[2]
+def _interleave(low: np.ndarray, high: np.ndarray, columns: int, panels: np.ndarray, k: int) -> None:
+    """Row k of all panels from two rows of bfloat16 (N or more,), uint16, padded with zeros."""
     for p in range(panels.shape[0]):
-        out, first = panels[p, k], p * step
-        valid = min(step, columns - first)
-        a, b = low[first : first + valid], high[first : first + valid]
-        for j in range(valid):
-            out[j] = np.uint32(a[j]) | (np.uint32(b[j]) << SIXTEEN)
-        for j in range(valid, step):
-            out[j] = 0
+        out, first = panels[p, k], p * WIDTH
+        if first + WIDTH <= columns:
+            for j in range(WIDTH):  # a constant: without a test in it the loop became two vectors
+                out[j] = np.uint32(low[first + j]) | (np.uint32(high[first + j]) << SIXTEEN)
+        else:
+            for j in range(columns - first):
+                out[j] = np.uint32(low[first + j]) | (np.uint32(high[first + j]) << SIXTEEN)
+            for j in range(columns - first, WIDTH):
+                out[j] = 0
 
 
 @njit()
 def pair_rows(rows: np.ndarray, columns: int, panels: np.ndarray) -> None:
     """Panels of a right operand (K,N) that is bfloat16 already: `rows` (K,ceil(N/2))."""
-    halves, zeros = rows.view(np.uint16), np.zeros(columns, np.uint16)
-    depth = halves.shape[0]
+    halves = rows.view(np.uint16)
+    depth, zeros = halves.shape[0], np.zeros(halves.shape[1], np.uint16)
     for k in range(panels.shape[1]):
-        high = halves[2 * k + 1, :columns] if 2 * k + 1 < depth else zeros
-        _interleave(halves[2 * k, :columns], high, panels, k)
+        high = halves[2 * k + 1] if 2 * k + 1 < depth else zeros
+        _interleave(halves[2 * k], high, columns, panels, k)
 
 
 @njit()
@@ -123,25 +126,25 @@ def pack(right: np.ndarray, panels: np.ndarray) -> None:
             _round_row(right[2 * k + 1], two[1])
         else:
             two[1] = 0
-        _interleave(two[0], two[1], panels, k)
+        _interleave(two[0], two[1], columns, panels, k)
 
 
 @njit()
 def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
     """Panels of the right operand whose transpose (N,K) in float32, C-contiguous, is given, a panel at a time."""
     columns = right.shape[0]
-    step, pairs = panels.shape[2], panels.shape[1]
-    rows = np.zeros((step, pairs), np.uint32)
+    pairs = panels.shape[1]
+    rows = np.zeros((WIDTH, pairs), np.uint32)
     halves = rows.view(np.uint16)
     for p in range(panels.shape[0]):
-        valid = min(step, columns - p * step)
+        valid = min(WIDTH, columns - p * WIDTH)
         for j in range(valid):
-            _round_row(right[p * step + j], halves[j])
-        for j in range(valid, step):
+            _round_row(right[p * WIDTH + j], halves[j])
+        for j in range(valid, WIDTH):
             rows[j] = 0
         for k in range(pairs):
             out = panels[p, k]
-            for j in range(step):
+            for j in range(WIDTH):
                 out[j] = rows[j, k]
 
 

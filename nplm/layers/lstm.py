@@ -29,6 +29,7 @@ from nplm.arrays import Array
 from nplm.kernels import lstm as kernels
 from nplm.kernels import row_gradient as row_kernels
 from nplm.layers.matmul import (
+    by_position,
     is_bfloat16,
     operand,
     operand_like,
@@ -157,18 +158,20 @@ def backward(
         gates, da_read, packed_hh.backward, *factors, c, tanh_c, dhidden, dh, dc
     )  # [dL5] to [dL0]
     by_row = gates.reshape(-1, 4 * size)  # da (T*B,4H)
-    by_position = by_row_read = da_read.reshape(-1, da_read.shape[-1])
+    by_row_read = da_read.reshape(-1, da_read.shape[-1])
+    da = da_by_row = by_position(by_row_read, 4 * size, room, "da_by_position")
     if places is not None:
         summed = room.empty("by_row", (len(x), 4 * size), dtype)  # the forward is done with it
         row_kernels.sum_at(by_row, places.ravel(), summed)
         by_row, by_row_read = summed, operand(summed, room, "by_row_rounded", rounded)
-    shape = (len(by_row), weight_ih.shape[1])  # (T*B,D) or (R,D)
-    dx = product(by_row_read, packed_ih.backward, room.empty("dx", shape, dtype))  # the rest of [dL1]
-    dweight_ih = transposed_product(by_row_read, x, room.empty("dweight_ih", weight_ih.shape, dtype), room)
-    h_before = h_read.reshape(-1, h_read.shape[-1])  # (T*B,H)
-    dweight_hh = transposed_product(
-        by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype), room
-    )
+        da_by_row = by_position(by_row_read, 4 * size, room, "da_by_row")
+    inputs = weight_ih.shape[1]  # D
+    dx = room.empty("dx", (len(by_row), inputs), dtype)  # (T*B,D) or (R,D)
+    product(by_row_read, packed_ih.backward, dx)  # the rest of [dL1]
+    x = by_position(x, inputs, room, "x_by_position")
+    dweight_ih = transposed_product(da_by_row, x, room.empty("dweight_ih", weight_ih.shape, dtype))
+    h_before = by_position(h_read.reshape(-1, h_read.shape[-1]), size, room, "h_by_position")
+    dweight_hh = transposed_product(da, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
     if places is None:
         dx = dx.reshape(*gates.shape[:2], -1)
     return LSTMGradients(dx, dh, dc, dweight_ih, dweight_hh, by_row.sum(axis=0))

@@ -1,7 +1,7 @@
 """Matrix products of the layers: one interface, whatever multiplies.
 
     product             out (M,N) = left (M,K) @ right (K,N) + bias      right packed once, left as `operand` gives it
-    transposed_product  out (M,N) = left (K,M)' @ right (K,N)            both as `operand` gives them
+    transposed_product  out (M,N) = left (K,M)' @ right (K,N)            both as `by_position` gives them
 
 Operands are the numbers themselves, or, where bfloat16=True was asked for when they were made, pairs of bfloat16
 (kernels/bfloat16.py).  Results are of the numbers' type either way.  Which code multiplies follows from the operands
@@ -65,27 +65,24 @@ def product(left: Array, panels: Array, out: Array, bias: Array | None = None) -
     return out
 
 
-def transposed_product(left: Array, right: Array, out: Array, room: Workspace | None = None) -> Array:
+def by_position(rows: Array, columns: int, room: Workspace, name: str) -> Array:
+    """An operand (K,N) of N columns as `transposed_product` reads it: itself, or panels of pairs of its rows."""
+    if not is_bfloat16(rows):
+        return rows
+    panels = _panels(len(rows), columns, np.float32, room, name, bfloat16=True)
+    pairs.pair_rows(rows, columns, panels)
+    return panels
+
+
+def transposed_product(left: Array, right: Array, out: Array) -> Array:
     """out (M,N) = left' @ right for left (K,M) and right (K,N): the sums over a chunk's positions; returns out.
 
     BLAS multiplies numbers: both operands are large, and the left one would have to be turned round for the tiles.
     """
     if not is_bfloat16(left):
         return np.matmul(left.T, right, out=out)
-    room = room or Workspace()
-    gemm.multiply_panels(
-        _pair_positions(left, out.shape[0], room, "left by positions"),
-        _pair_positions(right, out.shape[1], room, "right by positions"),
-        out,
-    )
+    gemm.multiply_panels(left, right, out)
     return out
-
-
-def _pair_positions(rows: Array, columns: int, room: Workspace, name: str) -> Array:
-    """Panels, pairs of neighbouring positions, of an operand (K,N) in pairs of neighbouring columns."""
-    panels = _panels(len(rows), columns, np.float32, room, name, bfloat16=True)
-    pairs.pair_rows(rows, columns, panels)
-    return panels
 
 
 def _panels(depth: int, columns: int, dtype: Any, room: Workspace, name: str, bfloat16: bool) -> Array:

@@ -19,7 +19,15 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.kernels import nce as kernels
-from nplm.layers.matmul import is_bfloat16, operand, pack_right, pack_transposed, product, transposed_product
+from nplm.layers.matmul import (
+    by_position,
+    is_bfloat16,
+    operand,
+    pack_right,
+    pack_transposed,
+    product,
+    transposed_product,
+)
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
 
@@ -100,7 +108,11 @@ def backward(
     dnoise_read = operand(dnoise, room, "dnoise_read", bfloat16)
     product(dnoise_read, pack_right(noise_weight, room, "noise_back_panels", bfloat16), dhidden)
     dnoise_weight = room.empty("dnoise_weight", noise_weight.shape, dtype)
-    transposed_product(dnoise_read, hidden_read, dnoise_weight, room)
+    by_positions = (
+        by_position(dnoise_read, words.size, room, "dnoise_by_position"),
+        by_position(hidden_read, hidden.shape[1], room, "hidden_by_position"),
+    )
+    transposed_product(*by_positions, dnoise_weight)
     dweight = room.zeros("dweight", (rows.size, hidden.shape[1]), dtype)
     dbias = room.zeros("dbias", rows.shape, dtype)
     dweight[noise_places] = dnoise_weight

@@ -11,7 +11,15 @@ import pytest
 from nplm.kernels import bfloat16 as pairs
 from nplm.kernels import matmul as gemm
 from nplm.kernels._jit import BFLOAT16_MAKER, has_feature
-from nplm.layers.matmul import by_position, operand, pack_right, pack_transposed, product, transposed_product
+from nplm.layers.matmul import (
+    by_position,
+    operand,
+    pack_both,
+    pack_right,
+    pack_transposed,
+    product,
+    transposed_product,
+)
 from nplm.layers.workspace import Workspace
 from nplm.reference import bfloat16 as reference
 
@@ -110,6 +118,9 @@ def test_packing(shape):
         assert np.uint32(high).view(np.float32) == q[2 * k + 1, p * STEP + j]
     transposed = np.ascontiguousarray(right.T)
     np.testing.assert_array_equal(pack_transposed(transposed, Workspace(), "", True), panels, strict=True)
+    both = pack_both(transposed, Workspace(), bfloat16=True)
+    np.testing.assert_array_equal(both[0], panels)
+    np.testing.assert_array_equal(both[1], pack_right(transposed, Workspace(), "", True), strict=True)
     again = np.full_like(panels, 7)
     pairs.pair_rows(operand(right, Workspace(), "", True), shape[1], again)
     np.testing.assert_array_equal(again, panels)

@@ -96,13 +96,12 @@ def _interleave(low: np.ndarray, high: np.ndarray, columns: int, panels: np.ndar
     for p in range(panels.shape[0]):
         out, first = panels[p, k], p * WIDTH
         if first + WIDTH <= columns:
-            for j in range(WIDTH):  # a constant: without a test in it the loop became two vectors
+            for j in range(WIDTH):  # a constant: the loop becomes two vectors
                 out[j] = np.uint32(low[first + j]) | (np.uint32(high[first + j]) << SIXTEEN)
         else:
             for j in range(columns - first):
                 out[j] = np.uint32(low[first + j]) | (np.uint32(high[first + j]) << SIXTEEN)
-            for j in range(columns - first, WIDTH):
-                out[j] = 0
+            out[columns - first :] = 0
 
 
 @njit()
@@ -116,36 +115,56 @@ def pair_rows(rows: np.ndarray, columns: int, panels: np.ndarray) -> None:
 
 
 @njit()
+def _round_block(weight: np.ndarray, start: int, out: np.ndarray) -> None:
+    """WIDTH rows of weight (M,K) from `start`, rounded, as out (WIDTH,ceil(K/2)); zero below the last."""
+    halves, valid = out.view(np.uint16), min(WIDTH, len(weight) - start)
+    for m in range(valid):
+        _round_row(weight[start + m], halves[m])
+    out[valid:] = 0
+
+
+@njit()
+def _pack_rows(block: np.ndarray, start: int, columns: int, panels: np.ndarray) -> None:
+    """The part of panels of a right operand (K,N) that comes from its rows `start` on, in a block (WIDTH,ceil(N/2))."""
+    halves = block.view(np.uint16)
+    for m in range(0, min(WIDTH, 2 * panels.shape[1] - start), 2):
+        _interleave(halves[m], halves[m + 1], columns, panels, (start + m) // 2)
+
+
+@njit()
+def _turn_round(block: np.ndarray, panel: np.ndarray) -> None:
+    """A panel (K/2,W) from a block (W,K/2) of the right operand's transpose."""
+    for k in range(panel.shape[0]):
+        for j in range(WIDTH):
+            panel[k, j] = block[j, k]
+
+
+@njit()
 def pack(right: np.ndarray, panels: np.ndarray) -> None:
-    """Panels of a right operand (K,N) in float32, C-contiguous: rounded two rows at a time."""
-    depth, columns = right.shape
-    two = np.zeros((2, columns), np.uint16)
-    for k in range(panels.shape[1]):
-        _round_row(right[2 * k], two[0])
-        if 2 * k + 1 < depth:
-            _round_row(right[2 * k + 1], two[1])
-        else:
-            two[1] = 0
-        _interleave(two[0], two[1], columns, panels, k)
+    """Panels of a right operand (K,N) in float32, C-contiguous."""
+    block = np.zeros((WIDTH, (right.shape[1] + 1) // 2), np.uint32)
+    for start in range(0, len(right), WIDTH):
+        _round_block(right, start, block)
+        _pack_rows(block, start, right.shape[1], panels)
 
 
 @njit()
 def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
-    """Panels of the right operand whose transpose (N,K) in float32, C-contiguous, is given, a panel at a time."""
-    columns = right.shape[0]
-    pairs = panels.shape[1]
-    rows = np.zeros((WIDTH, pairs), np.uint32)
-    halves = rows.view(np.uint16)
+    """Panels of the right operand whose transpose (N,K) in float32, C-contiguous, is given."""
+    block = np.zeros((WIDTH, panels.shape[1]), np.uint32)
     for p in range(panels.shape[0]):
-        valid = min(WIDTH, columns - p * WIDTH)
-        for j in range(valid):
-            _round_row(right[p * WIDTH + j], halves[j])
-        for j in range(valid, WIDTH):
-            rows[j] = 0
-        for k in range(pairs):
-            out = panels[p, k]
-            for j in range(WIDTH):
-                out[j] = rows[j, k]
+        _round_block(right, p * WIDTH, block)
+        _turn_round(block, panels[p])
+
+
+@njit()
+def pack_both(weight: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> None:
+    """`pack_transposed` and `pack` of one weight (M,K), which is read and rounded once."""
+    block = np.zeros((WIDTH, forward.shape[1]), np.uint32)
+    for p in range(forward.shape[0]):
+        _round_block(weight, p * WIDTH, block)
+        _turn_round(block, forward[p])
+        _pack_rows(block, p * WIDTH, weight.shape[1], backward)
 
 
 if getattr(numba.config, "DISABLE_JIT", False):

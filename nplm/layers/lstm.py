@@ -33,8 +33,7 @@ from nplm.layers.matmul import (
     is_bfloat16,
     operand,
     operand_like,
-    pack_right,
-    pack_transposed,
+    pack_both,
     product,
     transposed_product,
 )
@@ -81,9 +80,7 @@ class Packed(NamedTuple):
 
 def pack(weight: Array, room: Workspace, bfloat16: bool = False) -> Packed:
     """Panels of a weight for both directions; bfloat16: of all operands of its products."""
-    return Packed(
-        pack_transposed(weight, room, "forward", bfloat16), pack_right(weight, room, "backward", bfloat16)
-    )
+    return Packed(*pack_both(weight, room, bfloat16))
 
 
 def forward(

@@ -39,6 +39,17 @@ def pack_transposed(right: Array, room: Workspace, name: str, bfloat16: bool = F
     return panels
 
 
+def pack_both(weight: Array, room: Workspace, bfloat16: bool = False) -> tuple[Array, Array]:
+    """`pack_transposed` and `pack_right` of one weight: what the forward and the backward multiply with."""
+    if not bfloat16:
+        return pack_transposed(weight, room, "forward"), pack_right(weight, room, "backward")
+    rows, columns = weight.shape
+    forward = _panels(columns, rows, weight.dtype, room, "forward", bfloat16)
+    backward = _panels(rows, columns, weight.dtype, room, "backward", bfloat16)
+    pairs.pack_both(weight, forward, backward)
+    return forward, backward
+
+
 def is_bfloat16(operand: Array) -> bool:
     """Whether an operand, packed or not, holds pairs of bfloat16."""
     return bool(operand.dtype == np.uint32)

@@ -302,7 +302,7 @@ BUGS = [
         DOUBLE,
     ),
     Bug(
-        "Adam's warm start begins anew whenever all rows catch up",
+        "Adam's warm start is restarted whenever all rows catch up",
         "training/optim.py",
         "t, place = int(self.clock[0]), self.clock[0] - self.clock[1]",
         "t = place = int(self.clock[0] - self.clock[1])",

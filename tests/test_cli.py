@@ -283,7 +283,7 @@ def test_the_flag_wins_over_the_file_and_the_file_over_the_default(nplm, given, 
 
 
 def settings_given(monkeypatch, file, flags):
-    """What `nplm train` makes of settings in a config file and of flags, both by field."""
+    """The settings that `nplm train` takes from a config file and from flags, both by field."""
     by_field = {setting.name: setting.flag for setting in _settings.SETTINGS}
     words = [word for name, value in flags.items() for word in (f"--{by_field[name]}", str(value))]
     monkeypatch.setattr("nplm.cli.train.read_config_file", lambda path: file)

@@ -275,6 +275,25 @@ def test_faulty_markers(benchmark, change, says):
     assert says in done.value.code and "\n" not in done.value.code
 
 
+def test_the_counts_on_the_page_of_faults(benchmark):
+    """The recorded rows, judged: how many faults the loss curve hides, of all and of those the gradient check sees."""
+    study = benchmark("study_faults")
+    rows = json.loads((ROOT / "benchmarks" / "results" / "study_faults.json").read_text(encoding="utf-8"))["rows"]
+    found = [row for row in study.judge(rows) if row["fault"] != study.CLEAN]
+    seen = [row for row in found if row["by_gradient"]]
+    hidden, among = (sum(not row["by_loss"] for row in part) for part in (found, seen))
+    text = " ".join((ROOT / "docs" / "faults.md").read_text(encoding="utf-8").split())
+    sentence = f"does not show {hidden} of the {len(found)}, and of the {len(seen)} that the gradient check sees"
+    assert f"{sentence} it hides {among}." in text
+    unseen = {row["fault"] for row in found if not row["seen"]}
+    assert unseen == {
+        "the cell state not carried to the next chunk",
+        "the state reset at every sequence",
+        "every tensor clipped by its own norm",
+        "the state not carried from window to window in evaluation",
+    }  # those the page lists
+
+
 # ---- plots
 
 

@@ -8,6 +8,8 @@ cumulated law by bisection: torch.multinomial takes O(V) a call.
 Ways that were tried and made no difference beyond the noise (2 x 200 units, one thread): logsigmoid or
 binary_cross_entropy_with_logits for softplus, index_add_ for the sparse update, one look-up for noise and targets
 together or two.  nn.LSTM's second bias is held at zero, so that the parameters are ours; that costs it nothing.
+Under bfloat16 autocast the forward is in its context and the backward is not, as PyTorch advises; the carried state is
+float32 either way.
 """
 
 from collections.abc import Iterator
@@ -25,9 +27,16 @@ class PeerTrainer(torch.nn.Module):
     """The interface of _workload.OurTrainer, in PyTorch.  It starts with a copy of the model's parameters."""
 
     def __init__(
-        self, model: LanguageModel, shape: _workload.Shape, ids: np.ndarray, threads: int, objective: str = "nce"
+        self,
+        model: LanguageModel,
+        shape: _workload.Shape,
+        ids: np.ndarray,
+        threads: int,
+        objective: str = "nce",
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
+        self.bfloat16 = bfloat16
         self.objective, self.threads, self.num_noise = objective, threads, shape.K
         self.encoder = torch.nn.Embedding(shape.V, shape.E, sparse=True)
         self.rnn = torch.nn.LSTM(shape.E, shape.H, shape.L)
@@ -73,14 +82,15 @@ class PeerTrainer(torch.nn.Module):
 
     def chunk(self, inputs: torch.Tensor, targets: torch.Tensor, noise_ids: torch.Tensor) -> float:
         """Train on this chunk; returns the loss."""
-        hidden, after = self.rnn(self.encoder(inputs), self.state)  # (T,B,H)
-        self.state = tuple(part.detach() for part in after)
-        flat = hidden.view(-1, hidden.shape[2])  # (N,H)
-        if self.objective == "nce":
-            loss = self._nce(flat, targets.reshape(-1), noise_ids)
-        else:
-            scores = F.linear(flat, self.decoder.weight, self.bias.weight[:, 0])  # (N,V)
-            loss = F.cross_entropy(scores, targets.reshape(-1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            hidden, after = self.rnn(self.encoder(inputs), self.state)  # (T,B,H)
+            self.state = tuple(part.detach().float() for part in after)
+            flat = hidden.view(-1, hidden.shape[2])  # (N,H)
+            if self.objective == "nce":
+                loss = self._nce(flat, targets.reshape(-1), noise_ids)
+            else:
+                scores = F.linear(flat, self.decoder.weight, self.bias.weight[:, 0])  # (N,V)
+                loss = F.cross_entropy(scores, targets.reshape(-1))
         for parameter in self.trained:
             parameter.grad = None
         loss.backward()

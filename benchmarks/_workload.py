@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nplm.config import ModelConfig, Objective, Optimizer, TrainConfig
+from nplm.config import ModelConfig, Objective, Optimizer, Precision, TrainConfig
 from nplm.data.streams import Streams
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.model import LanguageModel, param_shapes
@@ -122,6 +122,7 @@ class OurTrainer:
         num_shards: int | None = None,
         objective: Objective = "nce",
         optimizer: Optimizer = "sgd",
+        precision: Precision = "float32",
     ) -> None:
         self.threads, num_shards = threads, min(num_shards or threads, shape.B)
         config = TrainConfig(
@@ -133,6 +134,7 @@ class OurTrainer:
             threads=threads,
             objective=objective,
             optimizer=optimizer,
+            precision=precision,
             lr=LR,
             clip=CLIP,
             schedule="constant",

@@ -6,14 +6,21 @@ sgemm peak, measured in the same turns on as many threads, that the operations a
 (LSTM: 6 for every weight and token; NCE: 6 H (K+1) a token; repeated words that we compute once count in full, so the
 share may pass 1); and where the time goes, on one thread.
 
+With --precision bfloat16 our step is that one, and "over float32" is the ratio to our own float32 step in the same
+turns.  Of several peers the ratio is against the faster one, shape by shape: torch is float32, torch-bf16 the same step
+under torch.autocast("cpu", torch.bfloat16).
+
 A chunk is cut into as many shards as there are threads: a word that two shards share is computed in both, so who has
 one core cuts into one.  "Over one thread" is the ratio to the same shards, and so the same bits, run by one thread.
 
-    python benchmarks/bench_train.py --against torch
+    python benchmarks/bench_train.py --against torch torch-bf16
+    python benchmarks/bench_train.py --against torch torch-bf16 --precision bfloat16
     python benchmarks/bench_train.py --against torch --shapes h512 h650 --threads 2
 """
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -40,7 +47,8 @@ SPEED = Section(
     " by one.",
     "bench_train.json",
     {
-        "(B, T, E, H, L, K, V)": "shape", "threads": "threads", "tokens/s": "tokens_per_second:,.0f", "peer": "peer",
+        "(B, T, E, H, L, K, V)": "shape", "precision": "precision", "threads": "threads",
+        "tokens/s": "tokens_per_second:,.0f", "over float32": "over_float32:.2f", "peer": "peer",
         "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
         "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f",
         "peak GFLOP/s": "sgemm_peak_gflops:,.0f", "share": "peak_share:.0%", "samples": "samples",
@@ -62,40 +70,49 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
     """The rows of one shape, one for each number of threads, all of them measured in turns."""
     ids = text(shape.V, shape)
     sides: dict[str, _timing.Side] = {}
+    trainer = partial(OurTrainer, shape=shape, ids=ids)
     for threads in arguments.threads:
-        trainer = OurTrainer(make_model(shape), shape, ids, threads)
-        sides[f"ours {threads}"] = _timing.Side(trainer.step, trainer.running)
+        ours = trainer(make_model(shape), threads=threads, precision=arguments.precision)
+        sides[f"ours {threads}"] = _timing.Side(ours.step, ours.running)
+        if arguments.precision != "float32":
+            exact = trainer(make_model(shape), threads=threads)
+            sides[f"float32 {threads}"] = _timing.Side(exact.step, exact.running)
         if threads > 1:
-            cut = OurTrainer(make_model(shape), shape, ids, 1, threads)
+            cut = trainer(make_model(shape), threads=1, num_shards=threads, precision=arguments.precision)
             sides[f"cut {threads}"] = _timing.Side(cut.step, cut.running)
-        if arguments.against == "torch":
+        for rival in arguments.against:
             from _peer import PeerTrainer
 
-            peer = PeerTrainer(make_model(shape), shape, ids, threads)
-            sides[f"peer {threads}"] = _timing.Side(peer.step, peer.running)
+            peer = PeerTrainer(make_model(shape), shape, ids, threads, bfloat16=rival == "torch-bf16")
+            sides[f"{rival} {threads}"] = _timing.Side(peer.step, peer.running)
         sides[f"sgemm {threads}"] = _timing.sgemm(threads, arguments.sgemm_size)
     times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
-    one = OurTrainer(make_model(shape), shape, ids, 1)
+    one = trainer(make_model(shape), threads=1, precision=arguments.precision)
     pieces = breakdown(one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"]))))
     common = {"name": name, "shape": list(shape), "breakdown": pieces, "samples": arguments.samples}
+    common |= one.trainer.products._asdict()
     return [
         common | _row(shape, threads, times, arguments.sgemm_size, arguments.against) for threads in arguments.threads
     ]
 
 
 def _row(
-    shape: Shape, threads: int, times: dict[str, list[float]], sgemm_size: int, against: str | None
+    shape: Shape, threads: int, times: dict[str, list[float]], sgemm_size: int, against: Sequence[str]
 ) -> dict[str, Any]:
     ours, sgemm = times[f"ours {threads}"], times[f"sgemm {threads}"]
     peak = 2 * sgemm_size**3 / median(sgemm)
     speed, low, high = _timing.rates(shape.tokens, ours)
     row: dict[str, Any] = {"threads": threads, "tokens_per_second": speed}
-    row |= {"tokens_per_second_low": low, "tokens_per_second_high": high, "peer": against}
+    row |= {"tokens_per_second_low": low, "tokens_per_second_high": high, "peer": None}
     row |= {"peer_tokens_per_second": None, "ratio": None, "ratio_low": None, "ratio_high": None}
-    if against:
-        peer = times[f"peer {threads}"]
-        row["peer_tokens_per_second"] = _timing.rates(shape.tokens, peer)[0]
-        row["ratio"], row["ratio_low"], row["ratio_high"] = _timing.ratio(peer, ours)
+    peers = {name: _timing.rates(shape.tokens, times[f"{name} {threads}"])[0] for name in against}
+    row["peers"] = peers
+    if peers:
+        row["peer"] = name = max(peers, key=lambda name: peers[name])  # the faster one
+        row["peer_tokens_per_second"] = peers[name]
+        row["ratio"], row["ratio_low"], row["ratio_high"] = _timing.ratio(times[f"{name} {threads}"], ours)
+    exact = times.get(f"float32 {threads}")
+    row["over_float32"] = exact and _timing.ratio(exact, ours)[0]
     if threads > 1:
         row["over_one_thread"] = _timing.ratio(times[f"cut {threads}"], ours)[0]
     row |= {"peak_share": shape.flops() * speed / peak, "sgemm_peak_gflops": peak / 1e9}
@@ -104,7 +121,10 @@ def _row(
 
 def main() -> None:
     flags = _timing.parser(__doc__)
-    flags.add_argument("--against", choices=["torch"], help="the peer; default: none")
+    flags.add_argument(
+        "--against", nargs="+", choices=["torch", "torch-bf16"], default=[], help="the peers; default: none"
+    )
+    flags.add_argument("--precision", choices=["float32", "bfloat16", "auto"], default="float32")
     flags.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     flags.add_argument("--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64")
     arguments = _timing.parse(flags)

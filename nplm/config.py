@@ -18,6 +18,7 @@ Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
 Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 CORPORA: tuple[str, ...] = get_args(Corpus)  # the built-in ones
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -233,6 +234,9 @@ class TrainConfig:
     seed: int = _run(1, "Seed of the initial weights, the noise and the dropout.", "N", "[0, 2^63)")
     shards: int = _run(2, "Parts the B streams are divided into; affects rounding, unlike `threads`.", "N", "[1, 1024]")
     threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
+    precision: Precision = _run(
+        "float32", "Type of the operands of products in training; auto: bfloat16 where it is known to be faster."
+    )
     log_interval: int = _run(200, "Chunks between two lines of metrics.", "CHUNKS", "[1, 2^31)")
     save_interval: float = _run(60.0, "Time between two checkpoints within an epoch.", "SECONDS", "[0, inf]")
     eval_batch_size: int = _run(10, "Streams processed in lock-step in evaluation.", "N", "[1, 2^20]")

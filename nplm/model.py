@@ -155,15 +155,20 @@ class LanguageModel:
         shape = (self.config.num_layers, batch, self.config.hidden_dim)
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
-    def network(self) -> Network:
+    def network(self, bfloat16: bool = False) -> Network:
         """The arrays that chunks are computed with, packed from the current parameters; stale when these change.
+
+        Parameters
+        ----------
+        bfloat16 : bool
+            Round the operands of products to bfloat16; float32 models only.
 
         Returns
         -------
         Network
         """
-        packed = {name: pack(name, value, Workspace()) for name, value in self.params.items()}
-        return Network(self.params, packed, self.log_q, self.vocabulary.eos)
+        packed = {name: pack(name, value, Workspace(), bfloat16) for name, value in self.params.items()}
+        return Network(self.params, packed, self.log_q, self.vocabulary.eos, bfloat16)
 
     def loss_and_grads(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None

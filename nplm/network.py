@@ -37,6 +37,7 @@ class Network(NamedTuple):
     packed: Packed  # `pack` of every parameter as it is now
     log_q: Array  # (V,), log of the noise distribution
     eos: int  # the word at which a plan with reset_at_eos resets the state
+    bfloat16: bool = False  # operands of the products; `packed` was made with the same
 
     @property
     def num_layers(self) -> int:
@@ -52,7 +53,7 @@ class Network(NamedTuple):
     def decoder(self) -> Decoder:
         """What the scores are made with; its weight is encoder.weight where the two are tied."""
         weight = self.params["encoder.weight" if self.tied else "decoder.weight"]
-        return Decoder(weight, self.params["decoder.bias"], self.log_q)
+        return Decoder(weight, self.params["decoder.bias"], self.log_q, self.bfloat16)
 
 
 class Plan(NamedTuple):
@@ -72,9 +73,9 @@ def layer_names(k: int) -> tuple[str, str, str]:
     return f"rnn.weight_ih_l{k}", f"rnn.weight_hh_l{k}", f"rnn.bias_l{k}"
 
 
-def pack(name: str, value: Array, room: Workspace) -> lstm.Packed | None:
+def pack(name: str, value: Array, room: Workspace, bfloat16: bool = False) -> lstm.Packed | None:
     """A parameter as the kernels read it, or None if they read the parameter itself; to be repeated after an update."""
-    return lstm.pack(value, room) if name.startswith("rnn.weight") else None
+    return lstm.pack(value, room, bfloat16) if name.startswith("rnn.weight") else None
 
 
 class Ascent(NamedTuple):

@@ -694,6 +694,8 @@ def test_doctor_reports_versions_folders_and_speed(nplm, monkeypatch):
     assert figures["versions"]["numpy"] == np.__version__ and set(doctor.PACKAGES) < set(figures["versions"])
     assert figures["kernel_cache"]["path"] == _jit.CACHE_FOLDER and figures["text_cache"]["writable"]
     assert figures["speed"]["sgemm_gflops"] > 0 and figures["speed"]["train_tokens_per_second"] > 0
+    assert figures["speed"]["float32_gflops"] > 0 and figures["speed"]["bfloat16_gflops"] > 0
+    assert figures["machine"]["auto_precision"] in ("float32", "bfloat16")
     assert figures["machine"]["cores"] == os.cpu_count() and "versions" in got.err
 
 

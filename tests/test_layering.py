@@ -105,7 +105,7 @@ SEALED = {  # what these import of third parties, and of the package besides the
     "reference": ({"numpy"}, set()),
     "gradcheck": ({"numpy"}, set()),
     "kernels": ({"numpy", "numba", "llvmlite"}, set()),
-    "layers": ({"numpy"}, {"arrays", "kernels"}),
+    "layers": ({"numpy"}, {"arrays", "kernels", "errors"}),
     "noise": ({"numpy"}, {"arrays", "kernels", "config", "errors"}),
     "network": ({"numpy"}, {"arrays", "layers"}),
     "model": ({"numpy"}, {"arrays", "config", "errors", "data", "noise", "layers", "network"}),

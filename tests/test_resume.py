@@ -284,7 +284,8 @@ def finished(tmp_path_factory):
 
 
 ELSEWHERE = {"log_z_penalty"}  # goes with another objective only, which is refused first
-FREE = {*FREE_SETTINGS, *KEPT_SETTINGS, *ELSEWHERE}
+CHOSEN = {"precision"}  # what it comes to is compared: test_precision.py
+FREE = {*FREE_SETTINGS, *KEPT_SETTINGS, *ELSEWHERE, *CHOSEN}
 BOUND = [field.name for field in fields(TrainConfig) if field.name not in FREE]
 
 

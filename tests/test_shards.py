@@ -12,10 +12,10 @@ from nplm.training import step as shards
 from nplm.training.optim import global_norm
 
 
-def sharded(model, chunk, num_shards, threads):
+def sharded(model, chunk, num_shards, threads, bfloat16=False):
     """Loss, gradients and state by shards on threads."""
     with threads_of.workers(threads, num_shards) as run:
-        loss, grads, norm, after = shards.Shards(model, num_shards, run).gradient(*chunk)
+        loss, grads, norm, after = shards.Shards(model, num_shards, run, bfloat16=bfloat16).gradient(*chunk)
         assert norm == pytest.approx(global_norm(grads), rel=1e-6)
         return loss, grads, after
 
@@ -37,14 +37,14 @@ def test_sum_of_the_shards(num_shards):
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 3, 5])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(dtype, num_shards):
+@pytest.mark.parametrize(("dtype", "bfloat16"), [(np.float32, False), (np.float64, False), (np.float32, True)])
+def test_same_bits_for_any_number_of_threads(dtype, bfloat16, num_shards):
     """One thread: 2 and 4 threads, ten times each, give the same bits."""
     model = make_model(dtype)
     chunk = make_chunk(model, batch=5, steps=4)
-    loss, grads, after = sharded(model, chunk, num_shards, 1)
+    loss, grads, after = sharded(model, chunk, num_shards, 1, bfloat16)
     for threads in [2, 4] * 10:
-        got_loss, got_grads, got_after = sharded(model, chunk, num_shards, threads)
+        got_loss, got_grads, got_after = sharded(model, chunk, num_shards, threads, bfloat16)
         assert got_loss == loss
         for name, grad in grads.items():
             np.testing.assert_array_equal(np.asarray(got_grads[name]), np.asarray(grad), strict=True)

@@ -15,7 +15,7 @@ import click
 from nplm._version import __version__
 
 PACKAGES = ("numpy", "numba", "llvmlite", "click", "tqdm", "safetensors", "threadpoolctl")
-PROBE_SECONDS = 0.5  # for each of the two probes
+PROBE_SECONDS = 0.3  # for each of the four probes
 
 EPILOG = """\b
 Examples:
@@ -40,7 +40,12 @@ def command(as_json: bool) -> int:
         "blas": blas(),
         "kernel_cache": folder(Path(CACHE_FOLDER)),
         "text_cache": folder(cache_folder()),
-        "speed": {"sgemm_gflops": sgemm_gflops(), "train_tokens_per_second": train_tokens_per_second()},
+        "speed": {
+            "sgemm_gflops": sgemm_gflops(),
+            "float32_gflops": product_gflops(bfloat16=False),
+            "bfloat16_gflops": product_gflops(bfloat16=True),
+            "train_tokens_per_second": train_tokens_per_second(),
+        },
     }
     for name, part in report.items():
         rows = list(part.items()) if isinstance(part, dict) else [("", str(library)) for library in part]
@@ -68,6 +73,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores, vector width as the compiler sees it."""
     from llvmlite import binding
 
+    from nplm.layers.precision import bfloat16_maker, choose
     from nplm.threads import cores
 
     features = binding.get_host_cpu_features()
@@ -77,6 +83,9 @@ def machine() -> dict[str, Any]:
         "processor": _processor() or platform.processor() or "unknown",
         "compiler_target": binding.get_host_cpu_name(),
         "vector_bits": next((bits for name, bits in widths.items() if features.get(name)), None),
+        "bfloat16_flags": [flag for flag in ("avx512bf16", "amx-bf16") if features.get(flag)],
+        "bfloat16_maker": bfloat16_maker(),
+        "auto_precision": choose("auto", "float32", 200).precision,
         "cores": os.cpu_count(),
         "cores_for_this_process": cores(),
         "threads_set": os.environ.get("OMP_NUM_THREADS"),
@@ -112,6 +121,19 @@ def sgemm_gflops(size: int = 768) -> float:
     a = np.ones((size, size), np.float32)
     with threadpool_limits(1, user_api="blas"):
         return 2.0 * size**3 * _per_second(lambda: np.dot(a, a)) / 1e9
+
+
+def product_gflops(bfloat16: bool, size: int = 480) -> float:
+    """GFLOP/s of our own product on one thread: the tiles of a training step, right operand packed beforehand."""
+    import numpy as np
+
+    from nplm.layers.matmul import operand, pack_right, product
+    from nplm.layers.workspace import Workspace
+
+    a, room = np.ones((size, size), np.float32), Workspace()
+    left, panels = operand(a, room, "left", bfloat16), pack_right(a, room, "right", bfloat16)
+    out = np.empty_like(a)
+    return 2.0 * size**3 * _per_second(lambda: product(left, panels, out)) / 1e9
 
 
 def train_tokens_per_second() -> float:
@@ -162,4 +184,6 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
     return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -48,6 +48,7 @@ def describe(path: Path) -> dict[str, Any]:
         "valid": record.get("valid"),
         "mean_log_z": model.mean_log_z,
         "train": record.get("train"),
+        "products": record.get("products"),
         "nplm": record.get("nplm"),
     }
 
@@ -87,6 +88,8 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
     if valid:
         rows.append(("valid perplexity", f"{valid['perplexity']:,.2f} ({valid['tokens']:,} tokens)"))
         rows.append(("log Z mean, sd", f"{valid['mean_log_z']:+.4f}, {valid['std_log_z']:.4f} nats"))
+    if figures["products"]:
+        rows.append(("products", "{precision} by {maker}".format(**figures["products"])))
     if figures["train"]:
         settings = "  ".join(f"{name}={value}" for name, value in figures["train"].items())
         rows.append(("trained with", settings))

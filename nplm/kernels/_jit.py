@@ -17,9 +17,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def has_feature(name: str) -> bool:
+    """Whether compiled code may use a feature of the processor, by LLVM's name; NUMBA_CPU_FEATURES decides first."""
+    chosen = getattr(numba.config, "CPU_FEATURES", None)
+    if chosen is not None:  # code for another processor
+        return f"+{name}" in chosen.split(",")
+    return bool(llvmlite.binding.get_host_cpu_features().get(name))
+
+
+def processor() -> str:
+    """LLVM's name of the processor that code is compiled for."""
+    return str(getattr(numba.config, "CPU_NAME", None) or llvmlite.binding.get_host_cpu_name())
+
+
+def _bfloat16_maker() -> str:
+    """What multiplies bfloat16: vdpbf16ps, portable where that is missing or masked off, or numpy without the JIT."""
+    if getattr(numba.config, "DISABLE_JIT", False):
+        return "numpy"
+    masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
+    return "vdpbf16ps" if has_feature("avx512bf16") and has_feature("avx512f") and not masked else "portable"
+
+
+BFLOAT16_MAKER = _bfloat16_maker()
 
 
 def _cache_folder() -> Path:
@@ -29,7 +54,7 @@ def _cache_folder() -> Path:
     changes; a new name for every new text of the kernels leaves nothing stale to find.
     """
     config: Any = numba.config
-    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT)).encode())
+    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT, BFLOAT16_MAKER)).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"

@@ -12,6 +12,7 @@ at four offsets, defeats its alias analysis and ran at 30 ns a cell where this r
 import numpy as np
 
 from nplm.kernels._jit import njit
+from nplm.kernels.bfloat16 import round_rows
 from nplm.kernels.elementary import sigmoid, tanh
 from nplm.kernels.matmul import multiply_flat
 
@@ -97,6 +98,7 @@ def sweep_forward(
     keep: np.ndarray,
     h: np.ndarray,
     h_read: np.ndarray,
+    left: np.ndarray,
     c: np.ndarray,
     out_gates: np.ndarray,
     out_tanh_c: np.ndarray,
@@ -106,17 +108,19 @@ def sweep_forward(
     inputs (R,4H): x W_ih' + b; places (T*B,): the row of each position; may be the rows of out_gates itself.
     panels: weight_hh' (H,4H) packed. mask (B,H), keep (T,B): r and k of [L0], or both of size 0: all ones.
     h, c (T+1,B,H): [0] is the state carried in, the rest is written. h_read (T,B,H): written, h[:-1] itself
-    where mask and keep have size 0. out_gates (T,B,4H): i f g o. out_tanh_c (T,B,H).
+    where mask and keep have size 0. left: h_read as the product reads it, itself, or (T,B,ceil(H/2)) written here.
+    out_gates (T,B,4H): i f g o. out_tanh_c (T,B,H).
     """
     steps, batch, size = out_tanh_c.shape
     aside, in_order = np.empty(batch * panels.shape[2], h.dtype), np.arange(batch)
-    begin, left, gates = inputs.ravel(), h_read.ravel(), out_gates.ravel()
+    begin, left_flat, gates = inputs.ravel(), left.ravel(), out_gates.ravel()
     for t in range(steps):
         if mask.size > 0:
             _read_state(h[t], mask, keep[t], h_read[t], c[t])
-        first, start = t * batch, t * batch * size
+        round_rows(h_read[t], left[t])
+        first, start = t * batch, t * batch * left.shape[2]
         multiply_flat(
-            left, start, panels, begin, places[first : first + batch], gates, 4 * start, batch, 4 * size,
+            left_flat, start, panels, begin, places[first : first + batch], gates, 4 * first * size, batch, 4 * size,
             aside, in_order, t % 2 == 1,
         )  # fmt: skip
         step_forward(out_gates[t], c[t], c[t + 1], out_tanh_c[t], h[t + 1])
@@ -125,6 +129,7 @@ def sweep_forward(
 @njit()
 def sweep_backward(
     gates: np.ndarray,
+    left: np.ndarray,
     panels: np.ndarray,
     mask: np.ndarray,
     keep: np.ndarray,
@@ -137,16 +142,18 @@ def sweep_backward(
     """[dL5] to [dL0] for t = T-1 ... 0, the first step like every other: it has a state before it too.
 
     gates (T,B,4H): i f g o; they leave as da: one array of that size less to stream through the caches.
+    left: da as the products read it, gates itself, or (T,B,2H) written here.
     panels: weight_hh (4H,H) packed. mask, keep: as in the forward. dh, dc (B,H): gradients of the state after the
     chunk; they leave as gradients of the state before it.
     """
     steps, batch, size = tanh_c.shape
     aside, in_order = np.empty(batch * panels.shape[2], gates.dtype), np.arange(batch)
     zero, row_0 = np.zeros(size, gates.dtype), np.zeros(batch, np.intp)
-    da, dh_flat = gates.ravel(), dh.ravel()
+    left_flat, dh_flat = left.ravel(), dh.ravel()
     for t in range(steps - 1, -1, -1):
         step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc)
-        start = t * batch * 4 * size
-        multiply_flat(da, start, panels, zero, row_0, dh_flat, 0, batch, size, aside, in_order, t % 2 == 1)
+        round_rows(gates[t], left[t])
+        start = t * batch * left.shape[2]
+        multiply_flat(left_flat, start, panels, zero, row_0, dh_flat, 0, batch, size, aside, in_order, t % 2 == 1)
         if mask.size > 0:
             _read_state(dh, mask, keep[t], dh, dc)  # [dL0]: the same factors

@@ -80,23 +80,34 @@ def _largest_tile(rows: int) -> int:
 
 
 @njit()
+def _multiply_stretch(
+    left, left_start, left_stride, left_step, panels, p, start, depth, vectors,
+    begin, begin_start, begin_stride, places, out, out_start, out_stride, rows,
+):  # fmt: skip
+    """All rows, cut into tiles, times a stretch of `depth` rows of panel p from row `start`."""
+    size, step = panels.shape[1] * panels.shape[2], panels.shape[2]
+    flat, m = panels.ravel(), 0
+    while m < rows:
+        tile = _largest_tile(rows - m)
+        multiply_tile(
+            tile, vectors, left, left_start + m * left_stride, left_stride, left_step,
+            flat, p * size + start * step, size, depth,
+            begin, begin_start, begin_stride, places, m, out, out_start + m * out_stride, out_stride,
+        )  # fmt: skip
+        m += tile
+
+
+@njit()
 def _multiply_panel(
     left, left_start, panels, p, vectors, begin, begin_start, begin_stride, places,
     out, out_start, out_stride, rows, in_order,
 ):  # fmt: skip
-    depth, step = panels.shape[1], panels.shape[2]
-    flat = panels.ravel()
+    depth = panels.shape[1]
     for start in range(0, depth, DEPTH):
-        m = 0
-        while m < rows:
-            tile = _largest_tile(rows - m)
-            multiply_tile(
-                tile, vectors, left, left_start + m * depth + start, depth,
-                flat, (p * depth + start) * step, depth * step, min(DEPTH, depth - start),
-                begin, begin_start, begin_stride, places, m,
-                out, out_start + m * out_stride, out_stride,
-            )  # fmt: skip
-            m += tile
+        _multiply_stretch(
+            left, left_start + start, depth, 1, panels, p, start, min(DEPTH, depth - start), vectors,
+            begin, begin_start, begin_stride, places, out, out_start, out_stride, rows,
+        )  # fmt: skip
         # the next stretch goes on where this one has stopped
         begin, begin_start, begin_stride, places = out, out_start, out_stride, in_order
 
@@ -174,6 +185,40 @@ def multiply(left: np.ndarray, panels: np.ndarray, begin: np.ndarray, out: np.nd
         )  # fmt: skip
 
 
+@njit()
+def multiply_panels(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """out (M,N) = left' @ right for left (K,M) and right (K,N), both in panels: neither is turned round.
+
+    A stretch of all panels of the right operand stays in the L2 cache, one of the left operand's in the L1 cache.
+    """
+    rows, columns = out.shape
+    depth, step = right.shape[1], right.shape[2]
+    whole = columns // step
+    rest = columns - whole * step
+    flat_left, flat_out = left.ravel(), out.ravel()
+    in_order, zero, first_row = np.arange(step), np.zeros(step, out.dtype), np.zeros(step, np.intp)
+    aside = np.zeros((left.shape[0], step * step if rest > 0 else 0), out.dtype).ravel()
+    for start in range(0, depth, DEPTH):
+        stretch = min(DEPTH, depth - start)
+        for q in range(left.shape[0]):
+            part = min(step, rows - q * step)
+            for p in range(right.shape[0]):
+                vectors, target, target_start, stride = 2, flat_out, q * step * columns + p * step, columns
+                if p == whole:  # wider than what is left of the columns
+                    vectors = 1 if 2 * rest <= step else 2
+                    target, target_start, stride = aside, q * step * step, step
+                begin, begin_start, begin_stride, places = target, target_start, stride, in_order
+                if start == 0:
+                    begin, begin_start, begin_stride, places = zero, 0, 0, first_row
+                _multiply_stretch(
+                    flat_left, (q * depth + start) * step, 1, step, right, p, start, stretch, vectors,
+                    begin, begin_start, begin_stride, places, target, target_start, stride, part,
+                )  # fmt: skip
+    for m in range(rows if rest > 0 else 0):
+        for j in range(rest):
+            flat_out[m * columns + whole * step + j] = aside[m * step + j]
+
+
 if getattr(numba.config, "DISABLE_JIT", False):
 
     def multiply_flat(
@@ -181,7 +226,22 @@ if getattr(numba.config, "DISABLE_JIT", False):
     ):
         """The same product by NumPy."""
         depth = panels.shape[1]
-        right = panels.transpose(1, 0, 2).reshape(depth, len(panels) * panels.shape[2])[:, :columns]  # (K,N)
-        matrix = left[left_start : left_start + rows * depth].reshape(rows, depth)
+        matrix = _numbers(left[left_start : left_start + rows * depth].reshape(rows, depth).T).T  # (M,K)
+        right = _matrix(panels)[:, :columns]  # (K,N)
         sums = begin[places[:rows, None] * columns + np.arange(columns)] + matrix @ right
         out[out_start : out_start + rows * columns] = sums.ravel()
+
+    def multiply_panels(left, right, out):
+        """The same product by NumPy."""
+        out[...] = (_matrix(left).T @ _matrix(right))[: out.shape[0], : out.shape[1]]
+
+    def _matrix(panels):
+        """What is in panels: (K,P WIDTH)."""
+        return _numbers(panels.transpose(1, 0, 2).reshape(panels.shape[1], len(panels) * panels.shape[2]))
+
+    def _numbers(entries):
+        """Entries (K,...) of an operand, or pairs (K/2,...) of bfloat16, as numbers (K,...)."""
+        if entries.dtype != np.uint32:
+            return entries
+        halves = np.stack([entries << 16, entries & 0xFFFF0000], axis=1)  # (K/2,2,...)
+        return halves.reshape(2 * len(entries), *entries.shape[1:]).view(np.float32)

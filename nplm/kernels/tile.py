@@ -5,27 +5,28 @@
 The vectors are the host's: 16 float32 with AVX-512, 8 with AVX2, 4 with NEON; half as many float64.  Every vector read
 from a panel serves R rows.  The code is emitted through llvmlite; what a loop left to LLVM came to: decision 0008.
 Panels, and the products that are cut into tiles: matmul.py.
+
+The entries of left and panel are numbers of the type of the sums, or pairs of bfloat16 (bfloat16.py) in a uint32, which
+are multiplied and added into float32.  Only the line that multiplies differs:
+
+    real       sum = fma(left, right, sum)
+    vdpbf16ps  sum = vdpbf16ps(sum, left, right)                            twice the rate of the above on Zen 4 and 5
+    portable   sum = fma(high(left), high(right), sum); sum = fma(low(left), low(right), sum)
+
+The last two give the same bits: vdpbf16ps adds the high product first, then the low one, rounding after each
+(decision 0012).
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 
-import llvmlite.binding
 import llvmlite.ir as ir
-import numba
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from nplm.kernels._jit import BFLOAT16_MAKER, has_feature
 
-def _host_vector_bytes() -> int:
-    chosen = getattr(numba.config, "CPU_FEATURES", None)
-    if chosen is not None:  # NUMBA_CPU_FEATURES: code for another processor
-        return 64 if "+avx512f" in chosen else 32 if "+avx2" in chosen else 16
-    features = llvmlite.binding.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-
-
-VECTOR_BYTES = _host_vector_bytes()
+VECTOR_BYTES = 64 if has_feature("avx512f") else 32 if has_feature("avx2") else 16
 # Rows R of the tiles, largest first: 2 R accumulators and 3 more, of 32 registers with AVX-512 and of 16 or more else.
 # A product is cut into the largest tiles that fit; a tile for every R would double what the compiler takes.
 TILES = (12, 10, 8, 6, 4, 2, 1) if VECTOR_BYTES == 64 else (6, 5, 4, 2, 1)
@@ -45,6 +46,7 @@ def multiply_tile(
     left,
     left_start,
     left_stride,
+    left_step,
     panels,
     panel_start,
     panel_size,
@@ -61,12 +63,13 @@ def multiply_tile(
     """out[r, j] = begin[places[r], j] + sum_k left[r, k] panel[k, j] for r < rows, one of TILES, and j in the first
     `vectors` vectors.
 
-    left, panels, begin, places and out are flat arrays, each with the place where its part starts; panel_size is the
-    distance from one panel to the next, for tiles wider than one.
+    left, panels, begin, places and out are flat arrays, each with the place where its part starts; left_step is the
+    distance from one k to the next, panel_size that from one panel to the next, for tiles wider than one.
     """
-    real, place = left.dtype, types.intp
+    place = types.intp
+    kind = BFLOAT16_MAKER if left.dtype == types.uint32 else "real"
     signature = types.void(
-        place, place, left, place, place, panels, place, place, place, begin, place, place, places, place,
+        place, place, left, place, place, place, panels, place, place, place, begin, place, place, places, place,
         out, place, place,
     )  # fmt: skip
     shapes = [(rows, vectors) for vectors in (1, 2) for rows in TILES]
@@ -77,7 +80,7 @@ def multiply_tile(
             data = context.make_array(signature.args[which])(context, builder, arguments[which]).data
             return builder.gep(data, [arguments[which + 1]])
 
-        operands = (*(start_of(k) for k in (2, 5, 9, 12, 14)), *(arguments[k] for k in (4, 7, 8, 11, 16)))
+        operands = (*(start_of(k) for k in (2, 6, 10, 13, 15)), *(arguments[k] for k in (4, 5, 8, 9, 12, 17)))
         done = builder.append_basic_block("done")
         case = builder.add(builder.mul(arguments[0], arguments[0].type(16)), arguments[1])
         choice = builder.switch(case, done)
@@ -85,7 +88,7 @@ def multiply_tile(
             block = builder.append_basic_block(f"tile_{rows}_{vectors}")
             choice.add_case(case.type(16 * rows + vectors), block)
             builder.position_at_end(block)
-            _emit_tile(builder, rows, vectors, real.bitwidth, *operands)
+            _emit_tile(builder, rows, vectors, out.dtype.bitwidth, kind, *operands)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -98,12 +101,14 @@ def _emit_tile(
     rows,
     vectors,
     bits,
+    kind,
     left,
     panel,
     begin,
     places,
     out,
     left_stride,
+    left_step,
     panel_size,
     depth,
     begin_stride,
@@ -112,16 +117,16 @@ def _emit_tile(
     """The loop over the depth for one shape of tile, with the sums in registers; leaves the builder after it."""
     lanes, align = VECTOR_BYTES * 8 // bits, bits // 8
     vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
-    index, undefined = depth.type, ir.Constant(vector, ir.Undefined)
+    entries = vector if kind == "real" else ir.VectorType(ir.IntType(32), lanes)  # of left and panel
+    index, undefined = depth.type, ir.Constant(entries, ir.Undefined)
     lane_0 = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)  # zeros: lane 0 everywhere
-    fma_type = ir.FunctionType(vector, [vector] * 3)
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     prefetch_type = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     prefetch = get_or_insert_function(builder.module, prefetch_type, "llvm.prefetch.p0")
-    fma = get_or_insert_function(builder.module, fma_type, f"llvm.fmuladd.v{lanes}f{bits}")
+    unpack, multiply_add = MULTIPLY_ADD[kind](builder, vector, bits)
 
-    def vector_at(base, place):
-        return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
+    def vector_at(base, place, type=vector):
+        return builder.bitcast(builder.gep(base, [place]), type.as_pointer())
 
     left_rows = [builder.gep(left, [builder.mul(left_stride, index(r))]) for r in range(rows)]
     panel_vectors = [  # two vectors lie in one panel
@@ -136,22 +141,23 @@ def _emit_tile(
     before, body = builder.block, builder.append_basic_block("depth")
     builder.branch(body)
     builder.position_at_end(body)
-    k = builder.phi(index)
+    k, place = builder.phi(index), builder.phi(index)  # place: left_step k
     sums = [builder.phi(vector) for _ in first]
     panel_row = builder.mul(k, index(2 * lanes))
-    right = [builder.load(vector_at(base, panel_row), align=align) for base in panel_vectors]
+    right = [unpack(builder.load(vector_at(base, panel_row, entries), align=align)) for base in panel_vectors]
     for base in panel_vectors:
         ahead = builder.gep(base, [builder.add(panel_row, index(AHEAD * 2 * lanes))])
         # for reading (0), into the nearest cache (3), data (1)
         builder.call(prefetch, [builder.bitcast(ahead, byte), number(0), number(3), number(1)])
     following = []
     for r in range(rows):
-        value = builder.load(builder.gep(left_rows[r], [k]))
+        value = builder.load(builder.gep(left_rows[r], [place]))
         spread = builder.insert_element(undefined, value, number(0))
-        spread = builder.shuffle_vector(spread, undefined, lane_0)
-        following += [builder.call(fma, [spread, right[v], sums[vectors * r + v]]) for v in range(vectors)]
-    next_k = builder.add(k, index(1))
-    for phi, start, step in zip([k, *sums], [index(0), *first], [next_k, *following], strict=True):
+        spread = unpack(builder.shuffle_vector(spread, undefined, lane_0))
+        following += [multiply_add(spread, right[v], sums[vectors * r + v]) for v in range(vectors)]
+    next_k, next_place = builder.add(k, index(1)), builder.add(place, left_step)
+    starts, steps = [index(0), index(0), *first], [next_k, next_place, *following]
+    for phi, start, step in zip([k, place, *sums], starts, steps, strict=True):
         phi.add_incoming(start, before)
         phi.add_incoming(step, body)
     after = builder.append_basic_block("store")
@@ -161,3 +167,57 @@ def _emit_tile(
         for v in range(vectors):
             place = vector_at(out, builder.add(builder.mul(out_stride, index(r)), index(v * lanes)))
             builder.store(following[vectors * r + v], place, align=align)
+
+
+# ---- how a vector of entries is made ready once it is loaded, and how two are multiplied and added to a sum
+
+
+def _real(builder, vector, bits):
+    kind = ir.FunctionType(vector, [vector] * 3)
+    fma = get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{vector.count}f{bits}")
+    return (lambda entries: entries), (lambda left, right, total: builder.call(fma, [left, right, total]))
+
+
+class _Bfloat(ir.Type):
+    """LLVM's bfloat, which llvmlite does not have: only ever the target of a bitcast from pairs in i32."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    __str__ = _to_string
+
+    def __eq__(self, other):
+        return isinstance(other, _Bfloat)
+
+    def __hash__(self):
+        return hash(_Bfloat)
+
+
+def _vdpbf16ps(builder, vector, bits):
+    pairs = ir.VectorType(_Bfloat(), 2 * vector.count)
+    kind = ir.FunctionType(vector, [vector, pairs, pairs])
+    dot = get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+
+    def unpack(entries):
+        return builder.bitcast(entries, pairs)
+
+    return unpack, (lambda left, right, total: builder.call(dot, [total, left, right]))
+
+
+def _portable(builder, vector, bits):
+    _, fma = _real(builder, vector, bits)
+    numbers = ir.VectorType(ir.IntType(32), vector.count)
+    shift, mask = (ir.Constant(numbers, [value] * vector.count) for value in (16, 0xFFFF0000))
+
+    def unpack(entries):  # a bfloat16 is the upper half of a float32
+        low, high = builder.shl(entries, shift), builder.and_(entries, mask)
+        return builder.bitcast(low, vector), builder.bitcast(high, vector)
+
+    def multiply_add(left, right, total):
+        (left_low, left_high), (right_low, right_high) = left, right
+        return fma(left_low, right_low, fma(left_high, right_high, total))
+
+    return unpack, multiply_add
+
+
+MULTIPLY_ADD = {"real": _real, "vdpbf16ps": _vdpbf16ps, "portable": _portable}

@@ -28,7 +28,7 @@ import numpy as np
 from nplm.arrays import Array
 from nplm.kernels import lstm as kernels
 from nplm.kernels import row_gradient as row_kernels
-from nplm.layers.matmul import pack_right, pack_transposed, product, transposed_product
+from nplm.layers.matmul import by_position, is_bfloat16, operand, operand_like, pack_both, product, transposed_product
 from nplm.layers.workspace import Workspace
 
 
@@ -42,11 +42,11 @@ class Factors(NamedTuple):
 class LSTMCache(NamedTuple):
     """What the backward needs of a forward."""
 
-    x: Array  # (T,B,D), or the distinct rows (R,D)
+    x: Array  # (T,B,D), or the distinct rows (R,D), as the products read them
     places: Array | None  # (T,B) with rows: the row of each position
     gates: Array  # (T,B,4H), i f g o after their non-linearities; the backward leaves da in it
     h: Array  # (T+1,B,H), h[0] is the state carried in
-    h_read: Array  # (T,B,H), h' of [L0]; h[:-1] itself where nothing is left out
+    h_read: Array  # (T,B,H), h' of [L0], as the products read it; h[:-1] itself where nothing is left out nor rounded
     c: Array  # (T+1,B,H), c' of [L0], and c[T] to carry on
     tanh_c: Array  # (T,B,H)
     factors: Factors
@@ -70,9 +70,9 @@ class Packed(NamedTuple):
     backward: Array  # weight (4H,D) in panels
 
 
-def pack(weight: Array, room: Workspace) -> Packed:
-    """Panels of a weight for both directions."""
-    return Packed(pack_transposed(weight, room, "forward"), pack_right(weight, room, "backward"))
+def pack(weight: Array, room: Workspace, bfloat16: bool = False) -> Packed:
+    """Panels of a weight for both directions; bfloat16: of all operands of its products."""
+    return Packed(*pack_both(weight, room, bfloat16))
 
 
 def forward(
@@ -98,19 +98,24 @@ def forward(
     steps, batch = x.shape[:2] if places is None else places.shape
     size = h0.shape[1]
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
+    rounded = is_bfloat16(packed_ih.forward)
     gates = room.empty("gates", (steps, batch, 4 * size), x.dtype)
     inputs, row_of = gates.reshape(-1, 4 * size), np.arange(steps * batch)  # every position has its row
     if places is not None:
         inputs, row_of = room.empty("by_row", (len(rows), 4 * size), x.dtype), places.ravel()
-    product(rows, packed_ih.forward, inputs, bias)  # input part of [L1]
+    x_read = operand(rows, room, "x_read", rounded)
+    product(x_read, packed_ih.forward, inputs, bias)  # input part of [L1]
     h = room.empty("h", (steps + 1, batch, size), x.dtype)
     c = room.empty("c", (steps + 1, batch, size), x.dtype)
     h[0], c[0] = h0, c0
     h_read = room.empty("h_read", (steps, batch, size), x.dtype) if factors else h[:-1]
     factors = factors or Factors(np.empty((0, 0), x.dtype), np.empty((0, 0), x.dtype))
     tanh_c = room.empty("tanh_c", (steps, batch, size), x.dtype)
-    kernels.sweep_forward(inputs, row_of, packed_hh.forward, *factors, h, h_read, c, gates, tanh_c)  # [L0] to [L5]
-    return h[1:], LSTMCache(x, places, gates, h, h_read, c, tanh_c, factors)
+    left = operand_like(h_read, room, "h_rounded", rounded)
+    kernels.sweep_forward(
+        inputs, row_of, packed_hh.forward, *factors, h, h_read, left, c, gates, tanh_c
+    )  # [L0] to [L5]
+    return h[1:], LSTMCache(x_read, places, gates, h, left, c, tanh_c, factors)
 
 
 def backward(
@@ -129,17 +134,25 @@ def backward(
     room = room or Workspace()
     packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
     x, places, gates, h, h_read, c, tanh_c, factors = cache
-    size, dtype = h.shape[2], x.dtype
+    size, dtype, rounded = h.shape[2], gates.dtype, is_bfloat16(h_read)
     dh, dc = room.zeros("dh", h[0].shape, dtype), room.zeros("dc", c[0].shape, dtype)
-    kernels.sweep_backward(gates, packed_hh.backward, *factors, c, tanh_c, dhidden, dh, dc)  # [dL5] to [dL0]
-    by_position = gates.reshape(-1, 4 * size)  # da (T*B,4H)
-    rows = x.reshape(-1, x.shape[-1])
-    by_row = by_position
+    da_read = operand_like(gates, room, "da_rounded", rounded)
+    kernels.sweep_backward(gates, da_read, packed_hh.backward, *factors, c, tanh_c, dhidden, dh, dc)  # [dL5] to [dL0]
+    by_row = gates.reshape(-1, 4 * size)  # da (T*B,4H)
+    by_row_read = da_read.reshape(-1, da_read.shape[-1])
+    da = da_by_row = by_position(by_row_read, 4 * size, room, "da_by_position")
     if places is not None:
-        by_row = room.empty("by_row", (len(rows), 4 * size), dtype)  # the forward is done with it
-        row_kernels.sum_at(by_position, places.ravel(), by_row)
-    dx = product(by_row, packed_ih.backward, room.empty("dx", rows.shape, dtype))  # the rest of [dL1]
-    dweight_ih = transposed_product(by_row, rows, room.empty("dweight_ih", weight_ih.shape, dtype))
-    h_before = h_read.reshape(-1, size)  # (T*B,H)
-    dweight_hh = transposed_product(by_position, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
-    return LSTMGradients(dx.reshape(x.shape), dh, dc, dweight_ih, dweight_hh, by_row.sum(axis=0))
+        summed = room.empty("by_row", (len(x), 4 * size), dtype)  # the forward is done with it
+        row_kernels.sum_at(by_row, places.ravel(), summed)
+        by_row, by_row_read = summed, operand(summed, room, "by_row_rounded", rounded)
+        da_by_row = by_position(by_row_read, 4 * size, room, "da_by_row")
+    inputs = weight_ih.shape[1]  # D
+    dx = room.empty("dx", (len(by_row), inputs), dtype)  # (T*B,D) or (R,D)
+    product(by_row_read, packed_ih.backward, dx)  # the rest of [dL1]
+    x = by_position(x, inputs, room, "x_by_position")
+    dweight_ih = transposed_product(da_by_row, x, room.empty("dweight_ih", weight_ih.shape, dtype))
+    h_before = by_position(h_read.reshape(-1, h_read.shape[-1]), size, room, "h_by_position")
+    dweight_hh = transposed_product(da, h_before, room.empty("dweight_hh", weight_hh.shape, dtype))
+    if places is None:
+        dx = dx.reshape(*gates.shape[:2], -1)
+    return LSTMGradients(dx, dh, dc, dweight_ih, dweight_hh, by_row.sum(axis=0))

@@ -1,29 +1,73 @@
-"""Matrix products of the layers: the right operand is packed once, then multiplied out of registers.
+"""Matrix products of the layers: one interface, whatever multiplies.
 
-One interface for every product of a training step; how it is made fast is described in kernels/matmul.py.
+    product             out (M,N) = left (M,K) @ right (K,N) + bias      right packed once, left as `operand` gives it
+    transposed_product  out (M,N) = left (K,M)' @ right (K,N)            both as `by_position` gives them
+
+Operands are the numbers themselves, or, where bfloat16=True was asked for when they were made, pairs of bfloat16
+(kernels/bfloat16.py).  Results are of the numbers' type either way.  Which code multiplies follows from the operands
+and the processor, and is the business of kernels/:
+
+    operands            product                                  transposed_product
+    float32, float64    tiles of fused multiply-adds             BLAS
+    bfloat16            tiles of vdpbf16ps where the processor   the same tiles: pairs of neighbouring positions are
+                        has it, else of float32 multiply-adds    panels of both operands, so neither is turned round
+
+AMX, when it comes, is one more maker of the second line: panels of its own shape, made and read in kernels/.
 """
+
+from typing import Any
 
 import numpy as np
 
 from nplm.arrays import Array
+from nplm.kernels import bfloat16 as pairs
 from nplm.kernels import matmul as gemm
 from nplm.layers.workspace import Workspace
 
 
-def pack_right(right: Array, room: Workspace, name: str) -> Array:
+def pack_right(right: Array, room: Workspace, name: str, bfloat16: bool = False) -> Array:
     """Panels of a right operand (K,N)."""
-    depth, columns = right.shape
-    panels = room.empty(name, gemm.panel_shape(depth, columns, right.dtype), right.dtype)
-    gemm.pack(right, panels)
+    panels = _panels(right.shape[0], right.shape[1], right.dtype, room, name, bfloat16)
+    (pairs if bfloat16 else gemm).pack(right, panels)
     return panels
 
 
-def pack_transposed(right: Array, room: Workspace, name: str) -> Array:
+def pack_transposed(right: Array, room: Workspace, name: str, bfloat16: bool = False) -> Array:
     """Panels of right' (N,K), for right (K,N)."""
-    columns, depth = right.shape
-    panels = room.empty(name, gemm.panel_shape(depth, columns, right.dtype), right.dtype)
-    gemm.pack_transposed(right, panels)
+    panels = _panels(right.shape[1], right.shape[0], right.dtype, room, name, bfloat16)
+    (pairs if bfloat16 else gemm).pack_transposed(right, panels)
     return panels
+
+
+def pack_both(weight: Array, room: Workspace, bfloat16: bool = False) -> tuple[Array, Array]:
+    """`pack_transposed` and `pack_right` of one weight: what the forward and the backward multiply with."""
+    if not bfloat16:
+        return pack_transposed(weight, room, "forward"), pack_right(weight, room, "backward")
+    rows, columns = weight.shape
+    forward = _panels(columns, rows, weight.dtype, room, "forward", bfloat16)
+    backward = _panels(rows, columns, weight.dtype, room, "backward", bfloat16)
+    pairs.pack_both(weight, forward, backward)
+    return forward, backward
+
+
+def is_bfloat16(operand: Array) -> bool:
+    """Whether an operand, packed or not, holds pairs of bfloat16."""
+    return bool(operand.dtype == np.uint32)
+
+
+def operand_like(values: Array, room: Workspace, name: str, bfloat16: bool) -> Array:
+    """What `operand` gives, not yet filled: a kernel that writes `values` fills it too."""
+    if not bfloat16:
+        return values
+    return room.empty(name, (*values.shape[:-1], -(-values.shape[-1] // 2)), np.uint32)
+
+
+def operand(values: Array, room: Workspace, name: str, bfloat16: bool) -> Array:
+    """values (...,K) as a product reads them: themselves, or rounded to bfloat16 in pairs (...,ceil(K/2))."""
+    out = operand_like(values, room, name, bfloat16)
+    if bfloat16:
+        pairs.write_rows(values.reshape(-1, values.shape[-1]), out.reshape(-1, out.shape[-1]))
+    return out
 
 
 def product(left: Array, panels: Array, out: Array, bias: Array | None = None) -> Array:
@@ -32,9 +76,28 @@ def product(left: Array, panels: Array, out: Array, bias: Array | None = None) -
     return out
 
 
+def by_position(rows: Array, columns: int, room: Workspace, name: str) -> Array:
+    """An operand (K,N) of N columns as `transposed_product` reads it: itself, or panels of pairs of its rows."""
+    if not is_bfloat16(rows):
+        return rows
+    panels = _panels(len(rows), columns, np.float32, room, name, bfloat16=True)
+    pairs.pair_rows(rows, columns, panels)
+    return panels
+
+
 def transposed_product(left: Array, right: Array, out: Array) -> Array:
     """out (M,N) = left' @ right for left (K,M) and right (K,N): the sums over a chunk's positions; returns out.
 
-    By BLAS: both operands are large, and the left one would have to be turned round for the tiles.
+    BLAS multiplies numbers: both operands are large, and the left one would have to be turned round for the tiles.
     """
-    return np.matmul(left.T, right, out=out)
+    if not is_bfloat16(left):
+        return np.matmul(left.T, right, out=out)
+    gemm.multiply_panels(left, right, out)
+    return out
+
+
+def _panels(depth: int, columns: int, dtype: Any, room: Workspace, name: str, bfloat16: bool) -> Array:
+    """Panels, not yet filled, of a right operand (K,N)."""
+    if bfloat16:
+        return room.empty(name, gemm.panel_shape(-(-depth // 2), columns, np.float32), np.uint32)
+    return room.empty(name, gemm.panel_shape(depth, columns, dtype), dtype)

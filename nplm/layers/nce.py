@@ -19,7 +19,15 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.kernels import nce as kernels
-from nplm.layers.matmul import pack_right, pack_transposed, product, transposed_product
+from nplm.layers.matmul import (
+    by_position,
+    is_bfloat16,
+    operand,
+    pack_right,
+    pack_transposed,
+    product,
+    transposed_product,
+)
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
 
@@ -28,6 +36,7 @@ class NCECache(NamedTuple):
     """What the backward needs of a forward."""
 
     hidden: Array  # (N,H)
+    hidden_read: Array  # the same as the products read it
     targets: Array  # (N,) int32
     words: Array  # (U,) int32, the distinct noise words, ascending
     noise_weight: Array  # (U,H), their rows of the weight
@@ -43,6 +52,7 @@ def deltas(
     bias: Array,
     log_q: Array,
     room: Workspace | None = None,
+    bfloat16: bool = False,
 ) -> tuple[NCECache, Array]:
     """[N2] of the targets and of the distinct noise words, and how often each of these was drawn (U,).
 
@@ -58,8 +68,11 @@ def deltas(
     weight.take(words, axis=0, out=noise_weight, mode="clip")
     noise_delta = room.empty("noise_delta", (targets.size, words.size), dtype)
     offsets = bias[words] - log_q[words] - log_k
-    product(hidden, pack_transposed(noise_weight, room, "noise_panels"), noise_delta, offsets)  # [N1], [N2]
-    return NCECache(hidden, targets, words, noise_weight, target_delta, noise_delta), counts.astype(dtype)
+    hidden_read = operand(hidden, room, "hidden_read", bfloat16)
+    panels = pack_transposed(noise_weight, room, "noise_panels", bfloat16)
+    product(hidden_read, panels, noise_delta, offsets)  # [N1], [N2]
+    cache = NCECache(hidden, hidden_read, targets, words, noise_weight, target_delta, noise_delta)
+    return cache, counts.astype(dtype)
 
 
 def forward(
@@ -71,25 +84,33 @@ def forward(
     log_q: Array,
     scale: float,
     room: Workspace | None = None,
+    bfloat16: bool = False,
 ) -> tuple[float, NCECache]:
     """Loss in nats, [N3] with `scale` for 1/N, and the cache.
 
-    hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
+    hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).  bfloat16: of the
+    operands of the products with the noise words; a target's score is no such product.
     """
-    cache, counts = deltas(hidden, targets, noise_ids, weight, bias, log_q, room)
+    cache, counts = deltas(hidden, targets, noise_ids, weight, bias, log_q, room, bfloat16)
     # float: without the JIT it is a NumPy number, which JSON does not take
     return float(kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)), cache
 
 
 def backward(cache: NCECache, weight: Array, room: Workspace | None = None) -> tuple[Array, RowGradient, RowGradient]:
     """dhidden (N,H) and the row gradients of weight (V,H) and bias (V,), [dN1]."""
-    hidden, targets, words, noise_weight, dtarget, dnoise = cache
-    room, dtype = room or Workspace(), hidden.dtype
+    hidden, hidden_read, targets, words, noise_weight, dtarget, dnoise = cache
+    room, dtype, bfloat16 = room or Workspace(), hidden.dtype, is_bfloat16(hidden_read)
     rows = np.unique(np.concatenate([words, targets]))  # (R,)
     noise_places, target_places = np.searchsorted(rows, words), np.searchsorted(rows, targets)
     dhidden = room.empty("dhidden", hidden.shape, dtype)
-    product(dnoise, pack_right(noise_weight, room, "noise_back_panels"), dhidden)
-    dnoise_weight = transposed_product(dnoise, hidden, room.empty("dnoise_weight", noise_weight.shape, dtype))
+    dnoise_read = operand(dnoise, room, "dnoise_read", bfloat16)
+    product(dnoise_read, pack_right(noise_weight, room, "noise_back_panels", bfloat16), dhidden)
+    dnoise_weight = room.empty("dnoise_weight", noise_weight.shape, dtype)
+    by_positions = (
+        by_position(dnoise_read, words.size, room, "dnoise_by_position"),
+        by_position(hidden_read, hidden.shape[1], room, "hidden_by_position"),
+    )
+    transposed_product(*by_positions, dnoise_weight)
     dweight = room.zeros("dweight", (rows.size, hidden.shape[1]), dtype)
     dbias = room.zeros("dbias", rows.shape, dtype)
     dweight[noise_places] = dnoise_weight

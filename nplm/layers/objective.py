@@ -24,6 +24,7 @@ class Decoder(NamedTuple):
     weight: Array  # (V,H)
     bias: Array  # (V,)
     log_q: Array  # (V,)
+    bfloat16: bool = False  # operands of the products with the noise words
 
 
 NAMES = ("nce", "softmax", "sampled-softmax", "ranking")
@@ -51,10 +52,11 @@ def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
     def sampled(
         hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace
     ) -> tuple[float, Any]:
-        given = (hidden, targets, noise_ids, *decoder, scale, room)
+        weight, bias, log_q, bfloat16 = decoder
+        given = (hidden, targets, noise_ids, weight, bias, log_q, scale, room)
         if name == "nce":
-            return nce.forward(*given)
-        return sampled_softmax.forward(*given, keep_hits=name == "ranking")
+            return nce.forward(*given, bfloat16)
+        return sampled_softmax.forward(*given, keep_hits=name == "ranking", bfloat16=bfloat16)
 
     def backward(cache: Any, decoder: Decoder, room: Workspace) -> tuple[Array, Gradient, Gradient]:
         if dense:

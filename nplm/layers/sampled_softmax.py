@@ -42,12 +42,13 @@ def forward(
     room: Workspace | None = None,
     *,
     keep_hits: bool = False,
+    bfloat16: bool = False,
 ) -> tuple[float, NCECache]:
     """Loss in nats, [C4] with `scale` for 1/N, and the cache; keep_hits: the sum is over every k.
 
     hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
     """
-    cache, counts = nce.deltas(hidden, targets, noise_ids, weight, bias, log_q, room)  # [C1], [C2]
+    cache, counts = nce.deltas(hidden, targets, noise_ids, weight, bias, log_q, room, bfloat16)  # [C1], [C2]
     hits = np.full(targets.size, -1) if keep_hits else _hits(targets, cache.words)
     loss = kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, hits, scale)  # [C3] to [C4], and back to [dC3]
     return float(loss), cache

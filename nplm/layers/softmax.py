@@ -21,7 +21,7 @@ import numpy as np
 from nplm.arrays import Array
 from nplm.kernels import nce as score_kernels
 from nplm.kernels import softmax as kernels
-from nplm.layers.matmul import transposed_product
+from nplm.layers.matmul import operand, pack_transposed, product, transposed_product
 from nplm.layers.workspace import Workspace
 
 BLOCK = 1024  # words scored at a time: 256 positions give a block of 1 MB, which stays in the cache
@@ -34,13 +34,20 @@ class SoftmaxCache(NamedTuple):
     dscores: Array  # (N,V), gradient of the scores
 
 
-def normaliser(hidden: Array, weight: Array, bias: Array) -> Array:
-    """log Z (N,) float64, [S2], for hidden (N,H), weight (V,H), bias (V,)."""
+def normaliser(hidden: Array, weight: Array, bias: Array, bfloat16: bool = False) -> Array:
+    """log Z (N,) float64, [S2], for hidden (N,H), weight (V,H), bias (V,); bfloat16: of the products' operands."""
+    room = Workspace()
+    left = operand(hidden, room, "hidden", bfloat16)
     maximum = np.full(len(hidden), -np.inf, hidden.dtype)
     total = np.zeros(len(hidden))
     for start in range(0, len(weight), BLOCK):
-        scores = hidden @ weight[start : start + BLOCK].T  # (N,BLOCK)
-        scores += bias[start : start + BLOCK]
+        block, offsets = weight[start : start + BLOCK], bias[start : start + BLOCK]
+        if bfloat16:
+            scores = room.empty("scores", (len(hidden), len(block)), hidden.dtype)
+            product(left, pack_transposed(block, room, "panels", bfloat16), scores, offsets)  # (N,BLOCK)
+        else:
+            scores = hidden @ block.T
+            scores += offsets
         kernels.accumulate(scores, maximum, total)
     return np.asarray(maximum + np.log(total))
 

@@ -6,6 +6,8 @@
 [L3]  g = tanh(a_g)
 [L4]  c_t = f * c'_{t-1} + i * g
 [L5]  h_t = o * tanh(c_t)
+
+q is applied to the operands of every product: nothing, or the rounding of bfloat16.py.
 """
 
 import numpy as np
@@ -16,7 +18,12 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def forward(x, h0, c0, weight_ih, weight_hh, bias, mask=None, keep=None):
+def as_it_is(operand):
+    """The operand."""
+    return operand
+
+
+def forward(x, h0, c0, weight_ih, weight_hh, bias, mask=None, keep=None, q=as_it_is):
     """h (T+1,B,H), c (T+1,B,H) and the gates (T,B,4,H), for x (T,B,D), h0 and c0 (B,H).
 
     mask (B,H), keep (T,B): r and k of [L0]; None: ones.
@@ -25,7 +32,7 @@ def forward(x, h0, c0, weight_ih, weight_hh, bias, mask=None, keep=None):
     r, k = factors(x, h0, mask, keep)
     for t in range(len(x)):
         h_read, c_read = r * k[t] * h[t], k[t] * c[t]  # [L0]
-        a = x[t] @ weight_ih.T + h_read @ weight_hh.T + bias  # [L1] (B,4H)
+        a = q(x[t]) @ q(weight_ih).T + q(h_read) @ q(weight_hh).T + bias  # [L1] (B,4H)
         a_i, a_f, a_g, a_o = np.split(a, 4, axis=1)
         i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)  # [L2]
         g = np.tanh(a_g)  # [L3]
@@ -42,7 +49,7 @@ def factors(x, h0, mask, keep):
     return r, k[:, :, None]
 
 
-def backward(dhidden, x, h, c, gates, weight_ih, weight_hh, mask=None, keep=None):
+def backward(dhidden, x, h, c, gates, weight_ih, weight_hh, mask=None, keep=None, q=as_it_is):
     """dx, dh0, dc0, dweight_ih, dweight_hh, dbias for dhidden (T,B,H): the forward, upside down."""
     dx = np.zeros_like(x)
     dweight_ih, dweight_hh = np.zeros_like(weight_ih), np.zeros_like(weight_hh)
@@ -59,10 +66,10 @@ def backward(dhidden, x, h, c, gates, weight_ih, weight_hh, mask=None, keep=None
         da_g = dg * (1 - g**2)  # [dL3]
         da_i, da_f, da_o = di * i * (1 - i), df * f * (1 - f), do * o * (1 - o)  # [dL2]
         da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)  # (B,4H)
-        dx[t] = da @ weight_ih  # [dL1]
-        dh_read = da @ weight_hh
-        dweight_ih += da.T @ x[t]
-        dweight_hh += da.T @ (r * k[t] * h[t])
+        dx[t] = q(da) @ q(weight_ih)  # [dL1]
+        dh_read = q(da) @ q(weight_hh)
+        dweight_ih += q(da).T @ q(x[t])
+        dweight_hh += q(da).T @ q(r * k[t] * h[t])
         dbias += da.sum(axis=0)
         dh_next, dc_next = r * k[t] * dh_read, k[t] * dc_read  # [dL0]
     return dx, dh_next, dc_next, dweight_ih, dweight_hh, dbias

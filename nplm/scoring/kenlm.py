@@ -163,8 +163,8 @@ class Model:
         -------
         float
         """
-        given = {"bos": bos, "eos": eos, "normalize": normalize}
-        return float(scores.score_batch(self.language_model, [as_text(sentence)], **given)[0])
+        total = scores.score_batch(self.language_model, [as_text(sentence)], bos=bos, eos=eos, normalize=normalize)
+        return float(total[0])
 
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True

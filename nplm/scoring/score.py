@@ -19,6 +19,7 @@ from nplm.arrays import Array
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.layers import softmax
+from nplm.layers.precision import choose
 from nplm.logs import LN10
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Network, hidden_states
@@ -70,6 +71,7 @@ def score_batch(
     eos: bool = True,
     normalize: bool = True,
     threads: int = 0,
+    precision: str = "float32",
 ) -> Array:
     """Total log10 probability of each sentence, whatever their lengths, in lock-step.
 
@@ -86,6 +88,9 @@ def score_batch(
         False: [V6], with the model's mean_log_z, 0 where it has none.
     threads : int
         0 for as many as there are cores.
+    precision : str
+        Of the products' operands: float32 (the model's own type), bfloat16, or auto, which is bfloat16 where that is
+        known to be faster.  How far bfloat16 moves a score is measured by benchmarks/bench_score.py.
 
     Returns
     -------
@@ -96,6 +101,8 @@ def score_batch(
     ------
     TypeError
         If `sentences` is a single sentence, or one of them is no text.
+    InputError
+        On bfloat16 for a float64 model.
     """
     if isinstance(sentences, (str, bytes)):
         raise TypeError("score_batch takes a list of sentences, not a single one")
@@ -103,20 +110,29 @@ def score_batch(
     for start in range(0, len(sentences), SENTENCES):
         words = [as_text(sentence).split() for sentence in sentences[start : start + SENTENCES]]
         ids, lengths = encode(model.vocabulary, words, eos)
-        scores, log_z = sentence_scores(model, ids, lengths, bos=bos, normalize=normalize, threads=threads)
+        scores, log_z = sentence_scores(
+            model, ids, lengths, bos=bos, normalize=normalize, threads=threads, precision=precision
+        )
         parts.append(totals(scores - log_z, lengths) / LN10)
     return np.concatenate(parts)
 
 
 def sentence_scores(
-    model: LanguageModel, ids: Array, lengths: Array, *, bos: bool = True, normalize: bool = True, threads: int = 0
+    model: LanguageModel,
+    ids: Array,
+    lengths: Array,
+    *,
+    bos: bool = True,
+    normalize: bool = True,
+    threads: int = 0,
+    precision: str = "float32",
 ) -> Scores:
     """`word_scores` of sentences of `lengths` (m,), one after the other in ids (n,), each from the zero state.
 
     normalize=False: the mean log Z stands for log Z.  The ids are trusted.
     """
     out = np.zeros(ids.size), np.full(ids.size, model.mean_log_z or 0.0)
-    network = model.network()
+    network = model.network(choose(precision, model.dtype, model.config.hidden_dim).bfloat16)
 
     def fill(starts: Array, lengths: Array) -> None:
         """Each task writes the places of its own sentences."""
@@ -158,7 +174,7 @@ def norm_deviation(model: LanguageModel, ids: Array) -> float:
 
 def _probability_sums(network: Network, hidden: Array) -> Array:
     """sum_w p(w) (n,) after hidden states (n,H), the scores in float64."""
-    weight, bias, _ = network.decoder
+    weight, bias = network.decoder.weight, network.decoder.bias
     log_z, sums = softmax.normaliser(hidden, weight, bias), np.zeros(len(hidden))
     for first in range(0, len(weight), softmax.BLOCK):
         words = slice(first, first + softmax.BLOCK)

@@ -66,10 +66,11 @@ def read_sentences(
 @np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has scores that are not
 def score_words(network: Network, hidden: Array, words: Array, normalize: bool = True) -> Scores:
     """s (n,) and log Z (n,) of words (n,) after hidden states (n,H); log Z is zero unless normalize, [V5]."""
-    weight, bias, _ = network.decoder
+    weight, bias = network.decoder.weight, network.decoder.bias
     flat = np.ascontiguousarray(hidden)
     scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)
-    return scores, softmax.normaliser(flat, weight, bias) if normalize else np.zeros(len(flat))
+    log_z = softmax.normaliser(flat, weight, bias, network.bfloat16) if normalize else np.zeros(len(flat))
+    return scores, log_z
 
 
 def _read(network: Network, inputs: Array, state: State, begun: bool) -> tuple[Array, State]:

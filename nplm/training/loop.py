@@ -1,7 +1,7 @@
 """`nplm.train`: a run from its first chunk, or from where it was stopped, to its last."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,11 @@ def train(
         raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's")
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
     trainer = Trainer(model, streams, config, valid=corpus.valid, observer=observer)
-    with open_run(save, resume, model.config, config, corpus, source) as run:
+    with open_run(save, resume, model.config, config, corpus, source, trainer.products) as run:
         trainer.attach(run)
         observer.compiling()
-        observer.compiled(warm_up(model.dtype, config))
+        precision: Any = "bfloat16" if trainer.products.bfloat16 else "float32"
+        observer.compiled(warm_up(model.dtype, replace(config, precision=precision)))
         observer.begin(len(corpus.train), trainer.progress)
         with interrupts() as interrupted:
             trainer.train(interrupted)

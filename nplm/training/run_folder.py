@@ -23,6 +23,7 @@ from nplm._version import __version__
 from nplm.config import ModelConfig, TrainConfig
 from nplm.data.corpus import Corpus
 from nplm.errors import InputError
+from nplm.layers.precision import Products
 from nplm.model import LanguageModel
 from nplm.network import State
 from nplm.scoring.evaluate import Evaluation, without_mean_log_z
@@ -125,19 +126,20 @@ def open_run(
     train: TrainConfig,
     corpus: Corpus,
     source: Mapping[str, Any] | None,
+    products: Products,
 ) -> Iterator[RunFolder]:
     """The run in the folder `save`, or in a temporary one that is gone at the end."""
     if save is None:
         if resume:
             raise InputError("resuming needs the folder of the run: give `save`")
         with tempfile.TemporaryDirectory(prefix="nplm-") as temporary:
-            yield RunFolder(Path(temporary), _provenance(train, corpus))
+            yield RunFolder(Path(temporary), _provenance(train, corpus, products))
         return
     folder = Path(save)
     if source is None:
         source = read_config(folder)["source"] if resume else {}
-    record = _record(model, train, corpus, source)
-    run = RunFolder(folder, _provenance(train, corpus))
+    record = _record(model, train, corpus, source, products)
+    run = RunFolder(folder, _provenance(train, corpus, products))
     if resume:
         _check_same(read_config(folder), record, folder)
     else:
@@ -156,7 +158,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {part: dict(record[part]) for part in ("model", "train", "corpus", "source")} | {"nplm": record["nplm"]}
+        return {part: dict(record[part]) for part in ("model", "train", "corpus", "source")} | {
+            "nplm": record["nplm"],
+            "products": {name: record["products"][name] for name in Products._fields}
+            if "products" in record
+            else {},  # a run older than bfloat16
+        }
     except OSError as error:
         raise InputError(f"{path}: no run to resume here ({error.strerror}); start one without `resume`") from error
     except (ValueError, TypeError, KeyError) as error:
@@ -218,6 +225,8 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
     cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
     free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
     free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # taken up, but not taken back
+    _check_products(old, new, folder)
+    free |= {"precision"}  # what it came to has just been compared
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
             was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default
@@ -232,12 +241,26 @@ def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) ->
                 )
 
 
-def _record(model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any]) -> dict[str, Any]:
+def _check_products(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Operands rounded to bfloat16, or multiplied in another way, give other bits."""
+    now = Products(**new["products"])
+    was = Products(**old["products"]) if old["products"] else Products("float32", "fma")
+    if now != was and (now.bfloat16 or was.bfloat16):
+        raise InputError(
+            f"{folder}: `precision` was {was} and is now {now}; a resumed run must keep its bits: ask for"
+            f" {was.precision} on a processor that has {was.maker}, or start again with another `save`"
+        )
+
+
+def _record(
+    model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any], products: Products
+) -> dict[str, Any]:
     """What config.json holds."""
     record = {
         "nplm": __version__,
         "model": asdict(model),
         "train": asdict(train),
+        "products": products._asdict(),
         "corpus": {"name": corpus.name, "sha256": fingerprint(corpus)},
         "source": dict(source),
     }
@@ -245,10 +268,11 @@ def _record(model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapp
     return normal
 
 
-def _provenance(train: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+def _provenance(train: TrainConfig, corpus: Corpus, products: Products) -> dict[str, Any]:
     """How a model was made, for its file."""
     settings = {name: value for name, value in asdict(train).items() if name not in FREE_SETTINGS}
-    return {"nplm": __version__, "corpus": corpus.name, "train": settings}
+    made = {"nplm": __version__, "corpus": corpus.name, "train": settings}
+    return made | {"products": products._asdict()}
 
 
 def fingerprint(corpus: Corpus) -> str:

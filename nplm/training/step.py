@@ -44,8 +44,10 @@ class Shards:
     A chunk is trained on by `prepare`, `gradient` and `update`, in this order; training/trainer.py does so.
     """
 
-    def __init__(self, model: LanguageModel, shards: int, run_tasks: RunTasks = here) -> None:
-        self.model, self.run_tasks = model, run_tasks
+    def __init__(
+        self, model: LanguageModel, shards: int, run_tasks: RunTasks = here, *, bfloat16: bool = False
+    ) -> None:
+        self.model, self.run_tasks, self.bfloat16 = model, run_tasks, bfloat16
         self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
         self.packed: Packed | None = None  # to be set to None when parameters change otherwise than by `update`
 
@@ -71,7 +73,7 @@ class Shards:
         """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
         model, scale, plan = self.model, 1.0 / targets.size, plan or Plan()
         self.packed = self.packed or self._by_name(self._pack)
-        network = Network(model.params, self.packed, model.log_q, model.vocabulary.eos)
+        network = Network(model.params, self.packed, model.log_q, model.vocabulary.eos, self.bfloat16)
 
         def shard(start: int, stop: int, room: Workspace) -> tuple[float, Grads, State]:
             part = np.ascontiguousarray(inputs[:, start:stop]), np.ascontiguousarray(targets[:, start:stop])
@@ -109,4 +111,4 @@ class Shards:
         return dict(zip(names, self.run_tasks([partial(task, name) for name in names]), strict=True))
 
     def _pack(self, name: str) -> lstm.Packed | None:
-        return pack(name, self.model.params[name], self.rooms[0].part(name))
+        return pack(name, self.model.params[name], self.rooms[0].part(name), self.bfloat16)

@@ -21,6 +21,7 @@ from nplm.data.vocabulary import Vocabulary
 from nplm.errors import DivergedError
 from nplm.layers.dropout import Dropout
 from nplm.layers.objective import make_objective
+from nplm.layers.precision import choose
 from nplm.model import LanguageModel
 from nplm.network import Plan
 from nplm.noise import make_noise
@@ -60,7 +61,8 @@ class Trainer:
         self.noise = make_noise(model.noise, config, config.seed)
         self.objective = make_objective(config.objective, config.log_z_penalty)
         self.optimizer = Optimizer(model.params, config.optimizer, config.clip, config.weight_decay)
-        self.shards = Shards(model, config.shards)
+        self.products = choose(config.precision, model.dtype, model.config.hidden_dim)
+        self.shards = Shards(model, config.shards, bfloat16=self.products.bfloat16)
         self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         self.stopping = False  # asked for by the observer
         self.last_lr = self.progress.lr  # of the last update

@@ -1,0 +1,59 @@
+"""Which operands a model's products have, and what multiplies them: chosen by flags and a rule, never by timing.
+
+float32    operands as they are: the model's own type
+bfloat16   operands rounded (kernels/bfloat16.py); parameters, states, sums and updates stay float32
+auto       bfloat16 where it is known to be faster, so that one machine and one recipe always decide alike:
+           a float32 model of hidden_dim >= 64, and a processor whose vdpbf16ps has twice the rate of its float32
+
+What was measured for the rule: decision 0012.  NPLM_BFLOAT16=portable masks vdpbf16ps off, =off all of bfloat16.
+"""
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nplm.errors import InputError
+from nplm.kernels._jit import BFLOAT16_MAKER, processor
+
+TWICE_AS_FAST = ("znver4", "znver5")  # by LLVM's names; Intel's without AMX have one rate for both
+LEAST_HIDDEN = 64  # below it a step is bookkeeping, and rounding the operands costs what the products gain
+
+
+class Products(NamedTuple):
+    """The choice: recorded in a run and in its model files."""
+
+    precision: str  # of the operands: bfloat16, or the model's own type
+    maker: str  # what multiplies: fma (and BLAS), vdpbf16ps, portable, or numpy without the JIT
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether operands are rounded."""
+        return self.precision == "bfloat16"
+
+    def __str__(self) -> str:
+        return f"{self.precision} by {self.maker}"
+
+
+def bfloat16_maker() -> str | None:
+    """What multiplies pairs of bfloat16 in this process; None where NPLM_BFLOAT16=off."""
+    return None if os.environ.get("NPLM_BFLOAT16") == "off" else BFLOAT16_MAKER
+
+
+def choose(precision: str, dtype: Any, hidden_dim: int) -> Products:
+    """What `precision` comes to for a model of this type and size.
+
+    Raises InputError on bfloat16 for a float64 model, or where it is masked off.
+    """
+    maker = bfloat16_maker()
+    if precision == "auto":
+        is_faster = maker == "vdpbf16ps" and processor() in TWICE_AS_FAST
+        fits = dtype == np.float32 and hidden_dim >= LEAST_HIDDEN
+        precision = "bfloat16" if is_faster and fits else "float32"
+    if precision != "bfloat16":
+        return Products(str(np.dtype(dtype)), "numpy" if maker == "numpy" else "fma")
+    if dtype != np.float32:
+        raise InputError(f"`precision` bfloat16 is for float32 models, and this one is {np.dtype(dtype)}")
+    if maker is None:
+        raise InputError("`precision` is bfloat16, which NPLM_BFLOAT16=off masks off: unset it")
+    return Products("bfloat16", maker)

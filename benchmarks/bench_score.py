@@ -4,6 +4,8 @@
                    on every 40th of them, and all times are those of a word
     unnormalised   score_batch with normalize=True over normalize=False, and how far the second is off: the mean of
                    |log10 p - log10 p unnormalised| a word
+    bfloat16       score_batch with float32 operands of the products over bfloat16, and how far the second is
+                   off: the mean of |difference of log10 p| a word, and the largest of a sentence's mean
 Sentences have 1 word or more, 21 on average and with a standard deviation of 10, about as in the Penn Treebank;
 their words are drawn by its Zipf law.  The model of `unnormalised` is trained with NCE on such words first, and its
 mean log Z measured on others: without training log Z has no reason to keep still.
@@ -107,6 +109,31 @@ def unnormalised(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, 
     return rows
 
 
+def bfloat16(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Products of operands in bfloat16 against float32, for each number of threads; and the error."""
+    model = scorer(shape, 5 if arguments.quick else CHUNKS_TRAINED)
+    lines, rows = sentences(shape.V, 20 if arguments.quick else LARGE_SENTENCES), []
+    words = np.array([len(line.split()) + 1 for line in lines])
+    for normalize in (True, False):
+        slow, fast = (
+            partial(score_batch, model, lines, normalize=normalize, precision=precision)
+            for precision in ("float32", "bfloat16")
+        )
+        error = np.abs(slow() - fast())
+        errors = {
+            "mean_error": float(error.sum() / words.sum()),
+            "largest_error": float((error / words).max()),
+        }
+        for threads in arguments.threads:
+            sides = {
+                "slow": (partial(slow, threads=threads), lines),
+                "fast": (partial(fast, threads=threads), lines),
+            }
+            row = {"kind": "bfloat16", "normalize": normalize, "threads": threads, "sentences": len(lines)}
+            rows.append(row | _times(shape, sides, arguments) | errors)
+    return rows
+
+
 def _times(
     shape: Shape, sides: dict[str, tuple[Callable[[], Any], list[str]]], arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -124,7 +151,7 @@ def _times(
 
 def main() -> None:
     arguments = _timing.parse(_timing.parser(__doc__))
-    kinds = ((batch, BATCH), (unnormalised, UNNORMALISED))
+    kinds = ((batch, BATCH), (unnormalised, UNNORMALISED), (bfloat16, BATCH[1:]))
     cases = [(measure, shape) for measure, shapes in kinds for shape in ([QUICK] if arguments.quick else shapes)]
     rows = (row for measure, shape in cases for row in measure(shape, arguments))
     _timing.finish(arguments, "bench_score", TABLE.show(rows))

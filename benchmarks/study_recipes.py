@@ -4,6 +4,8 @@ Runs `nplm train` with a recipe of benchmarks/recipes/ and records what it print
 
     python benchmarks/study_recipes.py ptb-small            # PTB from the folder in NPLM_DATA
     python benchmarks/study_recipes.py markov hmm
+    python benchmarks/study_recipes.py ptb-small --seeds 1 2 3 --precision bfloat16
+    python benchmarks/study_recipes.py ptb-medium --epochs 40 --precision bfloat16
 """
 
 import json
@@ -34,16 +36,24 @@ TABLE = Section(
 SECTIONS = {"recipes": TABLE}
 
 
-def run(recipe: str, runs: Path, quick: bool) -> dict[str, Any]:
-    """Train a recipe, or go on with it; returns its row."""
-    changes = ["--epochs", "1"] if quick else []
+def run(recipe: str, folder: Path, changes: list[str]) -> dict[str, Any]:
+    """Train a recipe with changed flags, or go on with it; returns its row."""
+    row: dict[str, Any] = {"recipe": recipe, "objective": "nce", "fit_log_z": False}
     if recipe == DEMO:
         result = _training.figures([sys.executable, "-m", "nplm", "demo", "--json", *changes])
     else:
-        result = _training.train(runs / recipe, recipe, changes)
-    fitted = recipe != DEMO and read_config(runs / recipe)["train"].get("fit_log_z", False)
-    kept = {name: result[name] for name in _training.KEPT}
-    return {"recipe": recipe, "objective": "nce", "fit_log_z": fitted} | kept
+        result = _training.train(folder, recipe, changes)
+        config = read_config(folder)
+        row["fit_log_z"] = config["train"].get("fit_log_z", False)
+        row |= config["products"] | {"epochs": config["train"]["epochs"]}
+    return row | {name: result[name] for name in _training.KEPT}
+
+
+def flags_of(arguments: argparse.Namespace, seed: int | None) -> list[str]:
+    """What the arguments change of a recipe."""
+    epochs = 1 if arguments.quick else arguments.epochs
+    changed = {"--epochs": epochs, "--seed": seed, "--precision": arguments.precision}
+    return [part for flag, value in changed.items() if value is not None for part in (flag, str(value))]
 
 
 def main() -> None:
@@ -51,12 +61,19 @@ def main() -> None:
     recipes = sorted(path.stem for path in _training.RECIPES.glob("*.toml"))
     parser.add_argument("recipes", nargs="+", choices=[DEMO, *recipes])
     parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs", help="where the runs are kept")
+    parser.add_argument("--precision", choices=["float32", "bfloat16", "auto"], help="instead of the recipe's")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[None], help="a row for each")
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
-        row = run(recipe, arguments.runs, arguments.quick)
-        print(json.dumps(row))
-        if path := _record.path_of(arguments, f"recipe-{recipe}"):
-            _record.write(path, [row])
+        rows = []
+        for seed in arguments.seeds:
+            flags = flags_of(arguments, seed)
+            rows.append(run(recipe, arguments.runs / "-".join([recipe, *flags[1::2]]), flags))
+            print(json.dumps(rows[-1]))
+        name = "-".join(["recipe", recipe, *flags_of(arguments, None)[1::2]])
+        if path := _record.path_of(arguments, name):
+            _record.write(path, rows)
 
 
 if __name__ == "__main__":

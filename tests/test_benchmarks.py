@@ -87,6 +87,16 @@ def test_train(rows):
         assert min(pieces.values()) > 0
 
 
+def test_against_two_peers_in_bfloat16(tmp_path):
+    """The peer is the faster of the two; our own float32 step is there too."""
+    pytest.importorskip("torch", reason=TORCH)
+    flags = ("--against", "torch", "torch-bf16", "--precision", "bfloat16", "--threads", 1)
+    for row in quick("train", tmp_path, *flags):
+        promised([row], "ratio", "over_float32", "peer_tokens_per_second")
+        assert (row["precision"], set(row["peers"])) == ("bfloat16", {"torch", "torch-bf16"})
+        assert row["peers"][row["peer"]] == row["peer_tokens_per_second"] == max(row["peers"].values())
+
+
 @pytest.mark.parametrize("name", ["train", "eval", "vocab"])
 def test_against_torch(tmp_path, name):
     """With the peer its figures are there too."""
@@ -103,7 +113,7 @@ def test_score(rows):
     """The promised keys; every kind; the unnormalised rows tell how far they are off."""
     promised(rows, "slow_us", "fast_us", "ratio", "ratio_low", "ratio_high", "threads")
     assert {(row["kind"], row["normalize"]) for row in rows} == {
-        ("batch", True), ("batch", False), ("unnormalised", False),
+        ("batch", True), ("batch", False), ("unnormalised", False), ("bfloat16", True), ("bfloat16", False),
     }  # fmt: skip
     promised([row for row in rows if row["kind"] == "unnormalised"], "mean_error", "std_log_z")
 

@@ -16,6 +16,7 @@ import _record
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+Clock = Callable[[], float]
 REST = 0.02  # seconds between two samples, in which the threads of the last one stop spinning
 
 
@@ -51,13 +52,15 @@ def finish(arguments: argparse.Namespace, name: str, rows: list[dict[str, Any]])
         _record.write(path, rows)
 
 
-def in_turns(sides: Mapping[str, Side], samples: int, seconds: float) -> dict[str, list[float]]:
+def in_turns(
+    sides: Mapping[str, Side], samples: int, seconds: float, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds a step of every side, `samples` times, one side after the other: A B A B ..."""
     counts = {name: _steps_in(side, seconds) for name, side in sides.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(samples):
         for name, side in sides.items():
-            times[name].append(_time(side, counts[name]))
+            times[name].append(_time(side, counts[name], clock))
     return times
 
 
@@ -71,14 +74,14 @@ def _steps_in(side: Side, seconds: float) -> int:
     return max(1, round(seconds / spent + 0.5))
 
 
-def _time(side: Side, count: int) -> float:
+def _time(side: Side, count: int, clock: Clock = time.perf_counter) -> float:
     with side.running():
         time.sleep(REST)
         side.step()  # wakes the threads and warms the caches
-        start = time.perf_counter()
+        start = clock()
         for _ in range(count):
             side.step()
-        return (time.perf_counter() - start) / count
+        return (clock() - start) / count
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:

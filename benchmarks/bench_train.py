@@ -19,6 +19,7 @@ one core cuts into one.  "Over one thread" is the ratio to the same shards, and 
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
@@ -86,11 +87,12 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict
             peer = PeerTrainer(make_model(shape), shape, ids, threads, bfloat16=rival == "torch-bf16")
             sides[f"{rival} {threads}"] = _timing.Side(peer.step, peer.running)
         sides[f"sgemm {threads}"] = _timing.sgemm(threads, arguments.sgemm_size)
-    times = _timing.in_turns(sides, arguments.samples, arguments.seconds)
+    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    times = _timing.in_turns(sides, arguments.samples, arguments.seconds, clock)
     one = trainer(make_model(shape), threads=1, precision=arguments.precision)
     pieces = breakdown(one, max(2, round(2 * arguments.seconds / median(times[f"ours {arguments.threads[0]}"]))))
     common = {"name": name, "shape": list(shape), "breakdown": pieces, "samples": arguments.samples}
-    common |= one.trainer.products._asdict()
+    common |= {"clock": arguments.clock} | one.trainer.products._asdict()
     return [
         common | _row(shape, threads, times, arguments.sgemm_size, arguments.against) for threads in arguments.threads
     ]
@@ -125,9 +127,17 @@ def main() -> None:
         "--against", nargs="+", choices=["torch", "torch-bf16"], default=[], help="the peers; default: none"
     )
     flags.add_argument("--precision", choices=["float32", "bfloat16", "auto"], default="float32")
+    flags.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: for one thread on a machine that others use",
+    )
     flags.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     flags.add_argument("--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64")
     arguments = _timing.parse(flags)
+    if arguments.clock == "cpu" and arguments.threads != [1]:
+        flags.error("--clock cpu adds up the threads: use it with --threads 1")
     arguments.sgemm_size = arguments.sgemm_size or (64 if arguments.quick else 2000)
     shapes = QUICK if arguments.quick else {name: SHAPES[name] for name in arguments.shapes}
     rows = []

@@ -134,6 +134,7 @@ def test_gradient_of_a_model(objective):
         ("auto", "vdpbf16ps", "znver4", 63, np.float32, ("float32", "fma")),
         ("auto", "vdpbf16ps", "cooperlake", 200, np.float32, ("float32", "fma")),
         ("auto", "portable", "znver4", 200, np.float32, ("float32", "fma")),
+        ("auto", "vdpbf16ps", "znver4", 200, "float32", ("bfloat16", "vdpbf16ps")),
         ("auto", None, "znver4", 200, np.float32, ("float32", "fma")),
         ("auto", "vdpbf16ps", "znver4", 200, np.float64, ("float64", "fma")),
         ("float32", "numpy", "znver4", 200, np.float32, ("float32", "numpy")),
@@ -143,7 +144,7 @@ def test_the_rule(asked, maker, name, hidden, dtype, chosen, monkeypatch):
     """The rule as written in decision 0012."""
     monkeypatch.setattr(precision, "bfloat16_maker", lambda: maker)
     monkeypatch.setattr(precision, "processor", lambda: name)
-    assert choose(asked, np.dtype(dtype), hidden) == Products(*chosen)
+    assert choose(asked, dtype, hidden) == Products(*chosen)
 
 
 def test_bfloat16_is_refused(monkeypatch):

@@ -45,15 +45,15 @@ def choose(precision: str, dtype: Any, hidden_dim: int) -> Products:
 
     Raises InputError on bfloat16 for a float64 model, or where it is masked off.
     """
-    maker = bfloat16_maker()
+    maker, dtype = bfloat16_maker(), np.dtype(dtype)
     if precision == "auto":
         is_faster = maker == "vdpbf16ps" and processor() in TWICE_AS_FAST
         fits = dtype == np.float32 and hidden_dim >= LEAST_HIDDEN
         precision = "bfloat16" if is_faster and fits else "float32"
     if precision != "bfloat16":
-        return Products(str(np.dtype(dtype)), "numpy" if maker == "numpy" else "fma")
+        return Products(str(dtype), "numpy" if maker == "numpy" else "fma")
     if dtype != np.float32:
-        raise InputError(f"`precision` bfloat16 is for float32 models, and this one is {np.dtype(dtype)}")
+        raise InputError(f"`precision` bfloat16 is for float32 models, and this one is {dtype}")
     if maker is None:
         raise InputError("`precision` is bfloat16, which NPLM_BFLOAT16=off masks off: unset it")
     return Products("bfloat16", maker)

@@ -120,15 +120,9 @@ def bfloat16(shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]
             for precision in ("float32", "bfloat16")
         )
         error = np.abs(slow() - fast())
-        errors = {
-            "mean_error": float(error.sum() / words.sum()),
-            "largest_error": float((error / words).max()),
-        }
+        errors = {"mean_error": float(error.sum() / words.sum()), "largest_error": float((error / words).max())}
         for threads in arguments.threads:
-            sides = {
-                "slow": (partial(slow, threads=threads), lines),
-                "fast": (partial(fast, threads=threads), lines),
-            }
+            sides = {"slow": (partial(slow, threads=threads), lines), "fast": (partial(fast, threads=threads), lines)}
             row = {"kind": "bfloat16", "normalize": normalize, "threads": threads, "sentences": len(lines)}
             rows.append(row | _times(shape, sides, arguments) | errors)
     return rows

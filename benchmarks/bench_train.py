@@ -128,10 +128,7 @@ def main() -> None:
     )
     flags.add_argument("--precision", choices=["float32", "bfloat16", "auto"], default="float32")
     flags.add_argument(
-        "--clock",
-        choices=["wall", "cpu"],
-        default="wall",
-        help="cpu: for one thread on a machine that others use",
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for one thread on a machine that others use"
     )
     flags.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     flags.add_argument("--sgemm-size", type=int, metavar="N", help="rows of the sgemm; default 2000, quick 64")

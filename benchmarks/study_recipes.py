@@ -8,6 +8,7 @@ Runs `nplm train` with a recipe of benchmarks/recipes/ and records what it print
     python benchmarks/study_recipes.py ptb-medium --epochs 40 --precision bfloat16
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path

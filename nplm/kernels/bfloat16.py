@@ -1,6 +1,6 @@
 """bfloat16: the upper half of a float32, 8 significant bits and float32's range; two of them lie in a uint32.
 
-[Q1] q(x) = x rounded to 8 significant bits, to nearest, ties to even         NaN stays NaN, inf stays inf
+[U1] q(x) = x rounded to 8 significant bits, to nearest, ties to even         NaN stays NaN, inf stays inf
 
 Operands of products are rounded, nothing else is: sums, states and parameters stay float32.  A pair holds two
 neighbours along the depth k of a product, the earlier one in the lower half; the depth is padded to even with zero.
@@ -48,7 +48,7 @@ def _overload_bits(x):
 
 @njit(inline=True)
 def _rounded(x):
-    """[Q1] as the uint16 of its pattern."""
+    """[U1] as the uint16 of its pattern."""
     bits = _bits(x)
     # a NaN is cut off, its first bit set: rounded like a number it could become inf, or zero
     nan = np.uint32(np.uint32(bits & ABSOLUTE) > INFINITY)
@@ -58,7 +58,7 @@ def _rounded(x):
 
 @njit()
 def _round_row(values: np.ndarray, out: np.ndarray) -> None:
-    """[Q1] of values (K,), and zero up to the end of out (K or K + 1,), uint16."""
+    """[U1] of values (K,), and zero up to the end of out (K or K + 1,), uint16."""
     for j in range(values.size):
         out[j] = _rounded(values[j])
     for j in range(values.size, out.size):

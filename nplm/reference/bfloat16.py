@@ -1,6 +1,6 @@
 """bfloat16, as defined: rounding by arithmetic on the number, and a product of rounded operands.
 
-[Q1] q(x) = x rounded to 8 significant bits, to nearest, ties to even: the multiple of u nearest to x, where
+[U1] q(x) = x rounded to 8 significant bits, to nearest, ties to even: the multiple of u nearest to x, where
      u = 2^(e - 8) for 2^(e-1) <= |x| < 2^e, and not less than 2^-133
 """
 
@@ -10,7 +10,7 @@ LARGEST = (2 - 2**-7) * 2.0**127  # the next one would be inf
 
 
 def q(x):
-    """[Q1]; NaN and inf stay what they are."""
+    """[U1]; NaN and inf stay what they are."""
     x = np.asarray(x, np.float64)
     finite = np.where(np.isfinite(x), x, 1.0)
     _, e = np.frexp(finite)

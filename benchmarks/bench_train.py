@@ -48,9 +48,8 @@ SPEED = Section(
     " by one.",
     "bench_train.json",
     {
-        "(B, T, E, H, L, K, V)": "shape", "precision": "precision", "threads": "threads",
-        "tokens/s": "tokens_per_second:,.0f", "over float32": "over_float32:.2f", "peer": "peer",
-        "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "(B, T, E, H, L, K, V)": "shape", "threads": "threads", "tokens/s": "tokens_per_second:,.0f",
+        "peer": "peer", "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
         "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f",
         "peak GFLOP/s": "sgemm_peak_gflops:,.0f", "share": "peak_share:.0%", "samples": "samples",
     },
@@ -64,7 +63,22 @@ BREAKDOWN = SPEED._replace(
     rows=only(threads=1),
     plots=("train-breakdown",),
 )
-SECTIONS = {"training-speed": SPEED, "breakdown": BREAKDOWN}
+BFLOAT16 = Section(
+    "Training speed with bfloat16 operands",
+    "The same, with the operands of our products rounded to bfloat16, on a processor whose `vdpbf16ps` has twice the"
+    " rate of a float32 multiply-add. Over float32: the ratio to our own float32 step. The peer is the faster of"
+    " PyTorch's float32 and bfloat16 autocast. All of them are measured in turns, in one run of"
+    " `python benchmarks/bench_train.py --against torch torch-bf16 --precision bfloat16`. Share: of the float32 peak.",
+    "bench_train-bfloat16.json",
+    {
+        "(B, T, E, H, L, K, V)": "shape", "precision": "precision", "threads": "threads",
+        "tokens/s": "tokens_per_second:,.0f", "over float32": "over_float32:.2f", "peer": "peer",
+        "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f", "share": "peak_share:.0%",
+        "samples": "samples",
+    },
+)  # fmt: skip
+SECTIONS = {"training-speed": SPEED, "breakdown": BREAKDOWN, "training-speed-bfloat16": BFLOAT16}
 
 
 def measure(name: str, shape: Shape, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -140,9 +154,10 @@ def main() -> None:
     rows = []
     for name, shape in shapes.items():
         found = measure(name, shape, arguments)
-        SPEED.show(found)
+        (SPEED if arguments.precision == "float32" else BFLOAT16).show(found)
         rows += found
-    _timing.finish(arguments, "bench_train", rows)
+    name = "bench_train" if arguments.precision == "float32" else f"bench_train-{arguments.precision}"
+    _timing.finish(arguments, name, rows)
 
 
 if __name__ == "__main__":

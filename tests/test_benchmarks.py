@@ -57,6 +57,8 @@ def results(tmp_path_factory):
         quick(name, folder, "--threads", *threads)
     for name in ("noise", "memory"):
         quick(name, folder)
+    rounded = ("--precision", "bfloat16", "--threads", 1, 2)
+    run("bench_train.py", "--quick", "--json", folder / "bench_train-bfloat16.json", *rounded)
     return folder
 
 

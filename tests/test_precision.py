@@ -155,7 +155,7 @@ def test_bfloat16_is_refused(monkeypatch):
     with pytest.raises(InputError, match="`precision` is bfloat16, which NPLM_BFLOAT16=off masks off"):
         fit(toy(), precision="bfloat16")
     assert choose("auto", np.dtype(np.float32), 200).precision == "float32"
-    with pytest.raises(InputError, match="precision = 'half' is not one of float32, bfloat16, auto"):
+    with pytest.raises(InputError, match="`precision` = 'half' is not one of float32, bfloat16, auto"):
         nplm.TrainConfig(precision="half")
 
 

@@ -150,10 +150,13 @@ def sweep_backward(
     aside, in_order = np.empty(batch * panels.shape[2], gates.dtype), np.arange(batch)
     zero, row_0 = np.zeros(size, gates.dtype), np.zeros(batch, np.intp)
     left_flat, dh_flat = left.ravel(), dh.ravel()
+    at_first = np.intp(0)  # a literal is a type of its own, for which the product would be compiled once more
     for t in range(steps - 1, -1, -1):
         step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc)
         round_rows(gates[t], left[t])
         start = t * batch * left.shape[2]
-        multiply_flat(left_flat, start, panels, zero, row_0, dh_flat, 0, batch, size, aside, in_order, t % 2 == 1)
+        multiply_flat(
+            left_flat, start, panels, zero, row_0, dh_flat, at_first, batch, size, aside, in_order, t % 2 == 1
+        )
         if mask.size > 0:
             _read_state(dh, mask, keep[t], dh, dc)  # [dL0]: the same factors

@@ -79,7 +79,7 @@ def _largest_tile(rows: int) -> int:
     return 0
 
 
-@njit()
+@njit(inline=True)
 def _multiply_stretch(
     left, left_start, left_stride, left_step, panels, p, start, depth, vectors,
     begin, begin_start, begin_stride, places, out, out_start, out_stride, rows,
@@ -95,21 +95,6 @@ def _multiply_stretch(
             begin, begin_start, begin_stride, places, m, out, out_start + m * out_stride, out_stride,
         )  # fmt: skip
         m += tile
-
-
-@njit()
-def _multiply_panel(
-    left, left_start, panels, p, vectors, begin, begin_start, begin_stride, places,
-    out, out_start, out_stride, rows, in_order,
-):  # fmt: skip
-    depth = panels.shape[1]
-    for start in range(0, depth, DEPTH):
-        _multiply_stretch(
-            left, left_start + start, depth, 1, panels, p, start, min(DEPTH, depth - start), vectors,
-            begin, begin_start, begin_stride, places, out, out_start, out_stride, rows,
-        )  # fmt: skip
-        # the next stretch goes on where this one has stopped
-        begin, begin_start, begin_stride, places = out, out_start, out_stride, in_order
 
 
 @njit()
@@ -144,7 +129,7 @@ def multiply_flat(
     backwards: from the last panel to the first.  A sweep goes to and fro: where the panels outgrow the L2 cache,
     each step then begins with those that the step before has left there.
     """
-    step = panels.shape[2]
+    depth, step = panels.shape[1], panels.shape[2]
     whole, at_once = columns // step, PANELS_AT_ONCE if rows <= FEW_ROWS else 1
     rest, groups = columns - whole * step, whole // at_once
     turns = groups + whole % at_once + (rest > 0)
@@ -153,26 +138,26 @@ def multiply_flat(
             p, vectors = at_once * (groups - 1 - turn if backwards else turn), 2 * at_once
         else:
             p, vectors = turn + groups * (at_once - 1), 2
-        first, sums, start, stride, rows_of = p * step, begin, p * step, columns, places
+        first, sums, sums_start, stride, rows_of = p * step, begin, p * step, columns, places
         target, target_start = out, out_start + first
         if p == whole:  # the last panel, wider than what is left of the columns
             _put_aside(begin, first, columns, places, rows, rest, aside, step)
             vectors = 1 if 2 * rest <= step else 2
-            sums, start, stride, rows_of, target, target_start = aside, 0, step, in_order, aside, 0
-        _multiply_panel(
-            left, left_start, panels, p, vectors, sums, start, stride, rows_of,
-            target, target_start, stride, rows, in_order,
-        )  # fmt: skip
+            sums, sums_start, stride, rows_of, target, target_start = aside, 0, step, in_order, aside, 0
+        for start in range(0, depth, DEPTH):
+            _multiply_stretch(
+                left, left_start + start, depth, 1, panels, p, start, min(DEPTH, depth - start), vectors,
+                sums, sums_start, stride, rows_of, target, target_start, stride, rows,
+            )  # fmt: skip
+            sums, sums_start, rows_of = target, target_start, in_order  # the next stretch goes on where this one stops
     for m in range(rows if rest > 0 else 0):
         for j in range(rest):
             out[out_start + m * columns + whole * step + j] = aside[m * step + j]
 
 
-@njit()
 def multiply(left: np.ndarray, panels: np.ndarray, begin: np.ndarray, out: np.ndarray) -> None:
     """out (M,N) = begin (N,) + left (M,K) @ right, all C-contiguous, right in panels."""
-    rows, columns = out.shape
-    depth, step = panels.shape[1], panels.shape[2]
+    (rows, columns), depth, step = out.shape, panels.shape[1], panels.shape[2]
     most = max(TILES[0], LEFT_BYTES // max(1, depth * left.itemsize) // TILES[0] * TILES[0])
     aside = np.empty(min(rows, most) * step, out.dtype)
     in_order, places = np.arange(min(rows, most)), np.zeros(min(rows, most), np.intp)

@@ -106,9 +106,11 @@ class Shards:
         self.packed = self._by_name(update)
 
     def _by_name(self, task: Callable[[str], Result]) -> dict[str, Result]:
-        """The results of a task for every parameter, run on the threads."""
-        names = list(self.model.params)
-        return dict(zip(names, self.run_tasks([partial(task, name) for name in names]), strict=True))
+        """The results of a task for every parameter, run on the threads, the largest parameter first."""
+        params = self.model.params
+        order = sorted(params, key=lambda name: -params[name].size)
+        results = dict(zip(order, self.run_tasks([partial(task, name) for name in order]), strict=True))
+        return {name: results[name] for name in params}
 
     def _pack(self, name: str) -> lstm.Packed | None:
         return pack(name, self.model.params[name], self.rooms[0].part(name), self.bfloat16)

@@ -73,6 +73,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None  # click would print an empty line and call it aborted
+        except EOFError as error:  # which click takes for Ctrl-D at a prompt, and reports as Ctrl-C
+            raise RuntimeError("a file ended too early, and nobody expected it") from error
 
 
 @click.group(

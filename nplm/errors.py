@@ -1,4 +1,4 @@
-"""The two ways a run can end badly: the input is wrong, or the training diverged."""
+"""The ways a run can end badly: the input is wrong, or the training diverged."""
 
 
 class InputError(ValueError):
@@ -8,5 +8,9 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """Numbers that are NaN or infinite where a file is to be written: it is not, and the one before stays."""
+
+
 class DivergedError(ArithmeticError):
-    """Training met several non-finite chunks in a row; the model is back at its last good state."""
+    """Training met numbers that are not finite, and could not go on; the model is back at its last good state."""

@@ -33,7 +33,8 @@ def announce_kernels(file: str = "nce") -> bool:
     from nplm.kernels import _jit
     from nplm.kernels._cache import SUFFIX
 
-    folder, options = _jit.CACHE_FOLDER, numba.config
+    options: Any = numba.config
+    folder = _jit.CACHE_FOLDER
     if options.DISABLE_JIT or (folder is not None and any(folder.glob(f"{file}.*{SUFFIX}"))):
         return False
     say("compiling the kernels once for this machine ...")

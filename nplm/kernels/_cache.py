@@ -20,9 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from numba.core import serialize
 from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
+_dumps: Callable[[Any], bytes] = serialize.dumps
+_rebuild: Callable[..., Any] = CompileResult._rebuild
 SUFFIX = ".kernel"
 OWNER = getattr(os, "geteuid", lambda: None)()  # None where files have no owners: Windows
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))  # a FIFO blocks
@@ -90,7 +92,7 @@ class KernelCache:
             if content is None:
                 return None
             kept, parts = pickle.loads(_checked(content))
-            return CompileResult._rebuild(target, *parts) if kept == key else None
+            return _rebuild(target, *parts) if kept == key else None
         except Exception as error:  # a damaged pickle raises anything
             warn(f"{path.parent}: a compiled kernel there is damaged ({type(error).__name__}); it is made again")
             with suppress(OSError):
@@ -104,7 +106,7 @@ class KernelCache:
         if compiled.library.has_dynamic_globals:  # addresses of this process
             return
         key = self._key(signature, compiled.codegen)
-        content = dumps((key, compiled._reduce()))
+        content = _dumps((key, compiled._reduce()))
         try:
             _write(self._path(key), hashlib.sha256(content).digest() + content)
         except OSError as error:
@@ -123,7 +125,7 @@ class KernelCache:
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         cells = [cell.cell_contents for cell in self.function.__closure__ or ()]
-        return (signature, codegen.magic_tuple(), self.stamp, dumps(cells) if cells else b"")
+        return (signature, codegen.magic_tuple(), self.stamp, _dumps(cells) if cells else b"")
 
     def _path(self, key: tuple[Any, ...]) -> Path:
         assert self.folder is not None

@@ -40,9 +40,14 @@ def processor() -> str:
     return str(getattr(numba.config, "CPU_NAME", None) or llvmlite.binding.get_host_cpu_name())
 
 
+def _is_disabled() -> bool:
+    """Whether kernels are plain Python, by NUMBA_DISABLE_JIT."""
+    return bool(getattr(numba.config, "DISABLE_JIT", False))
+
+
 def _bfloat16_maker() -> str:
     """What multiplies bfloat16: vdpbf16ps, portable where that is missing or masked off, or numpy without the JIT."""
-    if getattr(numba.config, "DISABLE_JIT", False):
+    if _is_disabled():
         return "numpy"
     masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
     return "vdpbf16ps" if has_feature("avx512bf16") and has_feature("avx512f") and not masked else "portable"
@@ -91,7 +96,7 @@ def njit(*, inline: bool = False) -> Callable[[Function], Function]:
         compiled: Any = numba.njit(
             nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy", inline="always" if inline else "never"
         )(function)
-        if not numba.config.DISABLE_JIT:
+        if not _is_disabled():
             compiled._cache = KernelCache(function, CACHE_FOLDER, TROUBLE)
         return cast(Function, compiled)
 

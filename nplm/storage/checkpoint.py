@@ -9,6 +9,7 @@ A run's last.safetensors has in addition the tensors run.* and the metadata key 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from nplm.arrays import non_finite
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary
-from nplm.errors import InputError
+from nplm.errors import InputError, NotFiniteError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Params
 from nplm.storage.tensorfile import Metadata, Tensors, read, to_json, write
@@ -42,9 +44,12 @@ def save_model(
     Raises
     ------
     InputError, OSError
-        If the file cannot be written; an older file of that name is then as it was.
+        If the file cannot be written, or if a parameter is not finite (NotFiniteError), since such a file could not be
+        read again; an older file of that name is then as it was.
     """
-    write(path, *_pack(language_model_of(model), provenance or {}))
+    tensors, metadata = _pack(language_model_of(model), provenance or {})
+    _check_finite(path, tensors)
+    write(path, tensors, metadata)
 
 
 def load_model(path: str | Path) -> LanguageModel:
@@ -74,9 +79,10 @@ def model_file(path: str | Path) -> Path:
 def save_run(
     model: LanguageModel, path: str | Path, provenance: Mapping[str, Any], run: Mapping[str, Any], extra: Tensors
 ) -> None:
-    """Write a model with the state of its run: JSON values in `run`, arrays in `extra`."""
+    """Write a model with the state of its run: JSON values in `run`, arrays in `extra`, all of them finite."""
     tensors, metadata = _pack(model, provenance)
     tensors |= {f"run.{name}": value for name, value in extra.items()}
+    _check_finite(path, tensors)
     write(path, tensors, metadata | {"run": to_json(run)})
 
 
@@ -108,10 +114,16 @@ def torch_tensors(model: LanguageModel) -> Tensors:
     return tensors
 
 
+def _check_finite(path: str | Path, tensors: Tensors) -> None:
+    """Raise NotFiniteError unless all numbers are finite: what is saved is checked, not the loss it came with."""
+    if name := non_finite(tensors):
+        raise NotFiniteError(f"{path}: not written, because {name} holds numbers that are not finite")
+
+
 def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
     tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)} | torch_tensors(model)
     metadata = {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
-    if model.mean_log_z is not None:
+    if model.mean_log_z is not None and math.isfinite(model.mean_log_z):
         metadata["mean_log_z"] = json.dumps(model.mean_log_z)
     return tensors, metadata
 
@@ -136,9 +148,8 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         model = LanguageModel(config, vocabulary, params, mean_log_z)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
-    for name, value in params.items():  # its extremes, which are NaN if any number is: no array is made
-        if not np.isfinite([value.min(), value.max()]).all():
-            raise InputError(
-                f"{path}: {name} holds numbers that are not finite, so the model says nothing; take an earlier one"
-            )
+    if name := non_finite(params):
+        raise InputError(
+            f"{path}: {name} holds numbers that are not finite, so the model says nothing; take an earlier one"
+        )
     return model

@@ -83,7 +83,8 @@ def train(
     InputError
         On bad input.
     DivergedError
-        After several non-finite chunks in a row; the model is back at its last good state.
+        After several non-finite chunks in a row, or where parameters, optimiser or state to be saved are not finite;
+        the model is back at its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()
     if corpus.valid is None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from nplm.arrays import Array
+from nplm.arrays import Array, non_finite
 from nplm.kernels import optim as kernels
 from nplm.kernels.row_gradient import sum_of_squares
 from nplm.layers.row_gradient import Gradient, RowGradient
@@ -45,9 +45,9 @@ def global_norm(grads: Grads) -> float:
     return math.sqrt(sum(sum_of_squares(_values(grad).ravel()) for grad in grads.values()))
 
 
-def non_finite(grads: Grads) -> str | None:
+def non_finite_gradient(grads: Grads) -> str | None:
     """Name of the first gradient with an entry that is not finite, or None."""
-    return next((name for name, grad in grads.items() if not np.isfinite(_values(grad)).all()), None)
+    return non_finite({name: _values(grad) for name, grad in grads.items()})
 
 
 def horizon(dtype: Any) -> int:

@@ -55,7 +55,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _describe_run(folder: Path) -> dict[str, Any]:
     from nplm.storage.checkpoint import load_run
-    from nplm.training.run_folder import read_config
+    from nplm.training.run_config import read_config
 
     record = read_config(folder)
     figures: dict[str, Any] = {"folder": str(folder), "source": record["source"]}

@@ -18,7 +18,7 @@ from nplm.arrays import Array
 from nplm.config import ModelConfig, TrainConfig
 from nplm.data.streams import Span, Streams
 from nplm.data.vocabulary import Vocabulary
-from nplm.errors import DivergedError, NotFiniteError
+from nplm.errors import DivergedError, InputError, NotFiniteError
 from nplm.layers.dropout import Dropout
 from nplm.layers.objective import make_objective
 from nplm.layers.precision import choose
@@ -72,7 +72,13 @@ class Trainer:
         """Save to this folder from now on: continue from its last checkpoint, or write the first one."""
         self.folder = folder
         if folder.begun():
-            self.progress, self.state = folder.load(self.model, self.optimizer)
+            progress, state = folder.load(self.model, self.optimizer)
+            if state.h.shape != self.state.h.shape or progress.chunk >= len(self.spans):
+                raise InputError(
+                    f"{folder.last}: chunk {progress.chunk} with a state {state.h.shape} is not of these texts, which"
+                    f" have {len(self.spans)} chunks and {self.state.h.shape}; take a checkpoint of this run"
+                )
+            self.progress, self.state = progress, state
             self.shards.packed, self.last_lr = None, self.progress.lr
             if self.config.fit_log_z and self.progress.best_epoch:
                 folder.fit_log_z()  # of a model that was kept before this was asked for

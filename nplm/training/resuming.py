@@ -60,8 +60,9 @@ def check_progress(record: Mapping[str, Any], where: str) -> Progress:
         progress = Progress(**record)
     except TypeError as error:  # a field of a newer nplm, or the rate is missing
         raise InputError(f"{where}: written by another nplm ({error}); resume with that one") from None
-    if max(progress.best_epoch, progress.stalled) > progress.epoch:
-        raise InputError(f"{where}: best_epoch = {progress.best_epoch} is beyond epoch = {progress.epoch}")
+    for name in ("best_epoch", "stalled"):
+        if record.get(name, 0) > progress.epoch:
+            raise InputError(f"{where}: {name} = {record[name]} is beyond epoch = {progress.epoch}")
     return progress
 
 

@@ -80,12 +80,12 @@ class RunFolder:
         resuming.check_arrays(extra, optimizer, model, where)
         if progress.best_epoch:
             checkpoint.load_model(self.best)  # gone or damaged: say so now, not after days of training
+        progress.metrics_lines = self._keep_metrics(progress.metrics_lines)
         for name, value in model.params.items():
             value[...] = saved.params[name]
         model.mean_log_z = saved.mean_log_z
         for name, value in optimizer.memory.items():
             value[...] = extra[name]
-        progress.metrics_lines = self._keep_metrics(progress.metrics_lines)
         return progress, State(extra["h"], extra["c"])
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from nplm.errors import DivergedError, InputError
+from nplm.errors import DivergedError, InputError, shortened, visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
+CLOSED_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # options that messages name, but no settings
 
 
@@ -56,6 +57,10 @@ def exit_code(run: Callable[[], Any], debug: bool = False, interrupted: Callable
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
         result = run()
+    except SystemExit as end:  # click ends so, with 1, where the reader of a pipe has gone
+        if isinstance(end.__context__, BrokenPipeError):
+            return CLOSED_PIPE
+        raise
     except Exception as error:
         known = explain(error)
         if known is None and interrupted():
@@ -85,7 +90,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
         return 2, f"error: {_one_line(with_flags(str(error)))}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        what = f"{where}{error.strerror or _one_line(error)}"
+        what = _one_line(f"{where}{error.strerror or error}")
         full = error.errno in FULL
         return 2, f"error: {what}; {'make room, or name another place' if full else 'check the path'}"
     if isinstance(error, MemoryError):
@@ -120,4 +125,4 @@ def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) ->
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return shortened(visible(" ".join(str(text).split())))

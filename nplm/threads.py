@@ -80,6 +80,7 @@ class _Limit:
     def hold(self) -> Iterator[None]:
         with self.lock:
             if self.holders == 0:
+                _take_control()
                 self.limited = _libraries().limit(limits=1, user_api="blas")
             self.holders += 1
         try:
@@ -88,7 +89,16 @@ class _Limit:
             with self.lock:
                 self.holders -= 1
                 if self.holders == 0:
+                    _take_control()
                     self.limited.restore_original_limits()
+                    _take_control()
+
+
+def _take_control() -> None:
+    """From threadpoolctl 3.8 on only the thread that first set a limit of OpenBLAS may set it; others do nothing."""
+    for library in _libraries().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 _LIMIT = _Limit()

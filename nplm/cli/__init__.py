@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from nplm._version import __version__
-from nplm.cli.errors import Interrupted, exit_code, signals, suggestion
+from nplm.cli.errors import ClosedPipe, Interrupted, exit_code, signals, suggestion
 from nplm.cli.streams import streams
 
 # command -> file; the order is that of the help
@@ -70,11 +70,19 @@ class LazyGroup(click.Group):
             ctx.fail(f"no command {args[0]!r}; {suggestion(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:  # of the help
+            raise ClosedPipe from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None  # click would print an empty line and call it aborted
+        except BrokenPipeError:
+            raise ClosedPipe from None
         except EOFError as error:  # which click takes for Ctrl-D at a prompt, and reports as Ctrl-C
             raise RuntimeError("a file ended too early, and nobody expected it") from error
 

@@ -1,12 +1,14 @@
 """How a command ends: its exit code, and one line on stderr where something went wrong."""
 
 import errno
+import os
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -21,6 +23,16 @@ ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # option
 
 class Interrupted(Exception):
     """Ctrl-C, where nothing could be saved."""
+
+
+class ClosedPipe(Exception):
+    """The reader of stdout has gone.  Not an OSError, since click ends those with code 1."""
+
+
+def drop_stdout() -> None:
+    """Lead stdout to the null device, so that what is still in its buffer is no error when the process ends."""
+    with suppress(OSError, ValueError):  # a stream of a caller's, without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -57,10 +69,9 @@ def exit_code(run: Callable[[], Any], debug: bool = False, interrupted: Callable
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
         result = run()
-    except SystemExit as end:  # click ends so, with 1, where the reader of a pipe has gone
-        if isinstance(end.__context__, BrokenPipeError):
-            return CLOSED_PIPE
-        raise
+    except ClosedPipe:
+        drop_stdout()
+        return CLOSED_PIPE
     except Exception as error:
         known = explain(error)
         if known is None and interrupted():

@@ -38,7 +38,7 @@ from nplm.data.streams import split
 from nplm.noise import make_noise
 from nplm.noise.groups import group_statistics
 from nplm.storage import checkpoint
-from nplm.training.run_folder import read_config
+from nplm.training.run_config import read_config
 
 S, B, POOL_CHUNKS = 640, 20, 32
 CHUNKS = (2, 4, 8, 16, 32, 64)

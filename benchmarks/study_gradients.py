@@ -46,7 +46,7 @@ from nplm.model import LanguageModel
 from nplm.network import Params
 from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool
 from nplm.storage import checkpoint
-from nplm.training.run_folder import read_config
+from nplm.training.run_config import read_config
 
 PLACE = _record.by("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")
 DEFAULT_RUN = _record.ROOT / "runs" / "chunks" / "split-32-k100-seed1"

@@ -18,7 +18,7 @@ import _record
 import _training
 from _tables import Section
 
-from nplm.training.run_folder import read_config
+from nplm.training.run_config import read_config
 
 DEMO = "python-demo"  # the recipe is that of `nplm demo`
 TABLE = Section(

@@ -1,12 +1,39 @@
-"""The two ways a run can end badly: the input is wrong, or the training diverged."""
+"""The ways a run can end badly: the input is wrong, or the training diverged."""
+
+import re
+
+LONGEST = 1000  # characters of a message
+# what moves a terminal's cursor, changes its colours or its title, or reorders a line: controls, and bidi overrides
+CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A line with its control characters written out, so that a file's text cannot steer the terminal."""
+    return CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """A text whose middle is left out where it is too long: what is wrong and the remedy stand at its ends."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
 
 
 class InputError(ValueError):
     """Bad input.  The message is one line: what is wrong, where, with its value, and what to do.
 
     A ValueError, so that programs that know nothing of nplm catch it.  Settings are named by field, in backticks.
+    What it repeats of a file is made visible and shortened.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(visible(str(message))))
+
+
+class NotFiniteError(InputError):
+    """Numbers that are NaN or infinite where a file is to be written: it is not, and the one before stays."""
 
 
 class DivergedError(ArithmeticError):
-    """Training met several non-finite chunks in a row; the model is back at its last good state."""
+    """Training met numbers that are not finite, and could not go on; the model is back at its last good state."""

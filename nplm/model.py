@@ -99,6 +99,8 @@ class LanguageModel:
         -------
         LanguageModel
         """
+        if config.init_scale > float(np.finfo(dtype).max) / 4:
+            raise InputError(f"`init_scale` = {config.init_scale:g} is more than {np.dtype(dtype)} can hold; lower it")
         params: Params = {name: np.zeros(shape, dtype) for name, shape in param_shapes(config).items()}
         for name, value in params.items():
             if name == "encoder.weight" or name.startswith("rnn.weight"):

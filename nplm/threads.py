@@ -5,13 +5,14 @@ releases the interpreter lock.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
 
@@ -52,7 +53,7 @@ def workers(threads: int, shards: int) -> Iterator[RunTasks]:
             other.result()
         return results
 
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         if threads == 1:
             yield here
         else:
@@ -65,11 +66,48 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()  # looking for them takes half a millisecond: as long as a sentence
 
 
+class _Limit:
+    """How many callers hold BLAS to one thread: the first sets the limit, the last puts back what was before.
+
+    It is a setting of the whole process.  Where each caller puts back what it found, two that overlap leave the limit.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.holders = threading.Lock(), 0
+        self.limited: Any = None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with self.lock:
+            if self.holders == 0:
+                _take_control()
+                self.limited = _libraries().limit(limits=1, user_api="blas")
+            self.holders += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.holders -= 1
+                if self.holders == 0:
+                    _take_control()
+                    self.limited.restore_original_limits()
+                    _take_control()
+
+
+def _take_control() -> None:
+    """From threadpoolctl 3.8 on only the thread that first set a limit of OpenBLAS may set it; others do nothing."""
+    for library in _libraries().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
+_LIMIT = _Limit()
+
+
 def one_blas_thread() -> AbstractContextManager[None]:
     """Holds BLAS to the calling thread.
 
     Left alone, its threads wait for one another after each of many small products: on two busy cores a sentence took
     fifteen times as long.
     """
-    limit: AbstractContextManager[None] = _libraries().limit(limits=1, user_api="blas")
-    return limit
+    return _LIMIT.hold()

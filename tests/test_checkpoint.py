@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
 
 import nplm
-from nplm.errors import InputError
+from nplm.errors import InputError, NotFiniteError
 from nplm.storage import checkpoint, tensorfile
 
 ROOT = Path(__file__).parent.parent
@@ -356,10 +356,17 @@ def test_whole_files_that_hold_no_model(damage, tmp_path):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["encoder.weight", "rnn.bias_l1"])
 def test_numbers_that_are_not_finite(name, value, tmp_path):
-    """Oracle: the message names the parameters; one number among many is enough."""
-    model = make_model(np.float32)
+    """Oracle: the message names the parameters; one number among many is enough.  Neither written nor read."""
+    model, path = make_model(np.float32), saved(tmp_path)
+    before = path.read_bytes()
     model.params[name].flat[3] = value
-    checkpoint.save_model(model, path := tmp_path / "model.safetensors", {})
+    stored = name.replace("bias_", "bias_ih_")
+    with pytest.raises(NotFiniteError, match=f"not written, because {stored} holds numbers that are not finite"):
+        nplm.save(model, path)
+    with pytest.raises(NotFiniteError, match=r"run\.h holds numbers"):
+        checkpoint.save_run(make_model(np.float32), path, {}, {}, {"h": np.array([0.0, value])})
+    assert path.read_bytes() == before
+    tensorfile.write(path, *checkpoint._pack(model, {}))
     assert f"{name} holds numbers that are not finite" in fails(path)
 
 

@@ -509,14 +509,13 @@ def test_compiling_is_announced_only_where_the_kernels_are_not_in_the_cache(tmp_
     import numba
 
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
-    monkeypatch.setattr(_jit, "CACHE_FOLDER", str(tmp_path))
-    (tmp_path / "kernels_1").mkdir()
-    (tmp_path / "kernels_1" / "alias.vose-28.py311.nbi").touch()  # drawn from before training starts
+    monkeypatch.setattr(_jit, "CACHE_FOLDER", tmp_path)
+    (tmp_path / "alias.vose-28.0123456789abcdef.kernel").touch()  # drawn from before training starts
     display = _progress.Display(1)
     display.compiling()
     display.compiled(0.25)
     assert capsys.readouterr().err == "compiling the kernels once for this machine ...\nkernels ready after 0.2 s\n"
-    (tmp_path / "kernels_1" / "nce.loss_and_dscores-42.py311.nbi").touch()
+    (tmp_path / "nce.loss_and_dscores-42.0123456789abcdef.kernel").touch()
     display.compiling()
     display.compiled(0.25)
     assert capsys.readouterr().err == ""
@@ -692,7 +691,7 @@ def test_doctor_reports_versions_folders_and_speed(nplm, monkeypatch):
     got = nplm("doctor", "--json")
     figures = got.figures
     assert figures["versions"]["numpy"] == np.__version__ and set(doctor.PACKAGES) < set(figures["versions"])
-    assert figures["kernel_cache"]["path"] == _jit.CACHE_FOLDER and figures["text_cache"]["writable"]
+    assert figures["kernel_cache"]["path"] == str(_jit.CACHE_FOLDER) and figures["text_cache"]["writable"]
     assert figures["speed"]["sgemm_gflops"] > 0 and figures["speed"]["train_tokens_per_second"] > 0
     assert figures["speed"]["float32_gflops"] > 0 and figures["speed"]["bfloat16_gflops"] > 0
     assert figures["machine"]["auto_precision"] in ("float32", "bfloat16")

@@ -150,10 +150,10 @@ def test_what_is_not_finite_is_named(bad):
     """The name of the gradient that was spoilt, dense or by rows, and a norm that is not finite."""
     for name in ("encoder.weight", "rnn.weight_hh_l1", "rnn.bias_l0", "decoder.bias"):
         _, (grads, _) = case()
-        assert optim.non_finite(grads) is None
+        assert optim.non_finite_gradient(grads) is None
         values = getattr(grads[name], "values", grads[name])
         values.flat[-1] = bad
-        assert optim.non_finite(grads) == name
+        assert optim.non_finite_gradient(grads) == name
         assert not math.isfinite(optim.global_norm(grads))
 
 

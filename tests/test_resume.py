@@ -22,7 +22,8 @@ from test_train import SETTINGS, Recorder, assert_same_bits, fit, toy
 import nplm
 from nplm import Corpus, InputError, ModelConfig, Observer, TrainConfig
 from nplm.storage import checkpoint, tensorfile
-from nplm.training.run_folder import FREE_SETTINGS, KEPT_SETTINGS, RunFolder
+from nplm.training.resuming import FREE_SETTINGS, KEPT_SETTINGS
+from nplm.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 PERIODIC = {"save_interval": 0.0, "log_interval": 7}  # a save before every update

@@ -570,6 +570,46 @@ def test_a_real_divergence(n, save_interval, tmp_path):
     assert math.isfinite(chunk.norm)
 
 
+def ruin(trainer, what):
+    """One number made infinite where no loss shows it: a bias that saturates a gate, a memory, a carried state."""
+    if what == "bias":
+        trainer.model.params["rnn.bias_l0"][2] = math.inf
+    elif what == "squares":
+        trainer.optimizer.squares["decoder.bias"][3] = math.inf
+    else:
+        trainer.state.h[1, 0, 0] = math.inf
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in:RuntimeWarning")
+@pytest.mark.parametrize("save_interval", [0.0, math.inf])
+@pytest.mark.parametrize("at", [3, 12, 25])  # within an epoch, in its last chunk but one, in the last chunk of all
+@pytest.mark.parametrize("what", ["bias", "squares", "state"])
+def test_a_checkpoint_is_never_replaced_by_what_is_not_finite(what, at, save_interval, tmp_path, monkeypatch):
+    """Issue 15, fault 2: an infinite number that no loss shows.  Oracle: both files load, and are finite throughout."""
+    real, count = Trainer.step, iter(range(100))
+
+    def step(self, span):
+        result = real(self, span)
+        if next(count) == at:
+            ruin(self, what)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", step)
+    save, model = tmp_path / "run", make_model(np.float32, scale=0.3)
+    good = nplm.TrainConfig(**SETTINGS | {"optimizer": "adagrad", "save_interval": save_interval})
+    if what == "state" and at != 3:  # the state ends with the epoch, and what is infinite in it with it
+        return
+    with pytest.raises(DivergedError) as caught:
+        nplm.train(model, toy(), good, save=save)
+    assert "back at its last good state" in str(caught.value) and "\n" not in str(caught.value)
+    saved, _, extra = checkpoint.load_run(save / "last.safetensors")
+    assert_same_bits(model.params, saved.params)
+    assert all(np.isfinite(value).all() for value in extra.values())
+    assert not (save / "best.safetensors").exists() or nplm.load(save / "best.safetensors")
+    monkeypatch.setattr(Trainer, "step", real)
+    nplm.train(make_model(np.float32, scale=0.3), toy(), good, save=save, resume=True)
+
+
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in:RuntimeWarning")
 def test_a_norm_that_overflows_is_named(monkeypatch):
     """Oracle: entries of 1e30 are finite in float32, the sum of their squares is not."""

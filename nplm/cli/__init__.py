@@ -5,20 +5,22 @@ A command lives in the file of its name and is imported when it is called, so `n
 exit code   0  done
             1  training diverged, or a check failed
             2  a mistake of the user's: one line that names what is wrong and the remedy
-          130  interrupted by Ctrl-C
+          129  the terminal was closed (SIGHUP)     a training run finishes its chunk
+          130  interrupted by Ctrl-C                 and saves before it ends with one of
+          143  told to end by `kill` (SIGTERM)       these three
+          141  the reader of stdout has gone, as after `| head`
 """
 
-import os
 import sys
 from importlib import import_module
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from nplm._version import __version__
-from nplm.cli.errors import Interrupted, exit_code, signals, suggestion
+from nplm.cli.errors import ClosedPipe, Interrupted, exit_code, signals, suggestion
+from nplm.cli.streams import streams
 
 # command -> file; the order is that of the help
 COMMANDS = {
@@ -68,11 +70,21 @@ class LazyGroup(click.Group):
             ctx.fail(f"no command {args[0]!r}; {suggestion(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:  # of the help
+            raise ClosedPipe from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None  # click would print an empty line and call it aborted
+        except BrokenPipeError:
+            raise ClosedPipe from None
+        except EOFError as error:  # which click takes for Ctrl-D at a prompt, and reports as Ctrl-C
+            raise RuntimeError("a file ended too early, and nobody expected it") from error
 
 
 @click.group(
@@ -92,23 +104,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line `args` (default: the process's) and exit."""
-    _open_streams()
     args = sys.argv[1:] if args is None else args
     debug = "--debug" in takewhile(lambda word: word.startswith("-"), args)
-    with signals() as interrupted:
+    with streams(), signals() as interrupted:
         code = exit_code(lambda: cli.main(args, "nplm", standalone_mode=False), debug, interrupted)
     sys.exit(code)
-
-
-def _open_streams() -> None:
-    """Where a caller has closed a standard stream, open the null device in its place.
-
-    Else a model file would get number 1 or 2, and what a library writes there would go into the model.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w" if number else "r", encoding="utf-8"))  # noqa: SIM115

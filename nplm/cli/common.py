@@ -31,10 +31,11 @@ def announce_kernels(file: str = "nce") -> bool:
     import numba
 
     from nplm.kernels import _jit
+    from nplm.kernels._cache import SUFFIX
 
-    cached = any(Path(_jit.CACHE_FOLDER).glob(f"**/{file}.*.nbi"))
     options: Any = numba.config
-    if cached or options.DISABLE_JIT:
+    folder = _jit.CACHE_FOLDER
+    if options.DISABLE_JIT or (folder is not None and any(folder.glob(f"{file}.*{SUFFIX}"))):
         return False
     say("compiling the kernels once for this machine ...")
     return True

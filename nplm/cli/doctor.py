@@ -31,14 +31,13 @@ def command(as_json: bool) -> int:
     from nplm.cli.common import announce_kernels
     from nplm.cli.output import emit, say, show
     from nplm.data.encode import cache_folder
-    from nplm.kernels._jit import CACHE_FOLDER
 
     announce_kernels()
     report: dict[str, Any] = {
         "versions": versions(),
         "machine": machine(),
         "blas": blas(),
-        "kernel_cache": folder(Path(CACHE_FOLDER)),
+        "kernel_cache": kernel_cache(),
         "text_cache": folder(cache_folder()),
         "speed": {
             "sgemm_gflops": sgemm_gflops(),
@@ -52,7 +51,8 @@ def command(as_json: bool) -> int:
         show(name.replace("_", " "), [(key.replace("_", " "), _text(value)) for key, value in rows], as_json)
     for name in ("kernel_cache", "text_cache"):
         if not report[name]["writable"]:
-            say(f"{report[name]['path']} is not writable: set NPLM_CACHE to a folder that is")
+            why = report[name].get("trouble") or "not writable"
+            say(f"{name.replace('_', ' ')}: {report[name]['path'] or 'no folder'} ({why}): set NPLM_CACHE to your own")
     if as_json:
         emit(report)
     return 0
@@ -99,6 +99,16 @@ def blas() -> list[dict[str, Any]]:
 
     keys = ("internal_api", "version", "architecture", "threading_layer", "num_threads")
     return [{key: pool.get(key) for key in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def kernel_cache() -> dict[str, Any]:
+    """The folder of compiled kernels, and why it is not used, where it is not."""
+    from nplm.kernels._jit import CACHE_FOLDER, TROUBLE
+
+    if CACHE_FOLDER is None:
+        return {"path": None, "writable": False, "trouble": TROUBLE}
+    found = folder(CACHE_FOLDER)
+    return found | ({"trouble": TROUBLE, "writable": False} if TROUBLE else {})
 
 
 def folder(path: Path) -> dict[str, Any]:

@@ -1,25 +1,38 @@
 """How a command ends: its exit code, and one line on stderr where something went wrong."""
 
 import errno
+import os
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import click
 
-from nplm.errors import DivergedError, InputError
+from nplm.errors import DivergedError, InputError, shortened, visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
+CLOSED_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # options that messages name, but no settings
 
 
 class Interrupted(Exception):
     """Ctrl-C, where nothing could be saved."""
+
+
+class ClosedPipe(Exception):
+    """The reader of stdout has gone.  Not an OSError, since click ends those with code 1."""
+
+
+def drop_stdout() -> None:
+    """Lead stdout to the null device, so that what is still in its buffer is no error when the process ends."""
+    with suppress(OSError, ValueError):  # a stream of a caller's, without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -56,6 +69,9 @@ def exit_code(run: Callable[[], Any], debug: bool = False, interrupted: Callable
     """Run a command; returns its exit code: what it returns, or 0."""
     try:
         result = run()
+    except ClosedPipe:
+        drop_stdout()
+        return CLOSED_PIPE
     except Exception as error:
         known = explain(error)
         if known is None and interrupted():
@@ -85,7 +101,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
         return 2, f"error: {_one_line(with_flags(str(error)))}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        what = f"{where}{error.strerror or _one_line(error)}"
+        what = _one_line(f"{where}{error.strerror or error}")
         full = error.errno in FULL
         return 2, f"error: {what}; {'make room, or name another place' if full else 'check the path'}"
     if isinstance(error, MemoryError):
@@ -120,4 +136,4 @@ def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) ->
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return shortened(visible(" ".join(str(text).split())))

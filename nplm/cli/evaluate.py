@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
-from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, show
+from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, seen, show
 from nplm.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def command(
             figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
         else:
             got, stats = _measure(loaded, file, reset, batch_size, threads, check_norm, skip_oov)
-            click.echo(f"file {file}: {stats}", err=as_json, nl=False)
+            click.echo(seen(f"file {file}: {stats}"), err=as_json, nl=False)
             figures |= got | {"srilm": stats.as_dict()}
             _report(figures, as_json)
         results.append(figures)
@@ -112,12 +112,12 @@ def _describe(
 
     total = Tally()
     for text, tally in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
-        click.echo(text, err=as_json, nl=False)
+        click.echo(seen(text), err=as_json, nl=False)
         total.merge(tally)
     stats = srilm.TextStats(total, skip_oov)
     if not stats.words:
         raise no_words(file)
-    click.echo(f"file {file}: {stats}", err=as_json, nl=False)
+    click.echo(seen(f"file {file}: {stats}"), err=as_json, nl=False)
     return {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}
 
 

@@ -32,9 +32,10 @@ def describe(path: Path) -> dict[str, Any]:
     """What is in a model file."""
     from dataclasses import asdict
 
-    from nplm.storage.checkpoint import load_model, provenance
+    from nplm.storage.checkpoint import load_model, provenance, split_provenance
 
-    model, record = load_model(path), provenance(path)
+    model = load_model(path)
+    record, other = split_provenance(provenance(path))
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -50,17 +51,22 @@ def describe(path: Path) -> dict[str, Any]:
         "train": record.get("train"),
         "products": record.get("products"),
         "nplm": record.get("nplm"),
+        "other": other,
     }
 
 
 def _describe_run(folder: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from nplm.storage.checkpoint import load_run
-    from nplm.training.run_folder import read_config
+    from nplm.training.resuming import check_progress
+    from nplm.training.run_config import read_config
 
     record = read_config(folder)
     figures: dict[str, Any] = {"folder": str(folder), "source": record["source"]}
     if (folder / "last.safetensors").is_file():
-        _, progress, _ = load_run(folder / "last.safetensors")
+        last = folder / "last.safetensors"
+        progress = asdict(check_progress(load_run(last)[1], str(last)))
         figures |= {name: progress[name] for name in ("epoch", "chunk", "best_epoch", "lr", "tokens", "seconds")}
         figures["epochs"] = record["train"].get("epochs")
         figures["stopped_early"] = progress["stopped"]
@@ -93,6 +99,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
     if figures["train"]:
         settings = "  ".join(f"{name}={value}" for name, value in figures["train"].items())
         rows.append(("trained with", settings))
+    rows += [(name, str(value)) for name, value in figures["other"].items()]
     run = figures.get("run")
     if run and "epoch" in run:
         rows.append(("run", f"{run['epoch']} of {run['epochs']} epochs and {run['chunk']} chunks are done"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import open_model, shown_option
-from nplm.cli.output import emit
+from nplm.cli.output import emit, seen
 
 if TYPE_CHECKING:
     from nplm.scoring.generate import Reader
@@ -39,7 +39,7 @@ def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
         if as_json:
             emit(figures)
         else:
-            click.echo("\n".join(_table(figures)))
+            click.echo(seen("\n".join(_table(figures))))
 
 
 def _likeliest(reader: "Reader", context: list[str], k: int) -> dict[str, Any]:

@@ -7,19 +7,26 @@ from typing import Any
 
 import click
 
+from nplm.errors import visible
+
 Rows = list[tuple[str, str]]
 
 
 def say(text: str = "") -> None:
     """A line on stderr: what happens, not what came out."""
-    click.echo(text, err=True)
+    click.echo(seen(text), err=True)
+
+
+def seen(text: str) -> str:
+    """Lines with the control characters of what came from files written out, so that they cannot steer a terminal."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def show(title: str, rows: Rows, as_json: bool) -> None:
     """A table of names and figures on stdout; on stderr where stdout is kept for JSON."""
     width = max((len(name) for name, _ in rows), default=0)
     lines = [title, *(f"  {name:<{width}}  {figure}".rstrip() for name, figure in rows)]
-    click.echo("\n".join(lines), err=as_json)
+    click.echo("\n".join(map(visible, lines)), err=as_json)
 
 
 def emit(value: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nplm.cli.common import announce_kernels
-from nplm.cli.output import say
+from nplm.cli.output import say, seen
 from nplm.training.observer import Observer, Step
 from nplm.training.progress import Progress
 
@@ -88,7 +88,7 @@ class Display(Observer):
 
     def _write(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
+            self.bar.write(seen(text), file=sys.stderr)
         else:
             say(text)
 

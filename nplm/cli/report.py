@@ -43,13 +43,14 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     """
     from nplm.atomic import write
     from nplm.data.text import text_name
-    from nplm.storage.checkpoint import provenance
+    from nplm.storage.checkpoint import provenance, split_provenance
     from nplm.views.report import measure, render
     from nplm.views.report.measurement import read_text
 
     _check_place(output, as_json)
     path, model = open_model(run)
-    record, history = provenance(path), _history(path)
+    record, other = split_provenance(provenance(path))
+    history = _history(path)
     ids, words = read_text(text, model.vocabulary, tokens)
     found = measure(model, ids, reset=reset, shown=tokens)
     page = render(
@@ -58,7 +59,7 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
         text=text_name(text),
         model=text_name(path),
         summary=_summary(model),
-        settings=_settings(model, record),
+        settings=_settings(model, record | {"other": other}),
         best_epoch=record.get("epoch"),
         history=history,
     )
@@ -117,6 +118,7 @@ def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, Rows]
     if valid := record.get("valid"):
         made |= {"valid perplexity": round(valid["perplexity"], 2), "valid tokens": valid["tokens"]}
     tables["Making"] = _rows({name: value for name, value in made.items() if value is not None})
+    tables["Making"] += [(name, str(value)) for name, value in record.get("other", {}).items()]
     if settings := record.get("train"):
         order = [field.name for field in fields(TrainConfig) if field.name in settings]
         tables["Training"] = _rows({name: settings[name] for name in order} | settings)

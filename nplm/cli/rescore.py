@@ -129,15 +129,24 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
     from nplm.toolkits.rescore import one_best, whole_list
 
     lists = hypotheses = changed = 0
+    lost: OSError | None = None  # of stdout: the folder is written all the same
     with nullcontext() if output is None else atomic.atomic_folder(output) as folder:
         for result in ranked:
             lines = whole_list(result)
             if folder is not None:
                 atomic.write(folder / result.nbest.name, [line.encode() + b"\n" for line in lines])
-            click.echo("\n".join(lines) if nbest else one_best(result))
+            try:
+                if lost is None:
+                    click.echo("\n".join(lines) if nbest else one_best(result))
+            except OSError as error:
+                if folder is None:
+                    raise
+                lost = error
             lists += 1
             hypotheses += len(lines)
             changed += int(result.order[0]) != 0
+    if lost is not None:
+        raise lost
     say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
     return {"lists": lists, "hypotheses": hypotheses, "changed": changed}
 

@@ -3,7 +3,7 @@
 import click
 
 from nplm.cli.common import open_model, shown_option
-from nplm.cli.output import emit, say
+from nplm.cli.output import emit, say, seen
 
 EPILOG = """\b
 Examples:
@@ -85,4 +85,4 @@ def command(
             drawn_words = len(line.words) - len(words)
             emit({"line": number, "text": text, "words": drawn_words, "ended": line.ended, "seed": seed})
         else:
-            click.echo(text)
+            click.echo(seen(text))

@@ -42,7 +42,7 @@ def run_session(
     try:
         with Display(config.epochs, before) as display:
             result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display)
-    except KeyboardInterrupt:  # a second Ctrl-C, or one before training began
+    except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, one before training began, or a signal to end
         if save is not None and Path(save, "last.safetensors").is_file():
             say(f"to go on from the last checkpoint: {resuming(save)}")
         raise

@@ -98,11 +98,10 @@ def read_config_file(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        with Path(path).open("rb") as file:
-            document = tomllib.load(file)
+        document = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except ValueError as error:  # bad TOML, or not UTF-8
+    except (ValueError, RecursionError) as error:  # bad TOML, nested too deeply, or not UTF-8
         raise InputError(f"{path}: not valid TOML ({error})") from None
     found: dict[str, Any] = {}
     for name, content in document.items():

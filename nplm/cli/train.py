@@ -89,7 +89,7 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
     """The settings and texts of the run in the folder `save`, by name; given: names of the other settings."""
     if save is None:
         raise InputError("--resume continues the run in a folder: give --save DIR")
-    from nplm.training.run_folder import read_config
+    from nplm.training.run_config import read_config
 
     record = read_config(save)
     settings = {**record["model"], **record["train"]}

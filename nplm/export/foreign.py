@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from nplm import optional
@@ -103,11 +104,26 @@ def _read_torch(path: Path) -> StateDict:
         raise InputError(f"{path}: not a file of torch.save's, or damaged; copy it again") from error
     if not isinstance(state_dict, Mapping) or not all(map(torch.is_tensor, state_dict.values())):
         raise InputError(f"{path}: not a state_dict alone; save model.state_dict() by itself")
-    return {name: _array(torch, value) for name, value in state_dict.items()}
+    if odd := [name for name in state_dict if not isinstance(name, str)]:
+        raise InputError(f"{path}: {odd[0]!r} is no name of a parameter; save model.state_dict() by itself")
+    return {name: as_array(name, value) for name, value in state_dict.items()}
 
 
-def _array(torch: Any, value: Any) -> Array:
-    """A tensor as an array; float16 and bfloat16 become float32."""
-    narrow = value.dtype in (torch.float16, torch.bfloat16)
-    array: Array = (value.float() if narrow else value).numpy()
+def as_array(name: str, value: Any) -> Array:
+    """A tensor, or what NumPy can make an array of, as a plain array; float16, bfloat16 and quantised become float32.
+
+    Raises InputError where a tensor has no numbers, as on PyTorch's device "meta", or such as NumPy has not.
+    """
+    try:
+        if hasattr(value, "detach"):  # a tensor of PyTorch's
+            value = value.detach()
+            value = value.dequantize() if value.is_quantized else value
+            value = value if str(value.layout) == "torch.strided" else value.to_dense()
+            value = value.cpu().resolve_conj().resolve_neg()
+            narrow = value.is_floating_point() and value.element_size() < 4
+            value = (value.float() if narrow else value).numpy()
+        array: Array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # NotImplementedError is a RuntimeError
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{name}: no array of numbers ({reason}); save it as a dense tensor on the CPU") from None
     return array

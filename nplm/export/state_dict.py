@@ -16,7 +16,7 @@ from nplm.arrays import Array
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.errors import InputError
-from nplm.export.foreign import StateDict, Tokens
+from nplm.export.foreign import StateDict, Tokens, as_array
 from nplm.model import LanguageModel, param_shapes
 from nplm.network import Params
 
@@ -66,9 +66,11 @@ def from_torch(
 
 def _checked(state_dict: Mapping[str, Any]) -> StateDict:
     """The arrays under their plain names, all of one type, all finite."""
+    if odd := [name for name in state_dict if not isinstance(name, str)]:
+        raise InputError(f"{odd[0]!r} is no name of a parameter: give model.state_dict()")
     heads = [name.removesuffix("encoder.weight") for name in state_dict if name.endswith("encoder.weight")]
     head = heads[0] if len(heads) == 1 else ""
-    arrays = {name.removeprefix(head): np.asarray(value) for name, value in state_dict.items()}
+    arrays = {name.removeprefix(head): as_array(name, value) for name, value in state_dict.items()}
     for name in ("encoder.weight", "rnn.weight_ih_l0", "rnn.weight_hh_l0", "decoder.weight"):
         if name not in arrays:
             raise InputError(

@@ -1,7 +1,7 @@
 """How kernels are compiled: the only place that names Numba's options.
 
 nogil     the shards of a chunk run on Python threads, so a kernel must not hold the interpreter lock.
-cache     compiled code is kept on disk, where that can be written; only the first run pays for the compiler.
+cache     compiled code is kept on disk, where that can be written (_cache.py): only the first run pays for compiling.
 fastmath  only `contract` and `reassoc`: a sum may become vector lanes and fused multiply-adds.  Never
           `nnan` or `ninf`: NaN and inf must keep their meaning, because training looks for them.
 error_model  "numpy": no test for a zero divisor, which would keep a loop from being vectorised.
@@ -12,13 +12,17 @@ Always decorate as `@njit()`, with parentheses, so that the function keeps its t
 
 import hashlib
 import os
-import tempfile
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite
 import llvmlite.binding
 import numba
+import numpy as np
+
+from nplm.kernels._cache import KernelCache, own_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,9 +40,14 @@ def processor() -> str:
     return str(getattr(numba.config, "CPU_NAME", None) or llvmlite.binding.get_host_cpu_name())
 
 
+def _is_disabled() -> bool:
+    """Whether kernels are plain Python, by NUMBA_DISABLE_JIT."""
+    return bool(getattr(numba.config, "DISABLE_JIT", False))
+
+
 def _bfloat16_maker() -> str:
     """What multiplies bfloat16: vdpbf16ps, portable where that is missing or masked off, or numpy without the JIT."""
-    if getattr(numba.config, "DISABLE_JIT", False):
+    if _is_disabled():
         return "numpy"
     masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
     return "vdpbf16ps" if has_feature("avx512bf16") and has_feature("avx512f") and not masked else "portable"
@@ -47,49 +56,48 @@ def _bfloat16_maker() -> str:
 BFLOAT16_MAKER = _bfloat16_maker()
 
 
-def _cache_folder() -> Path:
-    """Where compiled kernels are kept: a folder named after the kernels' own text and what changes their code.
+def cache_name(sources: Path, settings: object) -> str:
+    """Name of the folder of compiled kernels: after the kernels' own text and what changes their code.
 
     Numba looks at a function's own file only and would keep stale code when a callee in another file
     changes; a new name for every new text of the kernels leaves nothing stale to find.
     """
-    config: Any = numba.config
-    digest = hashlib.sha256(repr((config.BOUNDSCHECK, config.OPT, BFLOAT16_MAKER)).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    digest = hashlib.sha256(repr(settings).encode())
+    for source in sorted(sources.glob("*.py")):
         digest.update(source.read_bytes())
-    root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE") or Path.home() / ".cache" / "nplm"
-    return Path(root) / f"kernels-{digest.hexdigest()[:16]}"
+    return f"kernels-{digest.hexdigest()[:16]}"
 
 
-def _is_writable(folder: Path) -> bool:
+def _cache_root() -> Path | None:
+    """$NUMBA_CACHE_DIR, $NPLM_CACHE or ~/.cache/nplm; None for a user without a home."""
+    if named := os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("NPLM_CACHE"):
+        return Path(named)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+        home = Path.home()
+    except (RuntimeError, OSError, KeyError):  # no HOME, and no entry in the table of users
+        return None
+    return home / ".cache" / "nplm" if home.is_absolute() else None
 
 
-CACHE_FOLDER = str(_cache_folder())
-CACHE = _is_writable(Path(CACHE_FOLDER))  # else every run compiles again
+def _settings() -> tuple[Any, ...]:
+    """What changes the code of a kernel, besides its text and the processor, which Numba's key has."""
+    config: Any = numba.config
+    versions = numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag
+    return (config.BOUNDSCHECK, config.OPT, BFLOAT16_MAKER, *versions)
+
+
+CACHE_FOLDER, TROUBLE = own_folder(_cache_root(), cache_name(Path(__file__).parent, _settings()))
 
 
 def njit(*, inline: bool = False) -> Callable[[Function], Function]:
     """Decorator that compiles a kernel with the options above; `inline` copies a formula into its caller."""
 
     def decorate(function: Function) -> Function:
-        config: Any = numba.config
-        kept, config.CACHE_DIR = config.CACHE_DIR, CACHE_FOLDER
-        try:
-            compiled: Any = numba.njit(
-                nogil=True,
-                cache=CACHE,
-                fastmath={"contract", "reassoc"},
-                error_model="numpy",
-                inline="always" if inline else "never",
-            )(function)
-        finally:
-            config.CACHE_DIR = kept
+        compiled: Any = numba.njit(
+            nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy", inline="always" if inline else "never"
+        )(function)
+        if not _is_disabled():
+            compiled._cache = KernelCache(function, CACHE_FOLDER, TROUBLE)
         return cast(Function, compiled)
 
     return decorate

@@ -9,19 +9,37 @@ A run's last.safetensors has in addition the tensors run.* and the metadata key 
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nplm.arrays import non_finite
 from nplm.config import ModelConfig
 from nplm.data.vocabulary import Vocabulary
-from nplm.errors import InputError
+from nplm.errors import InputError, NotFiniteError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Params
-from nplm.storage.tensorfile import Metadata, Tensors, read, to_json, write
+from nplm.storage.records import LARGEST, is_number, parse_object
+from nplm.storage.tensorfile import Metadata, Tensors, read, read_metadata, to_json, write
+
+
+def _is_valid(value: Any) -> bool:
+    names = ("perplexity", "tokens", "mean_log_z", "std_log_z")
+    return isinstance(value, Mapping) and all(is_number(value.get(name), finite=False) for name in names)
+
+
+MADE: dict[str, Callable[[Any], bool]] = {  # what nplm itself records in a provenance, and the type that it has
+    "nplm": lambda value: isinstance(value, str),
+    "corpus": lambda value: isinstance(value, str),
+    "epoch": lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST,
+    "valid": _is_valid,
+    "train": lambda value: isinstance(value, Mapping),
+    "products": lambda value: isinstance(value, Mapping) and {"precision", "maker"} <= value.keys(),
+}
 
 
 def save_model(
@@ -42,9 +60,12 @@ def save_model(
     Raises
     ------
     InputError, OSError
-        If the file cannot be written; an older file of that name is then as it was.
+        If the file cannot be written, or if a parameter is not finite (NotFiniteError), since such a file could not be
+        read again; an older file of that name is then as it was.
     """
-    write(path, *_pack(language_model_of(model), provenance or {}))
+    tensors, metadata = _pack(language_model_of(model), provenance or {})
+    _check_finite(path, tensors)
+    write(path, tensors, metadata)
 
 
 def load_model(path: str | Path) -> LanguageModel:
@@ -74,25 +95,32 @@ def model_file(path: str | Path) -> Path:
 def save_run(
     model: LanguageModel, path: str | Path, provenance: Mapping[str, Any], run: Mapping[str, Any], extra: Tensors
 ) -> None:
-    """Write a model with the state of its run: JSON values in `run`, arrays in `extra`."""
+    """Write a model with the state of its run: JSON values in `run`, arrays in `extra`, all of them finite."""
     tensors, metadata = _pack(model, provenance)
     tensors |= {f"run.{name}": value for name, value in extra.items()}
+    _check_finite(path, tensors)
     write(path, tensors, metadata | {"run": to_json(run)})
 
 
 def load_run(path: str | Path) -> tuple[LanguageModel, dict[str, Any], Tensors]:
-    """Read what `save_run` wrote: the model, `run` and `extra`."""
+    """Read what `save_run` wrote: the model, `run` and `extra`, which the caller has to check."""
     tensors, metadata = read(path)
     if "run" not in metadata:
         raise InputError(f"{path}: a model without the state of its run; resume from last.safetensors")
     extra = {name[4:]: value for name, value in tensors.items() if name.startswith("run.")}
-    return _unpack(path, tensors, metadata), json.loads(metadata["run"]), extra
+    run = parse_object(metadata["run"], f"{path}: run")
+    return _unpack(path, tensors, metadata), run, extra
 
 
 def provenance(path: str | Path) -> dict[str, Any]:
-    """How the model in the file came to be: settings and figures of its training."""
-    value: dict[str, Any] = json.loads(read(path)[1]["provenance"])
-    return value
+    """How the model in the file came to be: whatever `save_model` was given.  The tensors are not read."""
+    return _provenance(path, read_metadata(path))
+
+
+def split_provenance(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What nplm writes into a provenance, where it has the type it should have; and all else, which may be anything."""
+    known = {name: value for name, value in record.items() if name in MADE and MADE[name](value)}
+    return known, {name: value for name, value in record.items() if name not in known and value is not None}
 
 
 def torch_tensors(model: LanguageModel) -> Tensors:
@@ -108,17 +136,42 @@ def torch_tensors(model: LanguageModel) -> Tensors:
     return tensors
 
 
+def _check_finite(path: str | Path, tensors: Tensors) -> None:
+    """Raise NotFiniteError unless all numbers are finite: what is saved is checked, not the loss it came with."""
+    if name := non_finite(tensors):
+        raise NotFiniteError(f"{path}: not written, because {name} holds numbers that are not finite")
+
+
 def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors, Metadata]:
     tensors = {"vocabulary": np.frombuffer(model.vocabulary.to_bytes(), np.uint8)} | torch_tensors(model)
     metadata = {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
-    if model.mean_log_z is not None:
+    if model.mean_log_z is not None and math.isfinite(model.mean_log_z):
         metadata["mean_log_z"] = json.dumps(model.mean_log_z)
     return tensors, metadata
 
 
+def _provenance(path: str | Path, metadata: Metadata) -> dict[str, Any]:
+    return parse_object(metadata.get("provenance", "{}"), f"{path}: provenance")
+
+
+def _mean_log_z(path: str | Path, metadata: Metadata) -> float | None:
+    """The mean log Z; None where it is not known."""
+    try:
+        value = json.loads(metadata.get("mean_log_z", "null"))
+    except RecursionError:
+        raise ValueError("mean_log_z is nested too deeply") from None
+    if value is None:  # the first files of version 1 have it in the record of their validation only
+        valid = _provenance(path, metadata).get("valid")
+        value = valid.get("mean_log_z", math.nan) if isinstance(valid, Mapping) else math.nan
+        value = value if is_number(value) else math.nan
+    if not is_number(value, finite=False):
+        raise ValueError("mean_log_z is not a number")
+    return float(value) if math.isfinite(value) else None
+
+
 def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageModel:
     try:
-        config = ModelConfig(**json.loads(metadata["config"]))
+        config = ModelConfig(**parse_object(metadata["config"], "config"))
         vocabulary = Vocabulary.from_bytes(tensors["vocabulary"].tobytes())
         params: Params = {}
         for name, value in tensors.items():
@@ -129,16 +182,11 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
                 params[name] = value
         if config.tied:
             del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
-        mean_log_z = json.loads(metadata.get("mean_log_z", "null"))
-        if mean_log_z is None:  # the first files of version 1 have it in the record of their validation only
-            valid = json.loads(metadata["provenance"]).get("valid") or {}
-            mean_log_z = valid.get("mean_log_z")
-        model = LanguageModel(config, vocabulary, params, mean_log_z)
-    except (KeyError, TypeError, ValueError) as error:
+        model = LanguageModel(config, vocabulary, params, _mean_log_z(path, metadata))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
-    for name, value in params.items():  # its extremes, which are NaN if any number is: no array is made
-        if not np.isfinite([value.min(), value.max()]).all():
-            raise InputError(
-                f"{path}: {name} holds numbers that are not finite, so the model says nothing; take an earlier one"
-            )
+    if odd := non_finite(params):
+        raise InputError(
+            f"{path}: {odd} holds numbers that are not finite, so the model says nothing; take an earlier one"
+        )
     return model

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from nplm import atomic
 from nplm.arrays import Array
 from nplm.errors import InputError
+from nplm.storage.records import regular
 
 FORMAT, VERSION = "nplm", "1"
 
@@ -40,15 +41,23 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
 
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
     """All tensors and the metadata of a file.  Raises InputError unless it is whole and of this version."""
-    path = Path(path)
-    if path.is_dir():
+    return _read(Path(path), with_tensors=True)
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """The metadata alone, in the header of the file: the checksum, which covers the tensors too, is not verified."""
+    return _read(Path(path), with_tensors=False)[1]
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[Tensors, Metadata]:
+    if regular(path).is_dir():
         raise InputError(f"{path}: a folder, not a model file; name the .safetensors file in it")
     try:
         with path.open("rb"):
             pass
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys() if with_tensors}  # noqa: SIM118
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -61,7 +70,7 @@ def read(path: str | Path) -> tuple[Tensors, Metadata]:
             f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r};"
             " read it with the nplm that wrote it"
         )
-    if metadata.get("sha256") != _digest(tensors, metadata):
+    if with_tensors and metadata.get("sha256") != _digest(tensors, metadata):
         raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")
     return tensors, metadata
 

@@ -1,4 +1,8 @@
-"""Ctrl-C: the first press is noted, so that the chunk can be finished and saved; the second interrupts at once."""
+"""Ctrl-C, `kill`, a terminal that is closed: the first is noted, so that the chunk can be finished and saved.
+
+The second ends at once.  After SIGTERM and SIGHUP the signal is raised again when all is saved, so that the process
+ends by it as it would have; Ctrl-C ends training only.
+"""
 
 import signal
 import threading
@@ -6,25 +10,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """A function that returns whether Ctrl-C was pressed; the second press interrupts at once, as usual.
+    """A function that returns whether one of the signals came.
 
-    Where it is ignored, as in the background of a script, or on another thread, it stays as it is.
+    One that is ignored, as in the background of a script or under nohup, stays ignored; on another thread all stay as
+    they are.
     """
-    pressed = threading.Event()
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        yield pressed.is_set
-        return
+    came: list[int] = []
+    before: dict[int, Any] = {}
 
-    def on_interrupt(number: int, frame: Any) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        signal.signal(number, before[number])
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield pressed.is_set
+        yield lambda: bool(came)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        if number != signal.SIGINT:
+            signal.raise_signal(number)

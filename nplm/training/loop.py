@@ -83,7 +83,8 @@ def train(
     InputError
         On bad input.
     DivergedError
-        After several non-finite chunks in a row; the model is back at its last good state.
+        After several non-finite chunks in a row, or where parameters, optimiser or state to be saved are not finite;
+        the model is back at its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()
     if corpus.valid is None:
@@ -92,7 +93,7 @@ def train(
         raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's")
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
     trainer = Trainer(model, streams, config, valid=corpus.valid, observer=observer)
-    with open_run(save, resume, model.config, config, corpus, source, trainer.products) as run:
+    with open_run(save, resume, model.config, config, corpus, source, trainer.products, observer.warning) as run:
         trainer.attach(run)
         observer.compiling()
         precision: Any = "bfloat16" if trainer.products.bfloat16 else "float32"

@@ -24,11 +24,12 @@ Derivations, with the bound on what [O6] may leave out: docs/derivations/optim.m
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from nplm.arrays import Array
+from nplm.arrays import Array, non_finite
 from nplm.kernels import optim as kernels
 from nplm.kernels.row_gradient import sum_of_squares
 from nplm.layers.row_gradient import Gradient, RowGradient
@@ -45,9 +46,9 @@ def global_norm(grads: Grads) -> float:
     return math.sqrt(sum(sum_of_squares(_values(grad).ravel()) for grad in grads.values()))
 
 
-def non_finite(grads: Grads) -> str | None:
+def non_finite_gradient(grads: Grads) -> str | None:
     """Name of the first gradient with an entry that is not finite, or None."""
-    return next((name for name, grad in grads.items() if not np.isfinite(_values(grad)).all()), None)
+    return non_finite({name: _values(grad) for name, grad in grads.items()})
 
 
 def horizon(dtype: Any) -> int:
@@ -55,6 +56,20 @@ def horizon(dtype: Any) -> int:
     fading = BETA1 / math.sqrt(BETA2)  # of the moves, from step to step
     largest = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - fading**2))  # of |m| / sqrt(v), ever
     return math.ceil(math.log(float(np.finfo(dtype).eps) * (1 - fading) / largest) / math.log(fading))
+
+
+def clock_is_possible(memory: Mapping[str, Array]) -> bool:
+    """Whether saved steps and dates can be: they are places in `history`, which the kernels trust."""
+    if "clock" not in memory:
+        return True
+    now, settled, averaged_from = map(int, memory["clock"])
+    dates = [value for name, value in memory.items() if name.startswith("dates.") and value.size]
+    return (
+        0 <= settled <= now < 2**62
+        and now - settled <= HISTORY
+        and -1 <= averaged_from <= now
+        and all(settled <= value.min() and value.max() <= now for value in dates)
+    )
 
 
 class Optimizer:

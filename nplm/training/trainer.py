@@ -18,7 +18,7 @@ from nplm.arrays import Array
 from nplm.config import ModelConfig, TrainConfig
 from nplm.data.streams import Span, Streams
 from nplm.data.vocabulary import Vocabulary
-from nplm.errors import DivergedError
+from nplm.errors import DivergedError, InputError, NotFiniteError
 from nplm.layers.dropout import Dropout
 from nplm.layers.objective import make_objective
 from nplm.layers.precision import choose
@@ -29,7 +29,7 @@ from nplm.noise.groups import stream_key
 from nplm.scoring.evaluate import Evaluation, evaluate, without_mean_log_z
 from nplm.threads import here, workers
 from nplm.training.observer import Observer, Step
-from nplm.training.optim import Optimizer, non_finite
+from nplm.training.optim import Optimizer, non_finite_gradient
 from nplm.training.progress import Progress
 from nplm.training.run_folder import RunFolder
 from nplm.training.schedule import chunk_rate, first_rate, next_rate
@@ -72,12 +72,18 @@ class Trainer:
         """Save to this folder from now on: continue from its last checkpoint, or write the first one."""
         self.folder = folder
         if folder.begun():
-            self.progress, self.state = folder.load(self.model, self.optimizer)
+            progress, state = folder.load(self.model, self.optimizer)
+            if state.h.shape != self.state.h.shape or progress.chunk >= len(self.spans):
+                raise InputError(
+                    f"{folder.last}: chunk {progress.chunk} with a state {state.h.shape} is not of these texts, which"
+                    f" have {len(self.spans)} chunks and {self.state.h.shape}; take a checkpoint of this run"
+                )
+            self.progress, self.state = progress, state
             self.shards.packed, self.last_lr = None, self.progress.lr
             if self.config.fit_log_z and self.progress.best_epoch:
                 folder.fit_log_z()  # of a model that was kept before this was asked for
         else:
-            folder.save_last(self.model, self.optimizer, self.progress, self.state)
+            self._save()
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Train until the last epoch's end, early stopping, an interrupt, or until the observer stops it; then save."""
@@ -91,8 +97,8 @@ class Trainer:
                         break
                 else:
                     self.end_epoch()
-        if self.folder is not None and not self.progress.non_finite:
-            self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
+        if not self.progress.non_finite:
+            self._save()
         self.optimizer.settle(self.model.params)
 
     @contextmanager
@@ -141,7 +147,8 @@ class Trainer:
         valid = self._validate(shown)
         if progress.end_epoch(valid.nats if valid is not None else None) and self.folder is not None:
             kept = without_mean_log_z(shown, valid) if config.fit_log_z else (shown, valid)
-            self.folder.save_best(*kept, progress.epoch)
+            with self._rolling_back():
+                self.folder.save_best(*kept, progress.epoch)
         self.state = self.model.zero_state(self.streams.batch_size)
         self._lap()  # validating is not training
         self._write("valid", **(valid.as_dict() if valid is not None else {}))
@@ -188,29 +195,44 @@ class Trainer:
         """Name what is not finite; after several chunks in a row restore the last good state and stop."""
         progress = self.progress
         progress.non_finite += 1
-        if name := non_finite(chunk.grads):
+        if name := non_finite_gradient(chunk.grads):
             what = f"the gradient of {name}"
         else:  # with a finite loss only the squares in the norm are too big
             what = "the gradient's norm" if math.isfinite(chunk.loss) else "the loss"
         where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
         self.observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
         if progress.non_finite >= PATIENCE_NON_FINITE:
-            rate, restored = progress.lr, ""
-            if self.folder is not None:
-                self.progress, self.state = self.folder.load(self.model, self.optimizer)
-                self.shards.packed, restored = None, " and the model is back at its last good state"
-            self.optimizer.settle(self.model.params)
-            raise DivergedError(
-                f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}: training"
-                f" stopped{restored}; lower `lr` (of this epoch: {rate:g}) or `clip`"
-            )
+            raise self._diverged(f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}")
+
+    def _diverged(self, what: str) -> DivergedError:
+        """Go back to the last checkpoint, and return the error that says so."""
+        rate, restored = self.progress.lr, ""
+        if self.folder is not None and self.folder.last.exists():
+            self.progress, self.state = self.folder.load(self.model, self.optimizer)
+            self.shards.packed, restored = None, " and the model is back at its last good state"
+        self.optimizer.settle(self.model.params)
+        return DivergedError(f"{what}: training stopped{restored}; lower `lr` (of this epoch: {rate:g}) or `clip`")
+
+    @contextmanager
+    def _rolling_back(self) -> Iterator[None]:
+        """Training ends where a state that is to be saved is not finite: a checkpoint is never replaced by such."""
+        try:
+            yield
+        except NotFiniteError as error:
+            raise self._diverged(str(error)) from None
+
+    def _save(self) -> None:
+        """A checkpoint, where there is a folder.  Raises DivergedError if anything in it is not finite."""
+        if self.folder is not None:
+            with self._rolling_back():
+                self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
 
     def _save_if_due(self) -> None:
         """A checkpoint, where the last one is older than save_interval."""
         now = time.monotonic()
         if self.folder is not None and now - self.saved >= self.config.save_interval:
             self.saved = now
-            self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
+            self._save()
 
     def _write(self, kind: str, **values: Any) -> None:
         """A line of metrics."""

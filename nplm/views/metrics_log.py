@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nplm.errors import InputError
+from nplm.storage.records import is_number, parse_object, regular
 
 Record = dict[str, Any]
 KINDS = ("train", "valid")
@@ -78,12 +79,12 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, History]:
 def series(records: list[Record], name: str) -> list[float]:
     """One figure of the records; NaN where it is null or missing."""
     values: list[Any] = [record.get(name) for record in records]
-    return [float(value) if _is_number(value) else math.nan for value in values]
+    return [float(value) if is_number(value, finite=False) else math.nan for value in values]
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return regular(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         what = "no such file" if path.parent.is_dir() else "no such folder"
         raise InputError(f"{path}: {what}; name the folder of a run, what `save` was given") from None
@@ -97,23 +98,16 @@ def _record(line: str) -> Record | None:
     """The line's record, or None if it is damaged."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     good = isinstance(record, dict) and isinstance(record.get("kind"), str)
-    return record if good and all(_is_number(record.get(name)) for name in ALWAYS) else None
+    return record if good and all(is_number(record.get(name)) and record[name] >= 0 for name in ALWAYS) else None
 
 
 def _config(path: Path) -> Record:
     if not path.is_file():
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged, not the settings of a run ({error})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: damaged, not the settings of a run")
-    return config
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return parse_object(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None

@@ -210,7 +210,7 @@ def _best(run: History) -> int | None:
 def _describe(name: str, run: History) -> str:
     """A run's line in the legend: what it is, and how well it did."""
     parts = [_plain(name)]
-    with suppress(KeyError, TypeError, ValueError):  # settings of another version
+    with suppress(KeyError, TypeError, ValueError, OverflowError):  # settings of another version
         model, train = run.config["model"], run.config["train"]
         shape = f"{model['num_layers']} × {model['hidden_dim']} units, V = {model['vocab_size']:,}"
         parts += [shape, f"K = {train['num_noise']} noise words, lr {train['lr']:g}"]

@@ -32,7 +32,7 @@ def training_section(history: History | None, best_epoch: int | None) -> str:
     curves = _curves(history)
     x_max = max(tokens / unit for curve in curves for tokens in curve.tokens)
     charts = "".join(_figure(curve, x_label, unit, x_max) for curve in curves)
-    best = f'<p class="note">The model is that of epoch {best_epoch}.</p>' if best_epoch else ""
+    best = f'<p class="note">The model is that of epoch {escape(str(best_epoch))}.</p>' if best_epoch else ""
     return f'{best}<div class="charts">{charts}</div>{_epochs(history)}'
 
 
@@ -90,7 +90,7 @@ def _epochs(history: History) -> str:
     ]
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Epoch", *(c[0] for c in columns)))
     rows = "".join(
-        f'<tr><th scope="row">{line["epoch"]}</th>'
+        f'<tr><th scope="row">{escape(str(line["epoch"]))}</th>'
         + "".join(f"<td>{number(values[k], digits)}</td>" for _, values, digits in columns)
         + "</tr>"
         for k, line in enumerate(history.valid)

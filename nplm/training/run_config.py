@@ -1,0 +1,121 @@
+"""config.json of a run: its settings and where its texts came from; and whether a resumed run is the same.
+
+The settings stand in last.safetensors, too, where a checksum covers them: resuming.py compares those.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nplm._version import __version__
+from nplm.config import ModelConfig, TextConfig, TrainConfig, settings
+from nplm.data.corpus import Corpus
+from nplm.errors import InputError
+from nplm.layers.precision import Products
+from nplm.storage.records import check_fields, parse_object, regular
+from nplm.training.resuming import DEFAULTS, FREE_SETTINGS, KEPT_SETTINGS
+
+PARTS = {"model": ModelConfig, "train": TrainConfig, "source": TextConfig}  # and what declares their settings
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What config.json of a run says.  Raises InputError if the folder holds no run."""
+    path = Path(folder) / "config.json"
+    try:
+        record = parse_object(regular(path).read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: no run to resume here ({error.strerror}); start one without `resume`") from error
+    record = {"products": {}} | record  # a run older than bfloat16 has none
+    parts = {"nplm": str, "model": dict, "train": dict, "corpus": dict, "source": dict, "products": dict}
+    if missing := parts.keys() - record.keys():
+        raise InputError(f"{path}: damaged, not the settings of a run (no {min(missing)!r})")
+    where = f"{path}: damaged, not the settings of a run"
+    check_fields(record, parts, where)
+    for part, config in PARTS.items():
+        _check_declared(record[part], config, where)
+    check_fields(record["corpus"], {"name": str, "sha256": str}, where)
+    products = {name: record["products"][name] for name in Products._fields if name in record["products"]}
+    check_fields(products, dict.fromkeys(Products._fields, str), where)
+    if record["products"] and len(products) < len(Products._fields):
+        raise InputError(f"{where} (its products are incomplete)")
+    return {part: record[part] for part in parts} | {"products": products}
+
+
+def _check_declared(values: Mapping[str, Any], config: type, where: str) -> None:
+    """Raise InputError unless each value that a dataclass declares is as declared; others are the caller's affair."""
+    for declared in settings(config):
+        if declared.name in values:
+            try:
+                declared.check(values[declared.name])
+            except InputError as error:
+                raise InputError(f"{where} ({error})") from None
+
+
+def check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """A resumed run must be the same run: settings and texts as they were."""
+    cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
+    free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
+    free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # taken up, but not taken back
+    _check_products(old, new, folder)
+    free |= {"precision"}  # what it came to has just been compared
+    for part in ("model", "train", "corpus"):
+        for name, value in new[part].items():
+            was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default
+            if name not in free and was != value:
+                if name == "sha256":
+                    raise InputError(f"{folder}: the texts or the vocabulary are not those of the run; bring them back")
+                what = "the training text" if part == "corpus" else f"`{name}`"
+                why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
+                raise InputError(
+                    f"{folder}: {what} was {was} and is now {value}{why}; a resumed run must keep its"
+                    " settings and texts: take back the change, or start again with another `save`"
+                )
+
+
+def _check_products(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Operands rounded to bfloat16, or multiplied in another way, give other bits."""
+    now = Products(**new["products"])
+    was = Products(**old["products"]) if old["products"] else Products("float32", "fma")
+    if now != was and (now.bfloat16 or was.bfloat16):
+        raise InputError(
+            f"{folder}: `precision` was {was} and is now {now}; a resumed run must keep its bits: ask for"
+            f" {was.precision} on a processor that has {was.maker}, or start again with another `save`"
+        )
+
+
+def record_of(
+    model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any], products: Products
+) -> dict[str, Any]:
+    """What config.json holds."""
+    record = {
+        "nplm": __version__,
+        "model": asdict(model),
+        "train": asdict(train),
+        "products": products._asdict(),
+        "corpus": {"name": corpus.name, "sha256": fingerprint(corpus)},
+        "source": dict(source),
+    }
+    normal: dict[str, Any] = json.loads(json.dumps(record))  # as it will be when read back
+    return normal
+
+
+def provenance_of(train: TrainConfig, corpus: Corpus, products: Products) -> dict[str, Any]:
+    """How a model was made, for its file."""
+    free = [name for name in FREE_SETTINGS if not (name == "epochs" and train.schedule == "cosine")]
+    settings = {name: value for name, value in asdict(train).items() if name not in free}
+    made = {"nplm": __version__, "corpus": corpus.name, "train": settings}
+    return made | {"products": products._asdict()}
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """SHA-256 of the vocabulary and of the training and valid ids."""
+    digest = hashlib.sha256(corpus.vocabulary.to_bytes())
+    for ids in (corpus.train, corpus.valid):
+        if ids is not None:
+            digest.update(len(ids).to_bytes(8, "little"))
+            for start in range(0, len(ids), 2**22):  # a memory-mapped text is never whole in memory
+                digest.update(ids[start : start + 2**22].tobytes())
+    return digest.hexdigest()

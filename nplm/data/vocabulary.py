@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nplm.errors import InputError
 
 UNK, EOS, BOS = "<unk>", "</s>", "<s>"
+ASCII_SPACE = frozenset(" \t\n\v\f\r")  # in no token: files have a token a line, or between spaces
 MAX_COUNT = 2**63 - 1  # counts and their sum are int64
 
 
@@ -264,7 +265,7 @@ def _check_tokens(tokens: Sequence[str]) -> None:
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             raise InputError(f"token {i} of the vocabulary, {token!r}, is not a text")
-        if token.split() != [token]:
+        if not token or not ASCII_SPACE.isdisjoint(token):
             kind = "has white space in it" if token else "is empty"
             raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")
         if token == BOS:

@@ -112,7 +112,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
     encoded = ids_module._encoded
 
-    def grow(path: Path, vocabulary: Vocabulary) -> object:
+    def grow(path: Path, vocabulary: Vocabulary, *rest: object) -> object:
         with path.open("a") as file:
             file.write("the cat\n")
         return encoded(path, vocabulary, *rest)

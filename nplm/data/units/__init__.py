@@ -11,8 +11,22 @@ hf:FILE     tokens of one of Hugging Face's tokenizers (tokenizer.py)
 Decision 0014: how units are written and stored.  Decision 0015: what separates words.
 """
 
-from nplm.data.units.stored import describe, open_unit, restore
+from nplm.data.units.stored import describe, open_unit, restore, version_note
+from nplm.data.units.symbols import symbol, text_of
 from nplm.data.units.unit import Unit
-from nplm.data.units.words import WHITE_SPACE, WORDS, Words, toolkit_words
+from nplm.data.units.words import FIRST_RULE, WHITE_SPACE, WORDS, Words, toolkit_words
 
-__all__ = ["WHITE_SPACE", "WORDS", "Unit", "Words", "describe", "open_unit", "restore", "toolkit_words"]
+__all__ = [
+    "FIRST_RULE",
+    "WHITE_SPACE",
+    "WORDS",
+    "Unit",
+    "Words",
+    "describe",
+    "open_unit",
+    "restore",
+    "symbol",
+    "text_of",
+    "toolkit_words",
+    "version_note",
+]

@@ -53,7 +53,7 @@ class Graphemes:
 
     @cached_property
     def _regex(self) -> ModuleType:
-        return optional.load("regex", "grapheme", "--unit grapheme")
+        return optional.load("regex", "grapheme", "the unit grapheme")
 
     @property
     def identity(self) -> str:

@@ -18,7 +18,7 @@ class SentencePieces(Pieces):
 
     @cached_property
     def _library(self) -> ModuleType:
-        return optional.load("sentencepiece", "spm", f"--unit {self.name}")
+        return optional.load("sentencepiece", "spm", f"the unit {self.name}")
 
     @cached_property
     def _processor(self) -> Any:

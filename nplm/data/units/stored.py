@@ -8,7 +8,7 @@ from nplm.data.units.characters import Characters, Graphemes
 from nplm.data.units.sentencepiece import SentencePieces
 from nplm.data.units.tokenizer import Tokens
 from nplm.data.units.unit import Unit
-from nplm.data.units.words import WHITE_SPACE, WORDS, Words
+from nplm.data.units.words import FIRST_RULE, WHITE_SPACE, WORDS, Words
 from nplm.errors import InputError
 
 OF_A_FILE: dict[str, type[SentencePieces] | type[Tokens]] = {"spm": SentencePieces, "hf": Tokens}
@@ -48,10 +48,11 @@ def describe(unit: Unit) -> dict[str, Any]:
 
 def restore(about: Mapping[str, Any], data: bytes = b"") -> Unit:
     """The unit that `describe` described.  Raises InputError on one that this nplm does not know."""
-    about = {name: value for name, value in about.items() if isinstance(value, str)}
+    if not isinstance(about, Mapping) or not all(isinstance(value, str) for value in about.values()):
+        raise InputError(f"its unit {str(about)[:80]!r} is not described by texts")
     kind = about.get("kind", "")
     if kind == "word":
-        if (rule := about.get("white_space", "unicode")) not in WHITE_SPACE:
+        if (rule := about.get("white_space", FIRST_RULE)) not in WHITE_SPACE:
             raise InputError(f"its words are separated by a rule {rule[:40]!r} that this nplm does not know")
         return Words(rule)
     if kind == "char":

@@ -22,7 +22,7 @@ class Tokens(Pieces):
 
     @cached_property
     def _library(self) -> ModuleType:
-        return optional.load("tokenizers", "hf", f"--unit {self.name}")
+        return optional.load("tokenizers", "hf", f"the unit {self.name}")
 
     @cached_property
     def _tokenizer(self) -> Any:

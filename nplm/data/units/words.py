@@ -13,6 +13,7 @@ WHITE_SPACE: dict[str, Callable[[str], list[str]]] = {  # by the rule's name: th
     "ascii+u3000": re.compile(f"[^{ASCII_SPACE}\u3000]+").findall,
     "unicode": str.split,
 }
+FIRST_RULE = "unicode"
 # KenLM, SRILM and Kaldi separate words by ASCII white space only, whatever the model's own rule is.
 toolkit_words: Callable[[str], list[str]] = re.compile(f"[^{ASCII_SPACE}]+").findall
 

@@ -77,7 +77,7 @@ def test_torch_metadata(model, tmp_path):
     to_torch(model, tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
         metadata = file.metadata()
-    assert metadata.keys() == {"format", "config", "vocabulary"}
+    assert metadata.keys() == {"format", "config", "unit", "vocabulary"}
     assert metadata["format"] == "pt"
     assert nplm.ModelConfig(**json.loads(metadata["config"])) == model.config
     assert Vocabulary.from_bytes(metadata["vocabulary"].encode()) == model.vocabulary

@@ -1,7 +1,8 @@
 """What do characters, sentencepiece's pieces and words make of raw Chinese text, in figures that compare?
 
-Trains one recipe, benchmarks/recipes/zh-small.toml, once for each unit, on the folder zh in NPLM_DATA (train.txt,
-valid.txt, test.txt); sentencepiece's models are trained here, on the training text alone.  Beside them stand n-grams over the
+Trains one recipe, benchmarks/recipes/zh-small.toml, once for each unit, on the folder zh in NPLM_DATA with its texts
+train.txt, valid.txt and test.txt; sentencepiece's models are trained here, on the training text alone.
+Beside them stand n-grams over the
 same characters.  A run that was stopped goes on; one that is done is not trained again.
 
     python benchmarks/study_units.py                          # all, one after the other

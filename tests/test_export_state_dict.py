@@ -193,7 +193,7 @@ def test_word_lists(tmp_path):
     (tmp_path / "a").write_bytes("\ufeffthe\r\n日本\r\n<eos>".encode())
     assert read_tokens(tmp_path / "a") == (["the", "日本", "<eos>"], None, None)
     (tmp_path / "a").write_bytes(b"the\t3\n<eos>\t0\n")
-    assert read_tokens(tmp_path / "a") == (["the", "<eos>"], [3, 0])
+    assert read_tokens(tmp_path / "a") == (["the", "<eos>"], [3, 0], None)
 
 
 @pytest.mark.parametrize(

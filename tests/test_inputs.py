@@ -75,7 +75,7 @@ def test_a_list_of_another_world_is_refused(words, refused, path, tmp_path):
     assert "the model knows none of the first" in said and words.split()[0] in said
 
 
-def test_interleaved_utterances_and_empty_lines(nplm, path, refused, tmp_path):
+def test_interleaved_utterances_and_empty_lines(nplm, path, tmp_path):
     """Planted: `sort` of the hypotheses of a and a-1; an empty last line is none."""
     (tmp_path / "k").write_text("a-1 w3\na-1-1 w4\na-2 w5\n")
     assert (

@@ -279,7 +279,7 @@ def test_lists_and_exports_of_characters(run, nplm, tmp_path):
     model = package.load(run / "run")
     (tmp_path / "l").write_text("-1 -1 2 今天 很好\n-1 -1 1 好\n", encoding="utf-8")
     out = nplm("rescore", run / "run", tmp_path / "l", "--join", "", "--nbest").out.splitlines()
-    scores = dict(line.split(" ", 3)[3:] + [float(line.split()[1])] for line in out)
+    scores = dict([line.split(" ", 3)[3], float(line.split()[1])] for line in out)
     assert scores["今天 很好"] == pytest.approx(float(package.score_batch(model, ["今天很好"])[0]), abs=1e-4)
     assert nplm("export", run / "run", "--to", "folder", "-o", tmp_path / "f").code == 0
     assert nplm("export", run / "run", "--to", "torch", "-o", tmp_path / "t.safetensors").code == 0

@@ -23,7 +23,7 @@ from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Params
-from nplm.storage.tensorfile import UNITS_VERSION, VERSION, Metadata, Tensors, read, to_json, write
+from nplm.storage.tensorfile import UNITS_VERSION, Metadata, Tensors, read, to_json, write
 
 
 def save_model(
@@ -137,7 +137,7 @@ def _pack_unit(unit: Unit, tensors: Tensors) -> Metadata:
 
 
 def _unpack_unit(tensors: Tensors, metadata: Metadata) -> Unit:
-    if metadata["version"] == VERSION:
+    if metadata["version"] != UNITS_VERSION:
         return restore({"kind": "word", "white_space": metadata.get("white_space", FIRST_RULE)})
     data = tensors["tokenizer"].tobytes() if "tokenizer" in tensors else b""
     return restore(json.loads(metadata["unit"]), data)

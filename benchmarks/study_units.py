@@ -30,7 +30,8 @@ from nplm.scoring.evaluate import evaluate
 from nplm.storage.checkpoint import load_model
 
 RECIPE = "zh-small"
-UNITS = ("kneser-ney", "char", "spm-2000", "spm-4000", "word")
+UNITS = ("kneser-ney", "char", "char-b10", "spm-2000", "spm-4000", "word")
+CHANGED = {"char-b10": ("char", ["--batch-size", "10"])}  # twice the updates an epoch
 ORDER = 5
 TABLE = Section(
     "Units: raw Chinese text",
@@ -79,7 +80,9 @@ def spec_of(unit: str, runs: Path) -> str:
 def train(unit: str, runs: Path, flags: list[str]) -> dict[str, Any]:
     """A row: the recipe with this unit, trained, and evaluated on both texts with their sizes."""
     files = [part for name, path in texts().items() for part in (f"--{name}", path)]
-    folder, spec = runs / f"{RECIPE}-{unit}", spec_of(unit, runs)
+    base, changes = CHANGED.get(unit, (unit, []))
+    folder, spec = runs / f"{RECIPE}-{unit}", spec_of(base, runs)
+    flags = [*flags, *changes]
     result = _training.train(folder, RECIPE, [*files, "--unit", spec, *flags])
     model = load_model(folder)
     corpus = load_corpus(**texts(), unit=open_unit(spec))

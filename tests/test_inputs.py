@@ -94,7 +94,7 @@ def test_mix_reads_words_with_other_white_space(nplm, tmp_path):
 
 
 def test_ids_are_not_counts(tmp_path):
-    """Planted: ids in order, and in another order where they are many; counts stay counts, and an empty line is none."""
+    """Planted: ids in order, and in any order where they are many; counts stay counts, an empty line is none."""
     place = tmp_path / "v"
     for ids in (range(5), range(1, 6), [*range(29, -1, -1)]):
         place.write_text("".join(f"w{k}\t{k}\n" for k in ids))

@@ -52,7 +52,7 @@ class Text(NamedTuple):
 def with_dtype(model: LanguageModel, dtype: Any) -> LanguageModel:
     """The same model in another precision."""
     params = {name: value.astype(dtype) for name, value in model.params.items()}
-    return LanguageModel(model.config, model.vocabulary, params)
+    return model.with_params(params)
 
 
 def read(model: LanguageModel, ids: Array, batch: int, length: int, count: int) -> list[Text]:

@@ -32,6 +32,7 @@ import study_faults
 import study_gradients
 import study_objectives
 import study_recipes
+import study_units
 from _tables import Section, read
 
 from nplm import atomic
@@ -42,7 +43,7 @@ MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, study_recipes, study_objectives,
-    kneser_ney, study_chunks, study_gradients, study_faults,
+    kneser_ney, study_units, study_chunks, study_gradients, study_faults,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

@@ -135,6 +135,9 @@ class TextConfig:
     valid: str | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
     test: str | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
     corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
+    unit: str = _text(
+        "word", "What lines are divided into: word, char, grapheme, spm:FILE.model or hf:FILE.json.", "UNIT"
+    )
     min_count: int = _text(1, "Words that occur less often in `train` become <unk>.", "N", "[1, inf)")
     max_vocab: int | None = _text(None, "Largest size of the vocabulary, <unk> and </s> included.", "V", "[3, inf)")
     vocab: str | None = _text(None, "List of the words to keep, one per line.", "FILE")

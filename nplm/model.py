@@ -10,6 +10,7 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 from nplm.layers import softmax
@@ -43,6 +44,8 @@ class LanguageModel:
     mean_log_z : float, optional
         Mean of log Z in nats over the valid text when the model was last validated: what unnormalised scores take
         for log Z.  None where it was never measured.
+    unit : Unit
+        What lines of text are divided into before they are read, by default words between white space.
 
     Raises
     ------
@@ -51,7 +54,12 @@ class LanguageModel:
     """
 
     def __init__(
-        self, config: ModelConfig, vocabulary: Vocabulary, params: Params, mean_log_z: float | None = None
+        self,
+        config: ModelConfig,
+        vocabulary: Vocabulary,
+        params: Params,
+        mean_log_z: float | None = None,
+        unit: Unit = WORDS,
     ) -> None:
         if len(vocabulary) != config.vocab_size:
             raise InputError(f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words")
@@ -70,6 +78,7 @@ class LanguageModel:
         self.vocabulary = vocabulary
         self.params = params
         self.mean_log_z = mean_log_z
+        self.unit = unit
         self.noise = NoiseDistribution.from_counts(
             vocabulary.counts, power=config.noise_power, uniform=config.noise_uniform
         )
@@ -78,7 +87,12 @@ class LanguageModel:
 
     @classmethod
     def init(
-        cls, config: ModelConfig, vocabulary: Vocabulary, rng: np.random.Generator, dtype: Any = np.float32
+        cls,
+        config: ModelConfig,
+        vocabulary: Vocabulary,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+        unit: Unit = WORDS,
     ) -> "LanguageModel":
         """An untrained model, which is the unigram model with Z = 1.
 
@@ -94,6 +108,8 @@ class LanguageModel:
             Draws the weights.
         dtype : dtype
             float32 or float64.
+        unit : Unit
+            What lines of text are divided into; that of the corpus.
 
         Returns
         -------
@@ -109,11 +125,12 @@ class LanguageModel:
                     part[...] = rng.uniform(-config.init_scale, config.init_scale, part.shape)
         counts = np.maximum(vocabulary.counts, 1)
         params["decoder.bias"][...] = np.log(counts / counts.sum())
-        return cls(config, vocabulary, params)
+        return cls(config, vocabulary, params, unit=unit)
 
     def __repr__(self) -> str:
         c = self.config
         tied = ", tied" if c.tied else ""
+        tied += "" if self.unit.kind == "word" else f", unit {self.unit.name}"
         size = f"V={c.vocab_size}, E={c.embed_dim}, H={c.hidden_dim}, L={c.num_layers}{tied}"
         return f"<LanguageModel {size}, {sum(p.size for p in self.params.values()):,} parameters, {self.dtype}>"
 
@@ -124,7 +141,7 @@ class LanguageModel:
 
     def __reduce__(self) -> "tuple[Callable[..., LanguageModel], tuple[Any, ...]]":
         """Pickled by what it is made of; the tables of the noise distribution follow from that."""
-        return LanguageModel, (self.config, self.vocabulary, self.params, self.mean_log_z)
+        return LanguageModel, (self.config, self.vocabulary, self.params, self.mean_log_z, self.unit)
 
     def copy(self) -> "LanguageModel":
         """A model with arrays of its own.
@@ -134,7 +151,21 @@ class LanguageModel:
         LanguageModel
         """
         params = {name: value.copy() for name, value in self.params.items()}
-        return LanguageModel(self.config, self.vocabulary, params, self.mean_log_z)
+        return self.with_params(params, self.mean_log_z)
+
+    def with_params(self, params: Params, mean_log_z: float | None = None) -> "LanguageModel":
+        """The same model with other parameters.
+
+        Parameters
+        ----------
+        params : dict of ndarray
+        mean_log_z : float, optional
+
+        Returns
+        -------
+        LanguageModel
+        """
+        return LanguageModel(self.config, self.vocabulary, params, mean_log_z, self.unit)
 
     @property
     def output_weight(self) -> Array:

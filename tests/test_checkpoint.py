@@ -114,7 +114,7 @@ def test_names_and_shapes_are_those_of_pytorch(tmp_path):
     assert tensors["vocabulary"].tobytes() == model.vocabulary.to_bytes()
     assert size == len(model.vocabulary.to_bytes())
     _, metadata = tensorfile.read(tmp_path / "model.safetensors")
-    assert set(metadata) == {"format", "version", "config", "provenance", "sha256"}
+    assert set(metadata) == {"format", "version", "config", "provenance", "white_space", "sha256"}
     assert json.loads(metadata["config"])["hidden_dim"] == 6
     assert json.loads(metadata["provenance"]) == {"epoch": 3}
 
@@ -285,12 +285,12 @@ def test_a_setting_that_an_older_nplm_did_not_have(tmp_path):
 
 
 def test_another_version(tmp_path, monkeypatch):
-    """Oracle: a file of version 2, whole."""
+    """Oracle: a file of version 3, whole."""
     with monkeypatch.context() as patch:
-        patch.setattr(tensorfile, "VERSION", "2")
+        patch.setattr(tensorfile, "VERSION", "3")
         path = saved(tmp_path)
         nplm.load(path)
-    assert "'2'" in fails(path)
+    assert "'3'" in fails(path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])

@@ -31,9 +31,9 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     encoded = ids_module._encoded
 
-    def record(path: Path, vocabulary: Vocabulary) -> object:
+    def record(path: Path, vocabulary: Vocabulary, *rest: object) -> object:
         seen.append(path)
-        return encoded(path, vocabulary)
+        return encoded(path, vocabulary, *rest)
 
     monkeypatch.setattr(ids_module, "_encoded", record)
     monkeypatch.setattr(ids_module, "BLOCK", 5)  # several blocks, the last one short
@@ -112,10 +112,10 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
     encoded = ids_module._encoded
 
-    def grow(path: Path, vocabulary: Vocabulary) -> object:
+    def grow(path: Path, vocabulary: Vocabulary, *rest: object) -> object:
         with path.open("a") as file:
             file.write("the cat\n")
-        return encoded(path, vocabulary)
+        return encoded(path, vocabulary, *rest)
 
     monkeypatch.setattr(ids_module, "_encoded", grow)
     fails(lambda: read_ids(path, VOCABULARY, large=0, cache=cache), path, "changed while it was read")

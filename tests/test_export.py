@@ -15,6 +15,7 @@ from test_docs import blocks
 
 import nplm
 from nplm.data.text import open_text
+from nplm.data.units import WORDS
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.export import onnx as onnx_export
@@ -76,7 +77,7 @@ def test_torch_metadata(model, tmp_path):
     to_torch(model, tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
         metadata = file.metadata()
-    assert metadata.keys() == {"format", "config", "vocabulary"}
+    assert metadata.keys() == {"format", "config", "unit", "vocabulary"}
     assert metadata["format"] == "pt"
     assert nplm.ModelConfig(**json.loads(metadata["config"])) == model.config
     assert Vocabulary.from_bytes(metadata["vocabulary"].encode()) == model.vocabulary
@@ -248,12 +249,12 @@ def test_tokenizer_on_random_lines(model, folder, tmp_path):
 
 
 def test_tokenizer_on_every_character(folder):
-    """Oracle: str.split: which characters part words, of all that Unicode has."""
+    """Oracle: the rule of WORDS: which characters part words, of all that Unicode has."""
     tokenizer = needs("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
     characters = [chr(c) for c in range(0x30000) if unicodedata.category(chr(c)) not in ("Cs", "Cn")]
     text = "".join(f"a{character}b " for character in characters)
     normal = tokenizer.normalizer.normalize_str(text)
-    assert [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] == text.split()
+    assert [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] == WORDS.split(text)
 
 
 def test_a_folder_that_is_there(model, folder):

@@ -191,9 +191,9 @@ def test_words_that_do_not_fit(words, options, line):
 def test_word_lists(tmp_path):
     """Oracle: the words put in, with Windows' line ends, a byte order mark, a last line without an end."""
     (tmp_path / "a").write_bytes("\ufeffthe\r\n日本\r\n<eos>".encode())
-    assert read_tokens(tmp_path / "a") == (["the", "日本", "<eos>"], None)
+    assert read_tokens(tmp_path / "a") == (["the", "日本", "<eos>"], None, None)
     (tmp_path / "a").write_bytes(b"the\t3\n<eos>\t0\n")
-    assert read_tokens(tmp_path / "a") == (["the", "<eos>"], [3, 0])
+    assert read_tokens(tmp_path / "a") == (["the", "<eos>"], [3, 0], None)
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_text_of_files_and_pipes(folder, model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     expected = [word for line in LINES for word in (*line.split(), "</s>")]
     for name in ("test.txt", "test.txt.gz", "-"):
-        ids, words = measuring.read_text(name, model.vocabulary, 7)
+        ids, words, _ = measuring.read_text(name, model.vocabulary, 7)
         np.testing.assert_array_equal(ids, model.vocabulary.encode(expected))
         assert words == expected[:7]
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"foreign\n")))
@@ -371,11 +371,12 @@ def test_numbers_for_people():
 
 def test_command(folder, model, capsys):
     """The file it writes, and `evaluate` of the text; a folder, its model, and the model alone."""
-    ids, _ = measuring.read_text("test.txt", model.vocabulary, 1)
+    ids, _, size = measuring.read_text("test.txt", model.vocabulary, 1)
     got = run(capsys, "run", "--text", "test.txt", "--json")
     figures = json.loads(got.out)
-    expected = evaluate(model, ids, batch_size=1)
+    expected = evaluate(model, ids, size=size, batch_size=1)
     assert figures["perplexity"] == pytest.approx(expected.perplexity, rel=1e-9)
+    assert figures["bits_per_byte"] == pytest.approx(expected.bits_per_byte, rel=1e-9)
     assert sum(band["nats"] for band in figures["bands"]) == pytest.approx(expected.nats * ids.size)
     assert "wrote report.html" in got.err
     html = (folder / "report.html").read_text("utf-8")

@@ -188,7 +188,7 @@ def test_kaldi_without_costs_goes_by_the_model_alone(tmp_path):
         ("a-1 x\nb x\n", None, "nbest, line 2: 'b' is not utt-N"),
         ("a-1 x\n-2 x\n", None, "nbest, line 2: '-2' is not utt-N"),
         ("a-1 x\na-x x\n", None, "nbest, line 2: 'a-x' is not utt-N"),
-        ("a-1 x\n\nb-1 x\n", None, "nbest, line 2: '' is not utt-N"),
+        ("a-1 x\nb-1 x\na-2 y\n", None, "nbest, line 3: more hypotheses of 'a', whose list has ended"),
         ("a-1 x\nb-1 x\nb-1 y\n", None, "nbest, line 3: 'b-1' is there already"),
         ("a-1 x <s>\n", None, "nbest, line 1: <s> inside"),
         ("", None, "nbest: empty"),

@@ -223,7 +223,7 @@ def test_one_sentence_in_place_of_a_list_is_refused(model):
     for one in ("w3 w4", b"w3 w4"):
         with pytest.raises(TypeError, match="takes a list of sentences"):
             score_batch(model, one)
-    with pytest.raises(TypeError, match="a str or bytes, not int"):
+    with pytest.raises(TypeError, match="a str, bytes or a list of words, not int"):
         score_batch(model, [3])
 
 

@@ -43,10 +43,13 @@ def announce_kernels(file: str = "nce") -> bool:
 
 def open_model(model: str) -> "tuple[Path, LanguageModel]":
     """The file that a user names, and the model in it; says so if its kernels must be compiled first."""
+    from nplm.data.units import version_note
     from nplm.storage.checkpoint import load_model, model_file
 
     path = model_file(model)
     loaded = load_model(path)
+    if note := version_note(loaded.unit):
+        say(note)
     announce_kernels("lstm")
     return path, loaded
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
-from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, seen, show
+from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, raw_text_rows, seen, show
 from nplm.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ def _measure(
     model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool, skip_oov: bool
 ) -> "tuple[dict[str, Any], TextStats]":
     from nplm.data.corpus import unigram_perplexity
-    from nplm.data.encode import read_ids
+    from nplm.data.measured import read_measured
     from nplm.scoring.evaluate import summary, tally_text
     from nplm.scoring.score import norm_deviation
     from nplm.toolkits.srilm import TextStats
 
-    ids = read_ids(file, model.vocabulary)
+    ids, size = read_measured(file, model.vocabulary, model.unit)
     tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads)
-    got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried")
+    got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
     figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
     if check_norm:
         sample = ids[:NORM_POSITIONS]
@@ -106,19 +106,24 @@ def _describe(
     model: "LanguageModel", file: str, reset: bool, words: bool, skip_oov: bool, as_json: bool
 ) -> dict[str, Any]:
     """Writes every sentence while the text is read, then SRILM's two lines."""
-    from nplm.data.text import no_words, open_text
+    from nplm.data.measured import open_measured
+    from nplm.data.size import Meter
+    from nplm.data.text import no_words
+    from nplm.scoring.raw_text import raw_figures
     from nplm.scoring.tally import Tally
     from nplm.toolkits import srilm
 
-    total = Tally()
-    for text, tally in srilm.describe(model, open_text(file), reset=reset, skip_oov=skip_oov, words=words):
+    total, meter = Tally(), Meter()
+    sentences = open_measured(file, model.vocabulary, model.unit, meter)
+    for text, tally in srilm.describe(model, sentences, reset=reset, skip_oov=skip_oov, words=words):
         click.echo(seen(text), err=as_json, nl=False)
         total.merge(tally)
     stats = srilm.TextStats(total, skip_oov)
     if not stats.words:
         raise no_words(file)
     click.echo(seen(f"file {file}: {stats}"), err=as_json, nl=False)
-    return {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}
+    figures = raw_figures(total, meter.size)._asdict()
+    return figures | {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}
 
 
 def _report(figures: dict[str, Any], as_json: bool) -> None:
@@ -133,6 +138,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ("sentences", f"{figures['sentences']:,}"),
         ("<unk>", f"{figures['oovs']:,}"),
         ("nats per token", f"{figures['nats']:.5f}"),
+        *raw_text_rows(figures),
         *log_z_rows(figures),
         ("unnormalised", f"{figures['unnormalised_nats']:.5f} nats per token (Z taken as 1: not a perplexity)"),
         ("state", state),

@@ -1,10 +1,16 @@
 """`nplm import`: a model out of PyTorch's word_language_model."""
 
+import json
+from typing import TYPE_CHECKING
+
 import click
 
 from nplm.cli.common import check_output, shown_option
 from nplm.cli.output import say
 from nplm.errors import InputError
+
+if TYPE_CHECKING:
+    from nplm.data.units import Unit
 
 EPILOG = """\b
 Examples:
@@ -25,7 +31,14 @@ Examples:
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
 @shown_option("--unk", metavar="WORD", default="<unk>", help="The word for unknown words.")
 @click.option("--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict.")
-def command(state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool) -> None:
+@click.option(
+    "--unit",
+    metavar="UNIT",
+    help="What the words are, as for `nplm train --unit`.  [default: as the file says, or word]",
+)
+def command(
+    state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool, unit: str | None
+) -> None:
     """Make a model of STATE_DICT, the parameters of word_language_model's LSTM.
 
     A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
@@ -42,7 +55,8 @@ def command(state_dict: str, output: str, vocab: str | None, eos: str | None, un
     if words is None:
         raise InputError(f"{state_dict}: it has no words; give them with --vocab, one a line, in its order")
     try:
-        model = from_torch(arrays, words.words, words.counts, eos=eos, unk=unk, add_unk=add_unk)
+        chosen = _unit(unit, words.unit)
+        model = from_torch(arrays, words.words, words.counts, eos=eos, unk=unk, add_unk=add_unk, unit=chosen)
     except InputError as error:
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
@@ -53,3 +67,21 @@ def command(state_dict: str, output: str, vocab: str | None, eos: str | None, un
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"
         f" {config.vocab_size:,} words, {model.dtype}"
     )
+
+
+def _unit(given: str | None, found: str | None) -> "Unit":
+    """The unit that the user names, else the one that the file describes, whose tokenizer it does not hold."""
+    from nplm.data.units import WORDS, open_unit, restore
+
+    if given is not None:
+        return open_unit(given)
+    if found is None:
+        return WORDS
+    try:
+        about = json.loads(found)
+        unit = restore(about)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"what it says of its unit cannot be read ({error}); name it with `unit`") from None
+    if unit.kind in ("spm", "hf"):
+        raise InputError(f"its text is divided by the tokenizer {unit.name}; name that file with `unit`")
+    return unit

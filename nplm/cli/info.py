@@ -32,6 +32,7 @@ def describe(path: Path) -> dict[str, Any]:
     """What is in a model file."""
     from dataclasses import asdict
 
+    from nplm.data.units import describe as describe_unit
     from nplm.storage.checkpoint import load_model, provenance, split_provenance
 
     model = load_model(path)
@@ -40,6 +41,7 @@ def describe(path: Path) -> dict[str, Any]:
         "file": str(path),
         "bytes": path.stat().st_size,
         "config": asdict(model.config),
+        "unit": describe_unit(model.unit),
         "vocabulary": len(model.vocabulary),
         "tokens_counted": int(model.vocabulary.counts.sum()),
         "parameters": sum(value.size for value in model.params.values()),
@@ -83,6 +85,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
             f"{config['num_layers']} LSTM layer(s) of {config['hidden_dim']} units, words of"
             f" {config['embed_dim']} numbers, {figures['dtype']}",
         ),
+        ("unit", "  ".join(figures["unit"].values())),
         ("vocabulary", f"{figures['vocabulary']:,} words, {figures['tokens_counted']:,} tokens counted"),
         ("parameters", f"{figures['parameters']:,} ({figures['bytes'] / 1e6:.1f} MB)"),
         ("noise", f"unigram^{config['noise_power']:g}, {config['noise_uniform']:.3g} of it uniform"),

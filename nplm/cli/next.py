@@ -27,6 +27,8 @@ Examples:
 def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
     """The K likeliest words of MODEL after WORDS, the beginning of a sentence; </s> ends it there.
 
+    For a model of characters or pieces these are what is shown, a space as ▁.
+
     Without WORDS, the likeliest first words. With - for WORDS, contexts come from standard input, one a line.
     """
     from nplm.data.text import open_text
@@ -34,7 +36,8 @@ def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
 
     path, loaded = open_model(model)
     reader = Reader(loaded)
-    for context in open_text("-") if words == ("-",) else [" ".join(words).split()]:
+    unit = loaded.unit
+    for context in open_text("-", unit) if words == ("-",) else [unit.split(" ".join(words))]:
         figures = {"model": str(path)} | _likeliest(reader, context, k)
         if as_json:
             emit(figures)
@@ -52,7 +55,7 @@ def _likeliest(reader: "Reader", context: list[str], k: int) -> dict[str, Any]:
         words.append({"word": word, "probability": probability, "log10_prob": log10_prob, "cumulative": cumulative})
     known = reader.model.vocabulary
     unknown = [word for word in dict.fromkeys(context) if word not in known]
-    return {"context": " ".join(context), "unknown": unknown, "words": words}
+    return {"context": reader.model.unit.join(context), "unknown": unknown, "words": words}
 
 
 def _table(figures: dict[str, Any]) -> list[str]:

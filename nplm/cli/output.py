@@ -58,6 +58,23 @@ def log_z_rows(figures: Mapping[str, Any]) -> Rows:
     ]
 
 
+def raw_text_rows(figures: Mapping[str, Any]) -> Rows:
+    """What compares models of any unit; nothing where the raw text is not known."""
+    if figures.get("bits_per_byte") is None:
+        return []
+    spelled, unknown = "", figures["unknown_bits"] / figures["bytes"]
+    if unknown:
+        spelled = f"; {unknown:.4f} of them spell unknown units"
+    per_word = figures["perplexity_per_word"]
+    shown = f"{per_word:.3g}" if per_word > 1e7 else perplexity_text(per_word)  # astronomic for a text without spaces
+    ends = f"{figures['sentences']:,} line ends"
+    return [
+        ("bits per byte", f"{figures['bits_per_byte']:.4f}   ({figures['bytes']:,} bytes{spelled})"),
+        ("bits per character", f"{figures['bits_per_character']:.4f}   ({figures['characters']:,} characters)"),
+        ("perplexity per word", f"{shown}   ({figures['words']:,} words between white space, {ends})"),
+    ]
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}

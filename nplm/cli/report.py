@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import open_model, reset_option, shown_option
-from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, say, show
+from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, raw_text_rows, say, show
 from nplm.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     path, model = open_model(run)
     record, other = split_provenance(provenance(path))
     history = _history(path)
-    ids, words = read_text(text, model.vocabulary, tokens)
-    found = measure(model, ids, reset=reset, shown=tokens)
+    ids, words, size = read_text(text, model.vocabulary, tokens, model.unit)
+    found = measure(model, ids, size=size, reset=reset, shown=tokens)
     page = render(
         found,
         words,
@@ -146,6 +146,7 @@ def _report(found: "Measurement", name: str, as_json: bool) -> None:
     rows: Rows = [
         ("perplexity", f"{perplexity_text(e.perplexity)}   ({counted})"),
         ("unigram model", perplexity_text(found.unigram_perplexity)),
+        *raw_text_rows(e.as_dict()),
         *log_z_rows(e.as_dict()),
     ]
     show(name, rows, as_json)

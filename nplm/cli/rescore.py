@@ -48,7 +48,18 @@ Examples:
     default=0.0,
     help="srilm: share of the old lscore; the score is (1 - W) new + W old.",
 )
-@click.option("--skip", metavar="WORD", multiple=True, help="Do not score WORD (a pause, a noise); may be repeated.")
+@click.option(
+    "--skip",
+    metavar="WORD",
+    multiple=True,
+    help="Do not score WORD (a noise); may be repeated. SRILM's -pau- never is.",
+)
+@shown_option(
+    "--join",
+    metavar="TEXT",
+    default=" ",
+    help="What stands between words for a model of characters or pieces; '' for Chinese.",
+)
 @click.option("--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis.")
 @click.option("--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too.")
 @click.option("--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact.")
@@ -62,6 +73,7 @@ def command(
     acoustic: str | None,
     mix_old: float,
     skip: tuple[str, ...],
+    join: str,
     nbest: bool,
     output: str | None,
     unnormalised: bool,
@@ -72,10 +84,8 @@ def command(
     total = acoustic score + S * LM score - P * words.  Prints a line for each list: its name, and the words of the
     hypothesis with the highest total; of equals, the first.
     """
-    from functools import partial
-
-    from nplm.scoring.score import score_batch
-    from nplm.toolkits.rescore import rescore
+    from nplm.toolkits.nbest import PAUSE
+    from nplm.toolkits.rescore import model_functions, rescore
 
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
@@ -84,11 +94,11 @@ def command(
         say(f"unnormalised scores: log Z is taken as {loaded.mean_log_z or 0.0:+.4f} nats everywhere")
     ranked = rescore(
         _lists(files, form, acoustic, mix_old),
-        partial(score_batch, loaded, normalize=not unnormalised),
+        *model_functions(loaded, normalize=not unnormalised, join=join),
         lm_scale=lm_scale,
         word_penalty=word_penalty / LN10 if form == "kaldi" else word_penalty,
         mix_old=mix_old,
-        skip=frozenset(skip),
+        skip=frozenset([*skip, PAUSE] if form == "srilm" else skip),
     )
     counts = _write(ranked, nbest, output)
     if as_json:
@@ -128,7 +138,7 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
     from nplm import atomic
     from nplm.toolkits.rescore import one_best, whole_list
 
-    lists = hypotheses = changed = 0
+    lists = hypotheses = changed = units = unknown = 0
     lost: OSError | None = None  # of stdout: the folder is written all the same
     with nullcontext() if output is None else atomic.atomic_folder(output) as folder:
         for result in ranked:
@@ -145,10 +155,12 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
             lists += 1
             hypotheses += len(lines)
             changed += int(result.order[0]) != 0
+            units, unknown = units + result.units, unknown + result.unknown
     if lost is not None:
         raise lost
     say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
-    return {"lists": lists, "hypotheses": hypotheses, "changed": changed}
+    say(f"{unknown:,} of {units:,} words are unknown to the model, and scored as <unk>")
+    return {"lists": lists, "hypotheses": hypotheses, "changed": changed, "words": units, "unknown": unknown}
 
 
 def _lists(files: tuple[str, ...], form: str, acoustic: str | None, mix_old: float) -> Iterator["NBest"]:

@@ -23,7 +23,7 @@ Examples:
     type=click.IntRange(1, 100_000),
     metavar="N",
     default=40,
-    help="Words drawn for a line at the most; a line ends sooner with </s>.",
+    help="Words (characters, pieces: units of the model) drawn for a line at the most; </s> ends it sooner.",
 )
 @shown_option(
     "--temperature",
@@ -42,7 +42,7 @@ Examples:
     default=1.0,
     help="Draw among the fewest likeliest words (of the K) whose probabilities add up to P; 1: among all.",
 )
-@click.option("--prompt", metavar="WORDS", default="", help="How every line begins.")
+@click.option("--prompt", metavar="TEXT", default="", help="How every line begins.")
 @click.option("--allow-unk", is_flag=True, help="Let <unk> be drawn too.")
 @click.option(
     "--seed",
@@ -71,7 +71,7 @@ def command(
     from nplm.scoring.generate import Sampling, draw_lines
 
     _, loaded = open_model(model)
-    words = prompt.split()
+    words = loaded.unit.split(prompt)
     for word in dict.fromkeys(word for word in words if word not in loaded.vocabulary):
         say(f"{word!r} is not in the model's vocabulary: it is read as <unk>")
     if seed is None:
@@ -80,7 +80,7 @@ def command(
     sampling = Sampling(temperature, top_k, top_p, allow_unk)
     drawn = draw_lines(loaded, np.random.default_rng(seed), sampling, lines, max_words, words)
     for number, line in enumerate(drawn, start=1):
-        text = " ".join(line.words)
+        text = loaded.unit.join(line.words)
         if as_json:
             drawn_words = len(line.words) - len(words)
             emit({"line": number, "text": text, "words": drawn_words, "ended": line.ended, "seed": seed})

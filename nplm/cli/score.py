@@ -11,6 +11,7 @@ from nplm.errors import InputError
 from nplm.logs import LN10
 
 if TYPE_CHECKING:
+    from nplm.data.units import Unit
     from nplm.model import LanguageModel
     from nplm.scoring.tally import Tally
 
@@ -74,7 +75,7 @@ def command(
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
     tally, kaldi = Tally(), form == "kaldi"
-    for piece in in_pieces(_lines(files or ("-",), kaldi), TOKENS, lines):
+    for piece in in_pieces(_lines(files or ("-",), kaldi, scorer.unit), TOKENS, lines):
         names = [words.pop(0) if kaldi else "" for words in piece]
         ids, lengths = encode(scorer.vocabulary, piece, not no_eos)
         scores, log_z = sentence_scores(
@@ -112,16 +113,26 @@ def _summary(figures: dict[str, Any], exact: bool) -> str:
     return f"{counts}: log10 {figures['log10']:,.4f}, {name} {both}"
 
 
-def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
-    """The words of every line of the files, one file after the other; for kaldi the first is the utterance."""
-    from nplm.data.text import open_text, text_name
+def _lines(files: Iterable[str], kaldi: bool, unit: "Unit") -> Iterator[list[str]]:
+    """The units of every line of the files, one file after the other; for kaldi the first is the utterance."""
+    from nplm.data.text import open_text
 
     for file in files:
-        for number, words in enumerate(open_text(file), start=1):
-            if kaldi and not words:
-                where = f"{text_name(file)}, line {number}"
-                raise InputError(f"{where}: empty; a line of Kaldi's text is `utt-id words`")
-            yield words
+        yield from _kaldi_lines(file, unit) if kaldi else open_text(file, unit)
+
+
+def _kaldi_lines(file: str, unit: "Unit") -> Iterator[list[str]]:
+    """The utterance and the words of every line, as Kaldi separates them; for another unit the units of the text."""
+    from nplm.data.text import A_LINE, open_lines, text_name, without_marks
+    from nplm.data.units import toolkit_words
+
+    for number, line in open_lines(file):
+        where = f"{text_name(file)}, line {number}"
+        utterance, *words = toolkit_words(line) or [""]
+        if not utterance:
+            raise InputError(f"{where}: empty; a line of Kaldi's text is `utt-id words`")
+        words = without_marks(words, where, A_LINE)
+        yield [utterance, *(words if unit.kind == "word" else unit.split(" ".join(words)))]
 
 
 def _what_stands_for_log_z(scorer: "LanguageModel") -> str:

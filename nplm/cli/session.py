@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nplm.cli.output import Rows, columns, emit, log_z_rows, perplexity_text, say, show
+from nplm.cli.output import Rows, columns, emit, log_z_rows, perplexity_text, raw_text_rows, say, show
 from nplm.cli.progress import Display, duration
 from nplm.cli.settings import SETTINGS, TEXT, Value
 from nplm.config import ModelConfig, Setting, TrainConfig, shown
@@ -38,7 +38,8 @@ def run_session(
     before: called when all input is known to be good.
     """
     begun = time.monotonic()
-    model = LanguageModel.init(model_config, corpus.vocabulary, np.random.default_rng(config.seed))
+    rng = np.random.default_rng(config.seed)
+    model = LanguageModel.init(model_config, corpus.vocabulary, rng, unit=corpus.unit)
     try:
         with Display(config.epochs, before) as display:
             result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display)
@@ -66,6 +67,9 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
         else None,
         "unigram_perplexity": None,
         "floor_perplexity": None,
+        "bits_per_byte": None,
+        "bits_per_character": None,
+        "perplexity_per_word": None,
         "mean_log_z": None,
         "std_log_z": None,
         "tokens": None,
@@ -85,7 +89,8 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
 def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig) -> Figures:
     say(f"measuring the best model on the {split} text ...")
     reset, streams = config.reset_at_eos, config.eval_batch_size
-    got = evaluate(model, ids, batch_size=streams, reset=reset, threads=config.threads)
+    size = corpus.sizes.get(split)
+    got = evaluate(model, ids, size=size, batch_size=streams, reset=reset, threads=config.threads)
     figures = got.as_dict() | {
         f"{split}_perplexity": got.perplexity,
         "split": split,
@@ -127,6 +132,7 @@ def _report_measured(figures: Figures, split: str, as_json: bool) -> None:
         ("perplexity", f"{perplexity_text(model)}   ({counted})"),
         ("  without <unk>", perplexity_text(figures["perplexity_without_oov"])),
         ("unigram model", f"{perplexity_text(unigram)}   ({unigram / model:.1f} times the model's)"),
+        *raw_text_rows(figures),
     ]
     for name, value in figures.get("baselines", {}).items():
         if name != "unigram":

@@ -22,6 +22,7 @@ from nplm.errors import InputError
 
 if TYPE_CHECKING:
     from nplm.data.corpus import Corpus
+    from nplm.data.units import Unit
 
 EPILOG = """\b
 Examples:
@@ -39,6 +40,7 @@ A config file has these names as flat keys, or in tables [model], [train] and [t
 A flag wins over the file, the file over a resumed run's settings, those over the defaults.
 Ctrl-C ends after the current chunk, with everything saved in --save DIR. See docs/howto/train.md.
 """
+KEPT = ("default", "resumed")  # sources of a setting that a resumed run answers
 saving_option = partial(click.option, cls=GroupedOption, group="Saving, resuming, output")
 
 
@@ -70,7 +72,7 @@ def command(save: str | None, resume: bool, as_json: bool, **_: Any) -> int:
 
     from nplm.cli import session
 
-    corpus = load_text(text)
+    corpus = load_text(text, choose_unit(text, save if resume and found["unit"].source in KEPT else None))
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
     figures = session.run_session(
         corpus,
@@ -105,14 +107,29 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
     return settings | text
 
 
-def load_text(text: TextConfig) -> "Corpus":
+def choose_unit(text: TextConfig, resumed: str | None) -> "Unit":
+    """The unit that the settings name; for a run to be resumed that of its model, whose tokenizer may be gone."""
+    from nplm.data.units import open_unit
+    from nplm.storage.checkpoint import load_unit
+
+    last = Path(resumed or "", "last.safetensors")
+    return load_unit(last) if resumed is not None and last.is_file() else open_unit(text.unit)
+
+
+def load_text(text: TextConfig, unit: "Unit") -> "Corpus":
     """The corpus that the settings name."""
     from nplm.data import builtin, corpus
 
     if text.corpus is not None:
         return builtin.load(text.corpus)
     return corpus.load_corpus(
-        str(text.train), text.valid, text.test, min_count=text.min_count, max_size=text.max_vocab, words=text.vocab
+        str(text.train),
+        text.valid,
+        text.test,
+        unit=unit,
+        min_count=text.min_count,
+        max_size=text.max_vocab,
+        words=text.vocab,
     )
 
 
@@ -122,4 +139,7 @@ def record_of(text: TextConfig) -> dict[str, Any]:
     for name in ("train", "valid", "test", "vocab"):
         if name in record and record[name] != "-":
             record[name] = str(Path(record[name]).absolute())
+    kind, colon, file = text.unit.partition(":")
+    if colon:
+        record["unit"] = f"{kind}:{Path(file).absolute()}"
     return record

@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm.data.encode import BLOCK, Ids, read_ids
+from nplm.data.measured import read_measured
+from nplm.data.size import TextSize
 from nplm.data.text import TextPath, count_tokens, is_pipe, read_words, text_name
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import EOS, Vocabulary, check_ids
 from nplm.errors import InputError
 
@@ -45,6 +48,10 @@ class Corpus:
         The lowest possible loss on `test`; known for synthetic sources only.
     baselines : mapping of str to float
         Test perplexity of other models, by name.
+    unit : Unit
+        What the lines of the texts were divided into.
+    sizes : mapping of str to TextSize
+        Of the raw texts valid and test, where they are known.
 
     Raises
     ------
@@ -59,6 +66,8 @@ class Corpus:
     test: Ids | None = None
     floor: Floor | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
+    unit: Unit = WORDS
+    sizes: Mapping[str, TextSize] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, ids in (("train", self.train), ("valid", self.valid), ("test", self.test)):
@@ -80,6 +89,7 @@ def load_corpus(
     valid: TextPath | None = None,
     test: TextPath | None = None,
     *,
+    unit: Unit = WORDS,
     min_count: int = 1,
     max_size: int | None = None,
     words: TextPath | None = None,
@@ -89,8 +99,10 @@ def load_corpus(
     Parameters
     ----------
     train, valid, test : path
-        UTF-8 text, one sentence a line, words separated by white space; .gz by suffix, "-" for standard input.
+        UTF-8 text, one sentence a line; .gz by suffix, "-" for standard input.
         `train` is read twice, so it cannot be a pipe.
+    unit : Unit
+        What lines are divided into: by default words between white space.
     min_count : int
         Words seen less often in `train` become <unk>.
     max_size : int, optional
@@ -109,7 +121,7 @@ def load_corpus(
     """
     if is_pipe(train):
         raise InputError(f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe")
-    counts = count_tokens([train])
+    counts = count_tokens([train], unit)
     types = len(counts.keys() - {EOS})
     if types < 2:
         raise InputError(f"{text_name(train)}: only {types} distinct word; a training text needs at least 2")
@@ -117,12 +129,18 @@ def load_corpus(
     vocabulary = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size, words=listed)
     if len(vocabulary) < 3:
         raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower `min_count`")
+    measured = {
+        name: read_measured(path, vocabulary, unit) if path is not None else (None, None)
+        for name, path in (("valid", valid), ("test", test))
+    }
     return Corpus(
         name=Path(train).name,
         vocabulary=vocabulary,
-        train=read_ids(train, vocabulary),
-        valid=None if valid is None else read_ids(valid, vocabulary),
-        test=None if test is None else read_ids(test, vocabulary),
+        train=read_ids(train, vocabulary, unit),
+        valid=measured["valid"][0],
+        test=measured["test"][0],
+        unit=unit,
+        sizes={name: size for name, (_, size) in measured.items() if size is not None},
     )
 
 

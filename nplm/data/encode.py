@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm import atomic
+from nplm.data.size import Meter
 from nplm.data.text import TextPath, no_words, open_tokens, text_name, text_stat
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 
@@ -25,17 +27,26 @@ LARGE_TEXT = 64 * 2**20  # bytes of a text file above which its ids are kept on 
 BLOCK = 2**20  # tokens encoded at a time
 
 
-def read_ids(path: TextPath, vocabulary: Vocabulary, *, large: int = LARGE_TEXT, cache: TextPath | None = None) -> Ids:
-    """The text's ids (n,) int32: every line's words, then </s>.  Raises InputError if no word is known.
+def read_ids(
+    path: TextPath,
+    vocabulary: Vocabulary,
+    unit: Unit = WORDS,
+    *,
+    meter: Meter | None = None,
+    large: int = LARGE_TEXT,
+    cache: TextPath | None = None,
+) -> Ids:
+    """The text's ids (n,) int32: every line's units, then </s>.  Raises InputError if no unit is known.
 
     The ids of a file of more than `large` bytes are written once to the folder `cache` (default
     `cache_folder()`) and memory-mapped, read-only.  What lies there is used only while the text's path, size
-    and time, and the vocabulary, stay the same; it may be deleted at any time.
+    and time, and the vocabulary, stay the same; it may be deleted at any time.  The meter counts a text that is not
+    kept there.
     """
     now = text_stat(path)
     if now is not None and stat.S_ISREG(now.st_mode) and now.st_size > large:
-        return _cached_ids(Path(path), now, vocabulary, Path(cache or cache_folder()))
-    return np.concatenate(list(_encoded(path, vocabulary)))
+        return _cached_ids(Path(path), now, vocabulary, unit, Path(cache or cache_folder()))
+    return np.concatenate(list(_encoded(path, vocabulary, unit, meter)))
 
 
 def cache_folder() -> Path:
@@ -48,10 +59,13 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "nplm"
 
 
-def _encoded(path: TextPath, vocabulary: Vocabulary) -> Iterator[Ids]:
-    """The text's ids in blocks; raises InputError at its end if it had no word, or no known one."""
-    tokens, words, known = open_tokens(path), 0, 0
-    while (block := vocabulary.encode(islice(tokens, BLOCK))).size:
+def _encoded(path: TextPath, vocabulary: Vocabulary, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[Ids]:
+    """The text's ids in blocks; raises InputError at its end if it had no unit, or no known one."""
+    tokens, words, known = open_tokens(path, unit, meter), 0, 0
+    while units := list(islice(tokens, BLOCK)):
+        block = vocabulary.encode(units)
+        if meter is not None:
+            meter.unknown([units[k] for k in np.flatnonzero(block == vocabulary.unk)])
         words += int(np.count_nonzero(block != vocabulary.eos))
         known += int(np.count_nonzero(block > vocabulary.eos))
         yield block
@@ -64,15 +78,15 @@ def _encoded(path: TextPath, vocabulary: Vocabulary) -> Iterator[Ids]:
         )
 
 
-def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, folder: Path) -> Ids:
-    identity = (1, str(path.resolve()), before.st_size, before.st_mtime_ns, vocabulary.tokens)
+def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, unit: Unit, folder: Path) -> Ids:
+    identity = (1, str(path.resolve()), before.st_size, before.st_mtime_ns, vocabulary.tokens, unit.identity)
     target = folder / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.ids"
     ids = _map_ids(target, vocabulary)
     if ids is not None:
         return ids
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_ids(target, _encoded(path, vocabulary))
+        _write_ids(target, _encoded(path, vocabulary, unit))
     except OSError as error:
         raise InputError(
             f"{folder}: cannot keep the encoded text there ({error.strerror});"

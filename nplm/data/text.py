@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from nplm.data.size import Meter
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import BOS, EOS, UNK
 from nplm.errors import InputError
 
@@ -27,23 +29,31 @@ MAX_LINE = 2**20  # bytes of a line of text
 A_LINE = "a line, but a line is one sentence; break the line there"
 
 
-def open_text(path: TextPath) -> Iterator[list[str]]:
-    """Each line's words, without </s>; an empty line is an empty sentence.
+def open_text(path: TextPath, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[list[str]]:
+    """Each line's units, without </s>; an empty line is an empty sentence.
 
-    UTF-8, one sentence per line, words separated by white space; gzip by the suffix .gz; "-" is standard
+    UTF-8, one sentence per line, divided into units; gzip by the suffix .gz; "-" is standard
     input.  A byte order mark is dropped, CRLF is as good as LF.  One <s> at a line's start and one </s> at
     its end, as other tools write them, are dropped.  Memory is bounded by the longest line allowed, MAX_LINE.
     Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line, damaged gzip, <s> or
     </s> inside a line.
     """
     for number, line in open_lines(path):
-        words = line.split()
+        line = without_end(line)
+        if meter is not None:
+            meter.line(line)
+        words = unit.split(line)
         yield without_marks(words, f"{text_name(path)}, line {number}", A_LINE) if "s>" in line else words
 
 
-def open_tokens(path: TextPath) -> Iterator[str]:
-    """Each token of a text, read as in `open_text`: every line's words, then </s>."""
-    return (token for sentence in open_text(path) for token in (*sentence, EOS))
+def open_tokens(path: TextPath, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[str]:
+    """Each token of a text, read as in `open_text`: every line's units, then </s>."""
+    return (token for sentence in open_text(path, unit, meter) for token in (*sentence, EOS))
+
+
+def without_end(line: str) -> str:
+    """The line without its line end, LF or CRLF."""
+    return line[:-1].removesuffix("\r") if line.endswith("\n") else line
 
 
 def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
@@ -62,12 +72,12 @@ def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
         raise InputError(f"{name}: {_explain(error)}") from None
 
 
-def count_tokens(paths: TextPath | Iterable[TextPath]) -> Counter[str]:
+def count_tokens(paths: TextPath | Iterable[TextPath], unit: Unit = WORDS) -> Counter[str]:
     """How often each token occurs in the texts, </s> once a line.  Raises InputError if one has no words."""
     counts: Counter[str] = Counter()
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         lines = words = 0
-        for sentence in open_text(path):
+        for sentence in open_text(path, unit):
             counts.update(sentence)
             lines += 1
             words += len(sentence)

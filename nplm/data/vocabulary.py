@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nplm.errors import InputError
 
 UNK, EOS, BOS = "<unk>", "</s>", "<s>"
+ASCII_SPACE = frozenset(" \t\n\v\f\r")  # in no token: files have a token a line, or between spaces
 MAX_COUNT = 2**63 - 1  # counts and their sum are int64
 
 
@@ -155,6 +156,8 @@ class Vocabulary:
         -------
         int
         """
+        if not isinstance(token, str):
+            raise TypeError(f"a token is a str, not {type(token).__name__}")
         return self._ids.get(token, self.unk)
 
     def encode(self, tokens: Iterable[str]) -> npt.NDArray[np.int32]:
@@ -172,11 +175,16 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            On a single string.
+            On a single string, and on a token that is no str.
         """
-        if isinstance(tokens, str):
+        if isinstance(tokens, (str, bytes)):
             raise TypeError("encode takes a list of tokens, not one string: split it first")
-        return np.fromiter(map(self._ids.get, tokens, repeat(self.unk)), dtype=np.int32)
+        tokens = tokens if isinstance(tokens, (list, tuple)) else list(tokens)
+        ids = np.fromiter(map(self._ids.get, tokens, repeat(self.unk)), dtype=np.int32, count=len(tokens))
+        for k in np.flatnonzero(ids == self.unk).tolist():
+            if not isinstance(tokens[k], str):
+                raise TypeError(f"token {k} is {type(tokens[k]).__name__}, not a str")
+        return ids
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> list[str]:
         """The tokens of ids.
@@ -264,7 +272,7 @@ def _check_tokens(tokens: Sequence[str]) -> None:
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             raise InputError(f"token {i} of the vocabulary, {token!r}, is not a text")
-        if token.split() != [token]:
+        if not token or not ASCII_SPACE.isdisjoint(token):
             kind = "has white space in it" if token else "is empty"
             raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")
         if token == BOS:

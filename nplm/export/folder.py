@@ -3,17 +3,21 @@
 config.json         the model's configuration
 model.safetensors   the file that nplm.save writes
 vocab.txt           one token a line, in id order
-tokenizer.json      for Hugging Face's tokenizers: a line of text -> the ids that nplm reads it as
+tokenizer.json      for Hugging Face's tokenizers: a line of text -> the ids that nplm reads it as; for words and for
+                    characters, since a tokenizer of another kind has ids of its own
+unit.*              the tokenizer's own file, where the model's unit has one
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nplm import atomic
 from nplm._version import __version__
+from nplm.data.units import FIRST_RULE, Words, describe, text_of
+from nplm.data.units.words import ASCII_SPACE
 from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.model import LanguageModel
 from nplm.storage.checkpoint import save_model
@@ -26,30 +30,50 @@ def to_folder(model: LanguageModel, path: str | Path, provenance: Mapping[str, A
         _write_json(folder / "config.json", _config(model))
         save_model(model, folder / "model.safetensors", provenance)
         atomic.write(folder / "vocab.txt", (f"{token}\n".encode() for token in vocabulary.tokens))
-        _write_json(folder / "tokenizer.json", tokenizer(vocabulary))
+        if isinstance(model.unit, Words):
+            _write_json(folder / "tokenizer.json", tokenizer(vocabulary, _word_parts(model.unit)))
+        elif model.unit.kind == "char":
+            _write_json(folder / "tokenizer.json", tokenizer(vocabulary, CHARACTERS, text_of))
+        elif model.unit.data:
+            atomic.write(folder / f"unit{Path(model.unit.name).suffix}", [model.unit.data])
 
 
-def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
-    """The vocabulary as Hugging Face's tokenizers describe it.
+CHARACTERS = {
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False},
+}
 
-    White space is Python's: its split() takes U+001C to U+001F too, which Unicode does not call white space.
-    One <s> at a line's start and one </s> at its end are dropped, as nplm does; then </s> is added.  There are no
-    "added tokens": those would be found inside words.
+
+def _word_parts(unit: Words) -> dict[str, Any]:
+    """Words between white space by the unit's rule; one <s> at a line's start and one </s> at its end are dropped.
+
+    The rule "unicode" is Python's, whose split() takes U+001C to U+001F too, which Unicode does not call white space.
     """
+    first = unit.rule == FIRST_RULE
+    spaces = r"\s" if first else rf"{ASCII_SPACE}\u3000"
+    marks = [_replace(rf"\A[{spaces}]*{BOS}(?![^{spaces}])", ""), _replace(rf"(?<![^{spaces}]){EOS}[{spaces}]*\z", "")]
+    split = {"type": "Split", "pattern": {"Regex": f"[{spaces}]+"}, "behavior": "Removed", "invert": False}
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [_replace("[\x1c-\x1f]", " "), *marks] if first else marks},
+        "pre_tokenizer": {"type": "WhitespaceSplit"} if first else split,
+    }
+
+
+def tokenizer(
+    vocabulary: Vocabulary, parts: Mapping[str, Any], text: Callable[[str], str] = lambda token: token
+) -> dict[str, Any]:
+    """The vocabulary as Hugging Face's tokenizers describe it; </s> is added.
+
+    parts: how a line is normalised and divided.  text: of a token, as it stands in a line.  There are no "added
+    tokens": those would be found inside words.
+    """
+    special = vocabulary.tokens[:2]
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [],
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                _replace("[\x1c-\x1f]", " "),
-                _replace(rf"\A\s*{BOS}(?!\S)", ""),
-                _replace(rf"(?<!\S){EOS}\s*\z", ""),
-            ],
-        },
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        **parts,
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [_part("Sequence", "A"), _part("SpecialToken", EOS)],
@@ -64,7 +88,7 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
         "decoder": None,
         "model": {
             "type": "WordLevel",
-            "vocab": {token: i for i, token in enumerate(vocabulary.tokens)},
+            "vocab": {token if token in special else text(token): i for i, token in enumerate(vocabulary.tokens)},
             "unk_token": UNK,
         },
     }
@@ -81,7 +105,7 @@ def _part(kind: str, name: str) -> dict[str, Any]:
 def _config(model: LanguageModel) -> dict[str, Any]:
     ids = {"unk_token_id": model.vocabulary.unk, "eos_token_id": model.vocabulary.eos}
     about = {"model_type": "nplm", "nplm": __version__, "dtype": str(model.dtype)}
-    return about | asdict(model.config) | ids
+    return about | asdict(model.config) | ids | {"unit": describe(model.unit)}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

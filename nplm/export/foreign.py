@@ -10,8 +10,10 @@ from safetensors import SafetensorError, safe_open
 
 from nplm import optional
 from nplm.arrays import Array
+from nplm.data.vocabulary import ASCII_SPACE
 from nplm.errors import InputError
 
+MANY = 20  # words whose counts are not by chance all the numbers up to their own
 StateDict = dict[str, Array]  # under PyTorch's names
 
 
@@ -20,6 +22,7 @@ class Tokens(NamedTuple):
 
     words: list[str]
     counts: list[int] | None  # None: unknown
+    unit: str | None = None  # JSON, as nplm describes it; None: unknown, so they are words
 
 
 def read_tokens(path: str | Path) -> Tokens:
@@ -40,10 +43,10 @@ def _tokens(table: str, name: str) -> Tokens:
     """The words and counts in the lines of a table; `name` says where it stands."""
     words: dict[str, int] = {}  # and their lines
     counts: list[int] = []
-    for number, line in enumerate(table.removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(table.rstrip("\r\n").split("\n"), start=1):
         where = f"{name}, line {number}"
         word, tab, count = line.removesuffix("\r").partition("\t")
-        if word.split() != [word]:
+        if not word or not ASCII_SPACE.isdisjoint(word):
             raise InputError(f"{where}: {line!r} is not a word; give one word a line, or word, tab, count")
         if word in words:
             raise InputError(f"{where}: the word {word!r} stands in line {words[word]} already")
@@ -53,7 +56,18 @@ def _tokens(table: str, name: str) -> Tokens:
             raise InputError(f"{where}: some lines have a count and some have none; give all of them one")
         words[word] = number
         counts += [int(count)] if tab else []
+    if _are_ids(counts):
+        raise InputError(
+            f"{name}: the numbers behind the words are {min(counts)} to {max(counts)}, each once: ids, not counts;"
+            " give the words alone, one a line, in the order of the ids"
+        )
     return Tokens(list(words), counts or None)
+
+
+def _are_ids(counts: list[int]) -> bool:
+    """Whether numbers are 0, 1, 2 ... or 1, 2, 3 ..., in this order or, where there are many, in any."""
+    found = counts if len(counts) <= MANY else sorted(counts)
+    return len(counts) > 2 and found[0] in (0, 1) and found == list(range(found[0], found[0] + len(found)))
 
 
 def read_state_dict(path: str | Path) -> tuple[StateDict, Tokens | None]:
@@ -88,7 +102,8 @@ def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
         if kept in arrays and name not in arrays:
             arrays[name] = arrays[kept]
     table = metadata.get("vocabulary")
-    return arrays, None if table is None else _tokens(table, f"{path}: vocabulary")
+    words = None if table is None else _tokens(table, f"{path}: vocabulary")
+    return arrays, words and words._replace(unit=metadata.get("unit"))
 
 
 def _read_torch(path: Path) -> StateDict:

@@ -14,6 +14,7 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.export.foreign import StateDict, Tokens, as_array
@@ -36,6 +37,7 @@ def from_torch(
     eos: str | None = None,
     unk: str = UNK,
     add_unk: bool = False,
+    unit: Unit = WORDS,
 ) -> LanguageModel:
     """The model with the parameters of a state_dict; its probabilities are those of the PyTorch model.
 
@@ -44,6 +46,7 @@ def from_torch(
     counts      how often each was seen, for the noise distribution and the unigram model; default: once
     eos, unk    what the end of a sentence (default: </s> or <eos>) and unknown words are called there
     add_unk     where no word stands for unknown words, add one: read as the mean of all words, and never predicted
+    unit        what a line of text is divided into, of which `tokens` are
     Raises InputError on what is no LSTM language model, on shapes that do not fit, and on words missing.
     """
     arrays = _checked(state_dict)
@@ -61,7 +64,7 @@ def from_torch(
         params[name] = params[name][order]
     layers = sum(name.startswith("rnn.bias_l") for name in params)
     config = ModelConfig(len(order), embed_dim, params["decoder.weight"].shape[1], layers)
-    return LanguageModel(config, vocabulary, params)
+    return LanguageModel(config, vocabulary, params, unit=unit)
 
 
 def _checked(state_dict: Mapping[str, Any]) -> StateDict:

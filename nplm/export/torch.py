@@ -2,7 +2,8 @@
 
 tensors   encoder.weight, rnn.weight_ih_lk, rnn.weight_hh_lk, rnn.bias_ih_lk (the layer's one bias),
           rnn.bias_hh_lk (zero), decoder.weight, decoder.bias
-metadata  format "pt", config (JSON), vocabulary (lines of "token<TAB>count", in id order)
+metadata  format "pt", config (JSON), unit (JSON: what text is divided into), vocabulary (lines of "token<TAB>count", in
+          id order)
 """
 
 import json
@@ -10,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nplm import atomic
+from nplm.data.units import describe
 from nplm.errors import InputError
 from nplm.model import LanguageModel
 from nplm.storage.checkpoint import torch_tensors
@@ -29,4 +31,5 @@ def to_torch(model: LanguageModel, path: str | Path) -> None:
 def metadata(model: LanguageModel) -> dict[str, str]:
     """What a file for another program says about the model besides its arrays."""
     config = json.dumps(asdict(model.config), sort_keys=True)
-    return {"format": "pt", "config": config, "vocabulary": model.vocabulary.to_bytes().decode()}
+    unit = json.dumps(describe(model.unit), sort_keys=True)
+    return {"format": "pt", "config": config, "unit": unit, "vocabulary": model.vocabulary.to_bytes().decode()}

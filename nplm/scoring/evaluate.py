@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from nplm.arrays import Array
+from nplm.data.size import TextSize
 from nplm.data.streams import Streams, bounds
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
+from nplm.scoring.raw_text import raw_figures
 from nplm.scoring.scorer import Window, read_sentences, read_streams, score_words
 from nplm.scoring.sentences import longest_first, sentence_lengths
 from nplm.scoring.tally import Tally, perplexity
@@ -59,6 +61,12 @@ class Evaluation:
         Columns in lock-step; each starts from the zero state.
     state : {"carried", "reset"}
         Carried through the text, or reset at every sentence.
+    bytes, characters, words : int, optional
+        Of the raw text, see `TextSize`; None where only its ids are known, as the figures below.
+    unknown_bits : float, optional
+        What it takes to spell the unknown units, [V8].
+    bits_per_byte, bits_per_character, perplexity_per_word : float, optional
+        [V9] and [V10]: to compare with models of other units.
     """
 
     nats: float
@@ -74,6 +82,13 @@ class Evaluation:
     log_z_quantiles: dict[str, float]
     streams: int
     state: str
+    bytes: int | None = None
+    characters: int | None = None
+    words: int | None = None
+    unknown_bits: float | None = None
+    bits_per_byte: float | None = None
+    bits_per_character: float | None = None
+    perplexity_per_word: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain Python values.
@@ -115,6 +130,7 @@ def evaluate(
     model: LanguageModel | HasLanguageModel,
     ids: Array,
     *,
+    size: TextSize | None = None,
     batch_size: int = 10,
     reset: bool = False,
     shards: int = SHARDS,
@@ -127,6 +143,8 @@ def evaluate(
     model : LanguageModel or Model
     ids : ndarray (n,)
         The text: word ids, every line's words and its </s>.
+    size : TextSize, optional
+        Of the raw text, for the figures per byte, per character and per word: `corpus.sizes["test"]`.
     batch_size : int
         Streams in lock-step; each starts from the zero state, so 1 is one unbroken stream.
     reset : bool
@@ -150,7 +168,7 @@ def evaluate(
     tally = tally_text(
         language_model_of(model), ids, batch_size=batch_size, reset=reset, shards=shards, threads=threads
     )
-    return summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried")
+    return summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
 
 
 def tally_text(
@@ -202,11 +220,11 @@ def without_mean_log_z(model: LanguageModel, valid: Evaluation | None) -> tuple[
     params = model.params | {"decoder.bias": bias - bias.dtype.type(c)}
     quantiles = {share: value - c for share, value in valid.log_z_quantiles.items()}
     fitted = replace(valid, mean_log_z=0.0, unnormalised_nats=valid.unnormalised_nats + c, log_z_quantiles=quantiles)
-    return LanguageModel(model.config, model.vocabulary, params, 0.0), fitted
+    return model.with_params(params, 0.0), fitted
 
 
-def summary(tally: LogZTally, streams: int, state: str) -> Evaluation:
-    """The figures of at least one position, [V1] to [V4]; streams and state are passed on."""
+def summary(tally: LogZTally, streams: int, state: str, size: TextSize | None = None) -> Evaluation:
+    """The figures of at least one position, [V1] to [V4], and of a raw text of that size, [V8] to [V10]."""
     n, nats, nats_known = tally.tokens, tally.mean_nats(), tally.mean_nats(with_oovs=False)
     mean = tally.log_z / n
     return Evaluation(
@@ -223,4 +241,5 @@ def summary(tally: LogZTally, streams: int, state: str) -> Evaluation:
         log_z_quantiles={f"{share:.0%}": tally.quantile(share) for share in QUANTILES},
         streams=streams,
         state=state,
+        **(raw_figures(tally, size)._asdict() if size is not None else {}),
     )

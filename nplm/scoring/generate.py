@@ -9,7 +9,7 @@ In this order, as is usual.  Of words with equal scores the one with the smaller
 limit of [D1]: the word with the largest score.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from nplm.errors import InputError
 from nplm.layers.workspace import Workspace
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import State, hidden_states
+from nplm.scoring.sentences import Text, as_units
 
 LOCK_STEP = 64  # lines drawn at a time, at the most
 SCORES = 2**23  # scores held at a time, which makes the lines fewer where V is above 131,072
@@ -59,12 +60,11 @@ class Reader:
             raise InputError("the model's scores are not finite: its training diverged; take an earlier model")
         return scores, state
 
-    def read(self, words: Iterable[str]) -> tuple[Array, State]:
+    def read(self, words: Sequence[str]) -> tuple[Array, State]:
         """Scores (1,V) after </s> and the words, from the zero state, and the state there.
 
         An unknown word is read as <unk>.  Raises InputError on <s> or </s> among the words.
         """
-        words = words.split() if isinstance(words, str) else list(words)
         for mark in (BOS, EOS):
             if mark in words:
                 raise InputError(f"{mark} among the words to begin with: leave it out; it is read before them")
@@ -84,7 +84,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    prompt: str | Iterable[str] = (),
+    prompt: Text | Iterable[Text] = (),
     allow_unk: bool = False,
 ) -> list[str]:
     """Sentences drawn from a model, each the prompt and the words drawn after it, up to </s>.
@@ -100,7 +100,7 @@ def sample(
         Words drawn for a line, at the most.
     temperature, top_k, top_p : float, int, float
         The distribution of each word, [D1] to [D4]; by default the model's own.
-    prompt : str or words
+    prompt : str, bytes, or list of units
         Read before the first word.  One that the model does not know is read as <unk>, and stands in the line as it is.
     allow_unk : bool
         Whether <unk> may be drawn.
@@ -116,20 +116,19 @@ def sample(
         On a setting outside its range.
     """
     sampling = Sampling(temperature, top_k, top_p, allow_unk)
-    return [
-        " ".join(line.words) for line in draw_lines(language_model_of(model), rng, sampling, lines, max_words, prompt)
-    ]
+    model = language_model_of(model)
+    return [model.unit.join(line.words) for line in draw_lines(model, rng, sampling, lines, max_words, prompt)]
 
 
 def next_words(
-    model: LanguageModel | HasLanguageModel, context: str | Iterable[str] = (), k: int = 10
+    model: LanguageModel | HasLanguageModel, context: Text | Iterable[Text] = (), k: int = 10
 ) -> list[tuple[str, float]]:
     """The likeliest next words after </s> and a context, from the zero state, with their exact probabilities.
 
     Parameters
     ----------
     model : LanguageModel or Model
-    context : str or words
+    context : str, bytes, or list of units
         What has been said so far.
     k : int
         How many words; <unk> and </s> are words too.
@@ -147,11 +146,11 @@ def next_words(
     return next_after(Reader(language_model_of(model)), context, k)
 
 
-def next_after(reader: Reader, context: str | Iterable[str], k: int) -> list[tuple[str, float]]:
+def next_after(reader: Reader, context: Text | Iterable[Text], k: int) -> list[tuple[str, float]]:
     """`next_words`, for many contexts one after the other."""
     if k < 1:
         raise InputError(f"k = {k} is less than 1")
-    scores = reader.read(context)[0][0]  # (V,)
+    scores = reader.read(as_units(context, reader.model.unit))[0][0]  # (V,)
     words = np.argsort(-scores, kind="stable")[:k]  # of equal ones the smaller id first
     mass = np.exp(scores - scores[words[0]], dtype=np.float64)
     return list(zip(reader.model.vocabulary.decode(words), (mass[words] / mass.sum()).tolist(), strict=True))
@@ -163,18 +162,18 @@ def draw_lines(
     sampling: Sampling,
     lines: int,
     max_words: int,
-    prompt: str | Iterable[str] = (),
+    prompt: Text | Iterable[Text] = (),
 ) -> Iterator[Line]:
     """`sample`, line by line as they are made, in memory that does not grow with their number."""
     _check(sampling, lines, max_words)
-    prompt = prompt.split() if isinstance(prompt, str) else list(prompt)
+    words = as_units(prompt, model.unit)
     reader = Reader(model)
-    scores, state = reader.read(prompt)
+    scores, state = reader.read(words)
     batch = max(1, min(LOCK_STEP, SCORES // scores.size))
     for start in range(0, lines, batch):
         uniform = rng.random((min(batch, lines - start), max_words))  # a line's do not depend on the batch
         for ids, ended in _lock_step(reader, scores, state, sampling, uniform):
-            yield Line(prompt + model.vocabulary.decode(ids), ended)
+            yield Line(words + model.vocabulary.decode(ids), ended)
 
 
 def _check(sampling: Sampling, lines: int, max_words: int) -> None:

@@ -8,6 +8,7 @@ Scores are log10, as KenLM's.  What differs because the model is recurrent, and 
 - The history is never cut.  `ngram_length` counts the words that the prediction rests on, itself included: all that
   were read since the state was begun, </s> for a sentence's beginning among them.  `order` has no bound.
 - Every method that gives a score takes normalize=False: see score.py, [V6].
+- A model of another unit than the word takes the same raw text; a "word" is then a unit, as `nplm next` shows it.
 Where the two part, and why State is KenLM's and not the model's: decision 0009.
 """
 
@@ -27,7 +28,7 @@ from nplm.layers import softmax
 from nplm.logs import LN10, power
 from nplm.model import LanguageModel
 from nplm.scoring import score as scores
-from nplm.scoring.sentences import Text, as_text, encode
+from nplm.scoring.sentences import Text, as_text, encode, kenlm_words
 from nplm.storage.checkpoint import load_model
 from nplm.threads import one_blas_thread
 
@@ -151,7 +152,7 @@ class Model:
         Parameters
         ----------
         sentence : str or bytes
-            Words separated by white space.
+            Words separated by ASCII white space, as KenLM takes them; for a model of another unit its text.
         bos : bool
             Read the beginning of the sentence first.
         eos : bool
@@ -163,8 +164,9 @@ class Model:
         -------
         float
         """
-        total = scores.score_batch(self.language_model, [as_text(sentence)], bos=bos, eos=eos, normalize=normalize)
-        return float(total[0])
+        model = self.language_model
+        words = kenlm_words(sentence, model.unit)
+        return float(scores.score_batch(model, [words], bos=bos, eos=eos, normalize=normalize)[0])
 
     def full_scores(
         self, sentence: Text, bos: bool = True, eos: bool = True, normalize: bool = True
@@ -187,7 +189,7 @@ class Model:
             log10 probability, ngram_length, and whether the word is unknown.
         """
         model = self.language_model
-        ids, lengths = encode(model.vocabulary, [as_text(sentence).split()], eos)
+        ids, lengths = encode(model.vocabulary, [kenlm_words(sentence, model.unit)], eos)
         score, log_z = scores.sentence_scores(model, ids, lengths, bos=bos, normalize=normalize)
         log_prob, oov = (score - log_z) / LN10, ids == model.vocabulary.unk
         yield from zip(log_prob.tolist(), count(2 if bos else 1), oov.tolist())
@@ -205,7 +207,7 @@ class Model:
         -------
         float
         """
-        tokens = len(as_text(sentence).split()) + 1
+        tokens = len(kenlm_words(sentence, self.language_model.unit)) + 1
         return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:

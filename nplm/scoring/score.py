@@ -24,7 +24,7 @@ from nplm.logs import LN10
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Network, hidden_states
 from nplm.scoring.scorer import Scores, read_sentences, score_words
-from nplm.scoring.sentences import SENTENCES, Text, as_text, encode, longest_first, sentence_lengths, totals
+from nplm.scoring.sentences import SENTENCES, Text, as_units, encode, longest_first, sentence_lengths, totals
 from nplm.threads import one_blas_thread, workers
 
 COLUMNS = 64  # sentences in lock-step
@@ -65,7 +65,7 @@ def stream_scores(model: LanguageModel, texts: Iterable[Array], *, reset: bool =
 
 def score_batch(
     model: LanguageModel | HasLanguageModel,
-    sentences: Sequence[Text],
+    sentences: Sequence[Text | Sequence[str]],
     *,
     bos: bool = True,
     eos: bool = True,
@@ -78,8 +78,8 @@ def score_batch(
     Parameters
     ----------
     model : LanguageModel or Model
-    sentences : sequence of str or bytes
-        n sentences, words separated by white space; bytes are UTF-8.
+    sentences : sequence of str, bytes or lists of str
+        n sentences: texts, bytes in UTF-8, which are divided into the model's units; or lists of units.
     bos : bool
         Read </s> before the first word.
     eos : bool
@@ -108,8 +108,8 @@ def score_batch(
         raise TypeError("score_batch takes a list of sentences, not a single one")
     model, parts = language_model_of(model), [np.zeros(0)]
     for start in range(0, len(sentences), SENTENCES):
-        words = [as_text(sentence).split() for sentence in sentences[start : start + SENTENCES]]
-        ids, lengths = encode(model.vocabulary, words, eos)
+        units = [as_units(sentence, model.unit) for sentence in sentences[start : start + SENTENCES]]
+        ids, lengths = encode(model.vocabulary, units, eos)
         scores, log_z = sentence_scores(
             model, ids, lengths, bos=bos, normalize=normalize, threads=threads, precision=precision
         )

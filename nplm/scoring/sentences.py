@@ -9,7 +9,10 @@ from itertools import chain
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.vocabulary import EOS, Vocabulary
+from nplm.data.text import without_end
+from nplm.data.units import Unit, toolkit_words
+from nplm.data.vocabulary import ASCII_SPACE, EOS, Vocabulary
+from nplm.errors import InputError
 
 Text = str | bytes
 SENTENCES = 4096  # in a piece: sorted by length, and scored, together
@@ -60,8 +63,30 @@ def longest_first(lengths: Array, columns: int) -> list[tuple[Array, Array]]:
     return [(starts[group], lengths[group]) for group in groups]
 
 
+def as_units(sentence: Text | Iterable[Text], unit: Unit) -> list[str]:
+    """What a user gives as a sentence, in units: a str or bytes is divided; a list holds the units themselves.
+
+    Raises TypeError on what is neither, and InputError on a list of texts that are no units.
+    """
+    if isinstance(sentence, (str, bytes)):
+        return unit.split(without_end(as_text(sentence)))
+    if not isinstance(sentence, Iterable):
+        raise TypeError(f"a sentence is a str, bytes or a list of words, not {type(sentence).__name__}")
+    units = [as_text(word) for word in sentence]
+    for text in units:
+        if not text or not ASCII_SPACE.isdisjoint(text):
+            what = "has white space in it" if text else "is empty"
+            raise InputError(f"{text!r} in a list of words {what}: give words, or the sentence as one string")
+    return units
+
+
+def kenlm_words(sentence: Text, unit: Unit) -> list[str]:
+    """A sentence's words as KenLM separates them, by ASCII's white space; its units where they are not words."""
+    return toolkit_words(as_text(sentence)) if unit.kind == "word" else as_units(sentence, unit)
+
+
 def as_text(text: Text) -> str:
-    """A sentence or word as a str; bytes are taken as UTF-8, as KenLM does, and all else is an unknown word."""
+    """A sentence or word as a str; bytes are taken as UTF-8, as KenLM does, and what is no UTF-8 is in no word."""
     if isinstance(text, bytes):
         return text.decode(errors="surrogateescape")
     if isinstance(text, str):

@@ -2,9 +2,10 @@
 
 tensors   PyTorch's names and shapes: encoder.weight, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0 (the
           layer's one bias), rnn.bias_hh_l0 (zero), decoder.weight, decoder.bias, and `vocabulary`, uint8, lines
-          of "token<TAB>count"
+          of "token<TAB>count"; `tokenizer`, uint8, the bytes of a tokenizer's file, where the unit has one
 metadata  format, version, config (JSON), provenance (JSON), mean_log_z (JSON, where it is known), sha256 over all of
-          these and the tensors
+          these and the tensors; white_space, the rule that separates words, "unicode" where it is missing; for a unit
+          that is not the word version 2 and unit (JSON, decision 0014)
 A run's last.safetensors has in addition the tensors run.* and the metadata key `run` (JSON).
 """
 
@@ -19,12 +20,13 @@ import numpy as np
 
 from nplm.arrays import non_finite
 from nplm.config import ModelConfig
+from nplm.data.units import FIRST_RULE, Unit, Words, describe, restore
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError, NotFiniteError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Params
 from nplm.storage.records import LARGEST, is_number, parse_object
-from nplm.storage.tensorfile import Metadata, Tensors, read, read_metadata, to_json, write
+from nplm.storage.tensorfile import UNITS_VERSION, Metadata, Tensors, read, read_metadata, to_json, write
 
 
 def _is_valid(value: Any) -> bool:
@@ -112,6 +114,15 @@ def load_run(path: str | Path) -> tuple[LanguageModel, dict[str, Any], Tensors]:
     return _unpack(path, tensors, metadata), run, extra
 
 
+def load_unit(path: str | Path) -> Unit:
+    """The unit of the model in the file, without the model."""
+    tensors, metadata = read(path)
+    try:
+        return _unpack_unit(tensors, metadata)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a model this nplm can use ({error})") from error
+
+
 def provenance(path: str | Path) -> dict[str, Any]:
     """How the model in the file came to be: whatever `save_model` was given.  The tensors are not read."""
     return _provenance(path, read_metadata(path))
@@ -147,7 +158,23 @@ def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors,
     metadata = {"config": to_json(asdict(model.config)), "provenance": to_json(provenance)}
     if model.mean_log_z is not None and math.isfinite(model.mean_log_z):
         metadata["mean_log_z"] = json.dumps(model.mean_log_z)
-    return tensors, metadata
+    return tensors, metadata | _pack_unit(model.unit, tensors)
+
+
+def _pack_unit(unit: Unit, tensors: Tensors) -> Metadata:
+    """The metadata of a unit; its tokenizer's bytes are put among the tensors."""
+    if isinstance(unit, Words):  # files of the first rule have no key for it, and keep their bytes
+        return {} if unit.rule == FIRST_RULE else {"white_space": unit.rule}
+    if unit.data:
+        tensors["tokenizer"] = np.frombuffer(unit.data, np.uint8)
+    return {"version": UNITS_VERSION, "unit": to_json(describe(unit))}
+
+
+def _unpack_unit(tensors: Tensors, metadata: Metadata) -> Unit:
+    if metadata["version"] != UNITS_VERSION:
+        return restore({"kind": "word", "white_space": metadata.get("white_space", FIRST_RULE)})
+    data = tensors["tokenizer"].tobytes() if "tokenizer" in tensors else b""
+    return restore(parse_object(metadata["unit"], "unit"), data)
 
 
 def _provenance(path: str | Path, metadata: Metadata) -> dict[str, Any]:
@@ -178,11 +205,11 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
             if name.startswith("rnn.bias_ih_"):
                 second = tensors[name.replace("_ih_", "_hh_")]  # zero in files of ours: keep every bit
                 params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
-            elif name != "vocabulary" and not name.startswith(("run.", "rnn.bias_hh_")):
+            elif name not in ("vocabulary", "tokenizer") and not name.startswith(("run.", "rnn.bias_hh_")):
                 params[name] = value
         if config.tied:
             del params["decoder.weight"]  # a copy of encoder.weight, for PyTorch
-        model = LanguageModel(config, vocabulary, params, _mean_log_z(path, metadata))
+        model = LanguageModel(config, vocabulary, params, _mean_log_z(path, metadata), _unpack_unit(tensors, metadata))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
     if odd := non_finite(params):

@@ -1,6 +1,7 @@
 """One .safetensors file of tensors and metadata, with a checksum over both, written whole or not at all.
 
-metadata  what the caller gives, and format, version, sha256 over the rest and the tensors
+metadata  what the caller gives, and format, version (VERSION, or what the caller gives), sha256 over the rest and the
+          tensors
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from nplm.errors import InputError
 from nplm.storage.records import regular
 
 FORMAT, VERSION = "nplm", "1"
+UNITS_VERSION = "2"  # of models whose unit is not the word: version 1 would divide text between white space
 
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}  # NumPy's names and the format's
 
@@ -34,7 +36,7 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
     (decision 0007).
     """
     tensors = {name: _plain(value) for name, value in tensors.items()}
-    metadata = metadata | {"format": FORMAT, "version": VERSION}
+    metadata = {"version": VERSION} | metadata | {"format": FORMAT}
     metadata["sha256"] = _digest(tensors, metadata)
     atomic.write(path, blocks(tensors, metadata))
 
@@ -65,10 +67,10 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[Tensors, Metadata]:
         raise InputError(f"{what}; name a .safetensors file of nplm's, or take a copy that is whole") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: a safetensors file, but not one of nplm's; name a model that nplm wrote")
-    if metadata.get("version") != VERSION:
+    if metadata.get("version") not in (VERSION, UNITS_VERSION):
         raise InputError(
-            f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r};"
-            " read it with the nplm that wrote it"
+            f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r} and"
+            f" {UNITS_VERSION!r}; read it with the nplm that wrote it"
         )
     if with_tensors and metadata.get("sha256") != _digest(tensors, metadata):
         raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")

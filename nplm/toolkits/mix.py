@@ -17,6 +17,7 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.data.text import TextPath, open_lines, text_name
+from nplm.data.units import toolkit_words
 from nplm.data.vocabulary import UNK
 from nplm.errors import InputError
 from nplm.logs import LN10, power
@@ -179,7 +180,7 @@ def _word_lines(path: TextPath) -> Iterator[Line]:
     """The lines `<TAB>p( word | context ...) <TAB>= [2gram] prob [ log10 ]`; all others are passed over."""
     for number, line in open_lines(path):
         if line[:1].isspace() and line.lstrip().startswith("p( "):
-            yield _parse(line.split(), number, f"{text_name(path)}, line {number}")
+            yield _parse(toolkit_words(line), number, f"{text_name(path)}, line {number}")
 
 
 def _parse(fields: list[str], number: int, where: str) -> Line:

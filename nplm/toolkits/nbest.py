@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nplm.data.text import TextPath, open_lines, text_name, without_marks
+from nplm.data.units import toolkit_words
 from nplm.errors import InputError
 from nplm.logs import LN10
 
 DECIPHER = ("NBestList1.0", "NBestList2.0")
+PAUSE = "-pau-"  # SRILM's word for a pause, which its tools do not score
 MAX_DIGITS = 9  # of a number of words
 A_HYPOTHESIS = "a hypothesis, but it is one sentence; take it out"
 
@@ -48,7 +50,7 @@ def read_srilm(path: TextPath, *, finite_old: bool = False) -> NBest:
     """
     hypotheses = []
     for number, line in open_lines(path):
-        if fields := line.split():  # an empty line is passed over, as SRILM does
+        if fields := toolkit_words(line):  # an empty line is passed over, as SRILM does
             hypotheses.append(_srilm_line(fields, f"{text_name(path)}, line {number}", finite_old))
     if not hypotheses:
         raise _no_hypothesis(path)
@@ -94,15 +96,16 @@ def _count(text: str, where: str) -> int:
 
 
 def read_kaldi(paths: Iterable[TextPath], acoustic: TextPath | None = None) -> Iterator[NBest]:
-    """The lists in files of lines `utt-N w1 w2 ...`, utterance by utterance.
+    """The lists in files of lines `utt-N w1 w2 ...`, utterance by utterance; empty lines are passed over.
 
     acoustic: a file of lines `utt-N cost` (-ln, scaled or not), for the same hypotheses in the same order.
     Raises InputError with file and line.
     """
     costs = None if acoustic is None else _costs(acoustic)
+    begun: set[str] = set()
     for path in paths:
         name = None
-        for name, lines in groupby(_kaldi_lines(path, costs), lambda pair: pair[0]):
+        for name, lines in groupby(_kaldi_lines(path, costs, begun), lambda pair: pair[0]):
             yield NBest(name, [hypothesis for _, hypothesis in lines])
         if name is None:
             raise _no_hypothesis(path)
@@ -110,16 +113,26 @@ def read_kaldi(paths: Iterable[TextPath], acoustic: TextPath | None = None) -> I
         raise InputError(f"{rest[0]}: {rest[1]!r} has a cost, but there is no such hypothesis after the last")
 
 
-def _kaldi_lines(path: TextPath, costs: Iterator[tuple[str, str, float]] | None) -> Iterator[tuple[str, Hypothesis]]:
-    """The utterance and the hypothesis of every line."""
+def _kaldi_lines(
+    path: TextPath, costs: Iterator[tuple[str, str, float]] | None, begun: set[str]
+) -> Iterator[tuple[str, Hypothesis]]:
+    """The utterance and the hypothesis of every line; `begun`: utterances that were met, which must not come again."""
     before, seen = None, set[str]()
     for number, line in open_lines(path):
         where = f"{text_name(path)}, line {number}"
-        key, *words = line.split() or [""]
+        if not (fields := toolkit_words(line)):
+            continue
+        key, *words = fields
         utterance, _, rank = key.rpartition("-")
         if not (utterance and rank.isascii() and rank.isdecimal()):
             raise InputError(f"{where}: {key!r} is not utt-N, but a hypothesis is `utt-N words`")
         if utterance != before:
+            if utterance in begun:
+                raise InputError(
+                    f"{where}: more hypotheses of {utterance!r}, whose list has ended; bring the lines of an utterance"
+                    " together (sorting by the whole line mixes `a-1` of `a` with `a-1-1` of `a-1`)"
+                )
+            begun.add(utterance)
             before, seen = utterance, set()
         if rank in seen:
             raise InputError(f"{where}: {key!r} is there already; give every hypothesis its own N")
@@ -132,7 +145,8 @@ def _costs(path: TextPath) -> Iterator[tuple[str, str, float]]:
     """Place, key and cost of every line `utt-N cost`."""
     for number, line in open_lines(path):
         where = f"{text_name(path)}, line {number}"
-        fields = line.split()
+        if not (fields := toolkit_words(line)):
+            continue
         if len(fields) != 2:
             raise InputError(f"{where}: {len(fields)} fields, but an acoustic cost is `utt-N cost`")
         yield where, fields[0], _number(fields[1], "cost", where)

@@ -13,11 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.arrays import Array
+from nplm.data.units import toolkit_words
 from nplm.errors import InputError
+from nplm.model import LanguageModel
+from nplm.scoring.score import score_batch
+from nplm.scoring.sentences import encode, totals
 from nplm.toolkits.nbest import Hypothesis, NBest
 
 GROUP = 512  # hypotheses scored at a time, if a list has no more
-Score = Callable[[Sequence[str]], Array]  # sentences -> log10 (n,)
+Score = Callable[[Sequence[str]], Array]  # sentences, their words parted by a space -> log10 (n,)
+Count = Callable[[Sequence[str]], tuple[Array, Array]]  # sentences -> units (n,), of which unknown (n,)
 
 
 class Ranked(NamedTuple):
@@ -27,6 +32,8 @@ class Ranked(NamedTuple):
     lm: Array  # (n,) log10, [T1]
     total: Array  # (n,) log10, [T2]
     order: Array  # (n,) indices into the hypotheses, best first
+    units: int = 0  # scored in all hypotheses
+    unknown: int = 0  # those that the model does not know
 
     @property
     def best(self) -> Hypothesis:
@@ -37,6 +44,7 @@ class Ranked(NamedTuple):
 def rescore(
     lists: Iterable[NBest],
     score: Score,
+    count: Count | None = None,
     *,
     lm_scale: float = 8.0,
     word_penalty: float = 0.0,
@@ -46,24 +54,50 @@ def rescore(
 ) -> Iterator[Ranked]:
     """Each list, ranked by [T2], in the order they come.
 
-    score: total log10 of each of some sentences, as `score_batch` gives it; it is asked for `group` hypotheses or
-    more at a time, across lists. skip: words that are not scored (pauses, noises). Memory is bounded by the longest
-    list. Raises InputError where a weight or a score is not finite.
+    score: total log10 of each of some sentences; it is asked for `group` hypotheses or more at a time, across lists.
+    count: how many units these have, and how many are unknown. skip: words that are not scored (pauses, noises).
+    Memory is bounded by the longest list.
+    Raises InputError where a weight or a score is not finite, and where the model knows no word of the first group.
     """
     if not (math.isfinite(lm_scale) and math.isfinite(word_penalty) and 0 <= mix_old <= 1):
         raise InputError(
             f"LM scale {lm_scale}, word penalty {word_penalty}, share of the old score {mix_old}:"
             " the first two must be finite, the share from 0 to 1"
         )
-    for batch in _batches(lists, group):
+    for number, batch in enumerate(_batches(lists, group)):
         spoken = [[word for word in hyp.words if word not in skip] for nbest in batch for hyp in nbest.hypotheses]
-        scores = np.asarray(score([" ".join(words) for words in spoken]), np.float64)
-        start = 0
+        texts = [" ".join(words) for words in spoken]
+        scores, start = np.asarray(score(texts), np.float64), 0
+        units, unknown = count(texts) if count is not None else np.zeros((2, len(texts)), np.int64)
+        if number == 0:
+            _check_known(batch, spoken, units, unknown)
         for nbest in batch:
             part = slice(start, start := start + len(nbest.hypotheses))
             _check_scores(nbest, scores[part])
             num_words = [len(words) for words in spoken[part]]
-            yield _rank(nbest, scores[part], num_words, lm_scale, word_penalty, mix_old)
+            ranked = _rank(nbest, scores[part], num_words, lm_scale, word_penalty, mix_old)
+            yield ranked._replace(units=int(units[part].sum()), unknown=int(unknown[part].sum()))
+
+
+def model_functions(model: LanguageModel, *, normalize: bool = True, join: str = " ") -> tuple[Score, Count]:
+    """How a model scores sentences, and counts their units.
+
+    The toolkit's words are taken as they are by a model of words.  One of another unit is given the text, with `join`
+    between the words.
+    """
+
+    def units(sentence: str) -> list[str]:
+        words = toolkit_words(sentence)
+        return words if model.unit.kind == "word" else model.unit.split(join.join(words))
+
+    def score(sentences: Sequence[str]) -> Array:
+        return score_batch(model, [units(sentence) for sentence in sentences], normalize=normalize)
+
+    def count(sentences: Sequence[str]) -> tuple[Array, Array]:
+        ids, lengths = encode(model.vocabulary, [units(sentence) for sentence in sentences], eos=False)
+        return lengths, totals((ids == model.vocabulary.unk).astype(np.float64), lengths).astype(np.int64)
+
+    return score, count
 
 
 def _rank(
@@ -110,6 +144,17 @@ def _batches(lists: Iterable[NBest], size: int) -> Iterator[list[NBest]]:
             batch, waiting = [], 0
     if batch:
         yield batch
+
+
+def _check_known(batch: list[NBest], spoken: list[list[str]], units: Array, unknown: Array) -> None:
+    """Lists of another language, in upper case, or of ids: every score would be that of <unk>."""
+    total = int(units.sum())
+    if total and unknown.sum() == total:
+        first = next(word for words in spoken for word in words)
+        raise InputError(
+            f"{batch[0].name}: the model knows none of the first {total} words, of which {first!r} is one; give lists"
+            " of words written as in its training text"
+        )
 
 
 def _check_scores(nbest: NBest, scores: Array) -> None:

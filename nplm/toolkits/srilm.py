@@ -88,7 +88,7 @@ def describe(
     skip_oov: bool = False,
     words: bool = False,
 ) -> Iterator[tuple[str, Tally]]:
-    """For every sentence, a list of words, its text as with -debug 1, or -debug 2 if words, and its tally.
+    """For every sentence, a list of units, its text as with -debug 1, or -debug 2 if words, and its tally.
 
     The state is carried through the text as one stream; reset: every sentence begins with the zero state.
     Memory is bounded, whatever the length of the text.
@@ -107,7 +107,7 @@ def _sentence(model: LanguageModel, sentence: list[str], nats: Array, skip_oov: 
     """A sentence's text and tally, of its tokens' -log p (n,), </s> last."""
     ids, tally = encode(model.vocabulary, [sentence])[0], Tally()
     tally.add(ids, nats, sentences=1)
-    lines = [" ".join(sentence) + "\n"]
+    lines = [model.unit.join(sentence) + "\n"]
     if words:
         tokens = [BOS, *model.vocabulary.decode(ids)]
         log10 = np.where((ids == model.vocabulary.unk) & skip_oov, -math.inf, -nats / LN10)

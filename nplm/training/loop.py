@@ -91,8 +91,15 @@ def train(
         _check_without_valid(config)
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's")
+    if model.unit.identity != corpus.unit.identity:
+        raise InputError(
+            f"the model's unit is {model.unit.name}, that of the corpus {corpus.name} is {corpus.unit.name}:"
+            " make the model with unit=corpus.unit"
+        )
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
-    trainer = Trainer(model, streams, config, valid=corpus.valid, observer=observer)
+    trainer = Trainer(
+        model, streams, config, valid=corpus.valid, valid_size=corpus.sizes.get("valid"), observer=observer
+    )
     with open_run(save, resume, model.config, config, corpus, source, trainer.products, observer.warning) as run:
         trainer.attach(run)
         observer.compiling()

@@ -13,6 +13,7 @@ from typing import Any
 from nplm._version import __version__
 from nplm.config import ModelConfig, TextConfig, TrainConfig, settings
 from nplm.data.corpus import Corpus
+from nplm.data.units import FIRST_RULE, Words
 from nplm.errors import InputError
 from nplm.layers.precision import Products
 from nplm.storage.records import check_fields, parse_object, regular
@@ -28,8 +29,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         record = parse_object(regular(path).read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: no run to resume here ({error.strerror}); start one without `resume`") from error
-    record = {"products": {}} | record  # a run older than bfloat16 has none
-    parts = {"nplm": str, "model": dict, "train": dict, "corpus": dict, "source": dict, "products": dict}
+    record = {"products": {}, "unit": Words(FIRST_RULE).identity} | record  # an older run has none of these
+    parts = {"nplm": str, "unit": str, "model": dict, "train": dict, "corpus": dict, "source": dict, "products": dict}
     if missing := parts.keys() - record.keys():
         raise InputError(f"{path}: damaged, not the settings of a run (no {min(missing)!r})")
     where = f"{path}: damaged, not the settings of a run"
@@ -60,6 +61,7 @@ def check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> 
     free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
     free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # taken up, but not taken back
     _check_products(old, new, folder)
+    _check_unit(old["unit"], new["unit"], folder)
     free |= {"precision"}  # what it came to has just been compared
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
@@ -86,12 +88,24 @@ def _check_products(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path
         )
 
 
+def _check_unit(was: str, now: str, folder: Path) -> None:
+    """Another tokenizer reads another text.  Another version of its library may not: the ids are compared, too."""
+    was_what, now_what = (unit.partition(" by ")[0] for unit in (was, now))
+    both_words = was_what.startswith("word ") and now_what.startswith("word ")  # the ids tell if the rule matters
+    if was_what != now_what and not both_words:
+        raise InputError(
+            f"{folder}: the `unit` was {was_what} and is now {now_what}; a resumed run must keep it: bring it back, or"
+            " start again with another `save`"
+        )
+
+
 def record_of(
     model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any], products: Products
 ) -> dict[str, Any]:
     """What config.json holds."""
     record = {
         "nplm": __version__,
+        "unit": corpus.unit.identity,
         "model": asdict(model),
         "train": asdict(train),
         "products": products._asdict(),

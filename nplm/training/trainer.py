@@ -16,6 +16,7 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig, TrainConfig
+from nplm.data.size import TextSize
 from nplm.data.streams import Span, Streams
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import DivergedError, InputError, NotFiniteError
@@ -41,7 +42,8 @@ PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before trainin
 class Trainer:
     """Owns what changes in training: model, optimiser, progress, carried state, and the folder they are saved in.
 
-    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by.  Nothing is saved until `attach`
+    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by, and valid_size: of its raw text,
+    for figures per byte.  Nothing is saved until `attach`
     is given a folder.
     """
 
@@ -52,10 +54,11 @@ class Trainer:
         config: TrainConfig,
         *,
         valid: Array | None = None,
+        valid_size: TextSize | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.model, self.streams, self.config = model, streams, config
-        self.valid, self.observer = valid, observer or Observer()
+        self.valid, self.valid_size, self.observer = valid, valid_size, observer or Observer()
         self.folder: RunFolder | None = None
         self.spans = streams.spans(config.sequence_length, config.bptt)
         self.noise = make_noise(model.noise, config, config.seed)
@@ -163,8 +166,7 @@ class Trainer:
         self.optimizer.settle(self.model.params)
         if not self.optimizer.averaging:
             return self.model
-        params = self.optimizer.averaged(self.model.params)
-        return LanguageModel(self.model.config, self.model.vocabulary, params)
+        return self.model.with_params(self.optimizer.averaged(self.model.params))
 
     def _validate(self, shown: LanguageModel) -> Evaluation | None:
         """Evaluate on the valid text; the model remembers its mean log Z there."""
@@ -173,7 +175,12 @@ class Trainer:
             return None
         config = self.config
         valid = evaluate(
-            shown, self.valid, batch_size=config.eval_batch_size, reset=config.reset_at_eos, threads=config.threads
+            shown,
+            self.valid,
+            size=self.valid_size,
+            batch_size=config.eval_batch_size,
+            reset=config.reset_at_eos,
+            threads=config.threads,
         )
         shown.mean_log_z = valid.mean_log_z
         return valid

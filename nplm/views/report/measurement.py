@@ -12,8 +12,11 @@ from math import log
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.encode import BLOCK, read_ids
+from nplm.data.encode import BLOCK
+from nplm.data.measured import open_measured, read_measured
+from nplm.data.size import Meter, TextSize
 from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
+from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
@@ -60,9 +63,12 @@ class Measurement:
     surprisals: Array  # (k,) float64, bits, [B1]
 
 
-def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int = 2000) -> Measurement:
+def measure(
+    model: LanguageModel, ids: Array, *, size: TextSize | None = None, reset: bool = False, shown: int = 2000
+) -> Measurement:
     """Measures all of a text of ids (n,); keeps the surprisals of its first `shown` tokens.
 
+    size: of the raw text, for the figures per byte.
     reset: begin every sentence with the zero state, instead of carrying it through the text.
     Raises InputError on an empty text and ValueError on an id outside the vocabulary.
     """
@@ -88,7 +94,7 @@ def measure(model: LanguageModel, ids: Array, *, reset: bool = False, shown: int
     ]
     head = np.array(ids[:shown])
     return Measurement(
-        summary(tally, 1, "reset" if reset else "carried"),
+        summary(tally, 1, "reset" if reset else "carried", size),
         perplexity_of(float(unigram.sum()) / ids.size),
         *_bars(tally.histogram),
         bands,
@@ -109,19 +115,23 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
     return [UNK, "0", *ranges, EOS], band_of
 
 
-def read_text(path: TextPath, vocabulary: Vocabulary, shown: int) -> tuple[Array, list[str]]:
-    """The text's ids (n,), and its first `shown` tokens as they stand there; a pipe is read once."""
+def read_text(
+    path: TextPath, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS
+) -> tuple[Array, list[str], TextSize]:
+    """The text's ids (n,), its first `shown` tokens as they stand there, and its size; a pipe is read once."""
     if not is_pipe(path):
-        return read_ids(path, vocabulary), list(islice(open_tokens(path), shown))
+        ids, size = read_measured(path, vocabulary, unit)
+        return ids, list(islice(open_tokens(path, unit), shown)), size
     words: list[str] = []
-    tokens, blocks = open_tokens(path), []
+    meter, blocks = Meter(), [np.empty(0, np.int32)]
+    tokens = (token for units in open_measured(path, vocabulary, unit, meter) for token in (*units, EOS))
     while block := list(islice(tokens, BLOCK)):
         words += block[: shown - len(words)]
         blocks.append(vocabulary.encode(block))
-    ids = np.concatenate([np.empty(0, np.int32), *blocks])
+    ids = np.concatenate(blocks)
     if not (ids > vocabulary.eos).any():
         raise InputError(f"{text_name(path)}: no word of it is in the vocabulary; is it the right text?")
-    return ids, words
+    return ids, words, meter.size
 
 
 def _pieces(ids: Array, eos: int, reset: bool) -> Iterator[Array]:

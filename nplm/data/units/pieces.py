@@ -1,0 +1,124 @@
+"""What the units of two tokenizer libraries share: their pieces as symbols, and text that the tokenizer cannot say.
+
+A library's piece has a symbol of its own (symbols.py; the library's sign for a space stays ▁).  Two kinds of text go
+past the tokenizer, a code point at a time, under the same symbols as in the unit `char`:
+- what it does not know, which it would give back as its own <unk>: the text is not lost, and the model's vocabulary
+  decides what is unknown;
+- lone surrogates, which no library takes, and ▁ where the tokenizer takes it for a space.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
+from typing import ClassVar
+
+from nplm.data.units.symbols import SPACE, symbol, text_of
+from nplm.errors import InputError
+
+SURROGATES = "\ud800-\udfff"
+
+
+@dataclass(frozen=True)
+class Pieces(ABC):
+    """Pieces of a tokenizer: its file's bytes, its file's name, and the version of the library it was read by."""
+
+    file: str
+    data: bytes
+    version: str = ""
+
+    kind: ClassVar[str]
+    package: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The kind and the file, as `--unit` takes it."""
+        return f"{self.kind}:{self.file}"
+
+    @property
+    def identity(self) -> str:
+        """The file's content, and the library that divides text here."""
+        return f"{self.kind} sha256 {sha256(self.data).hexdigest()} by {self.package} {self._library_version}"
+
+    @property
+    @abstractmethod
+    def _library_version(self) -> str:
+        """The version of the library that is installed."""
+
+    @abstractmethod
+    def _pieces(self) -> Iterable[str]:
+        """All pieces that text can be divided into."""
+
+    @property
+    @abstractmethod
+    def _takes_space_mark(self) -> bool:
+        """Whether ▁ in a text comes back as ▁."""
+
+    @abstractmethod
+    def _divide(self, text: str) -> list[str]:
+        """The pieces of a text; what the tokenizer does not know as single code points."""
+
+    @abstractmethod
+    def _unite(self, pieces: Sequence[str]) -> str:
+        """The text of pieces."""
+
+    @abstractmethod
+    def _normal(self, text: str) -> str:
+        """The text as the tokenizer normalises it."""
+
+    @cached_property
+    def _symbols(self) -> dict[str, str]:
+        """The symbol of every piece."""
+        symbols = {piece: symbol(piece.replace(SPACE, " ")) for piece in self._pieces()}
+        if len(set(symbols.values())) < len(symbols):  # it tells ▁ from a space
+            symbols = {piece: symbol(piece) for piece in symbols}
+        return symbols
+
+    @cached_property
+    def _by_symbol(self) -> dict[str, str]:
+        return {symbol: piece for piece, symbol in self._symbols.items()}
+
+    @cached_property
+    def _passed_by(self) -> re.Pattern[str]:
+        """What the tokenizer is not given."""
+        return re.compile(f"([{SURROGATES}])" if self._takes_space_mark else f"([{SPACE}{SURROGATES}])")
+
+    def split(self, line: str) -> list[str]:
+        """The symbols of the line's pieces."""
+        units: list[str] = []
+        for k, part in enumerate(self._passed_by.split(line)):  # every other part is one that was searched for
+            units += [symbol(part)] if k % 2 else map(self._symbol, self._divide(part) if part else ())
+        return units
+
+    def join(self, units: Sequence[str]) -> str:
+        """The text of the symbols."""
+        parts = []
+        for passed_by, group in groupby(map(self._piece, units), key=itemgetter(0)):
+            pieces = [piece for _, piece in group]
+            parts.append("".join(pieces) if passed_by else self._unite(pieces))
+        return "".join(parts)
+
+    def normalise(self, line: str) -> str:
+        """The line as the tokenizer normalises it, which may not be undone: NFKC, lower case, spaces."""
+        parts = self._passed_by.split(line)
+        return "".join(part if k % 2 or not part else self._normal(part) for k, part in enumerate(parts))
+
+    def _symbol(self, piece: str) -> str:
+        return self._symbols.get(piece) or symbol(piece)
+
+    def _piece(self, unit: str) -> tuple[bool, str]:
+        """Whether the unit went past the tokenizer, and its piece or text."""
+        if (piece := self._by_symbol.get(unit)) is not None:
+            return False, piece
+        text = text_of(unit)
+        return self._passed_by.fullmatch(text) is not None, text
+
+
+def damaged(file: str, what: str, error: object) -> InputError:
+    """The one line for a tokenizer's file that its library cannot read."""
+    reason = " ".join(str(error).split())
+    return InputError(f"{file}: not {what}, or damaged ({reason[:200]}); name the file that the library wrote")

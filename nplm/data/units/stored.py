@@ -1,0 +1,73 @@
+"""A unit from what the user writes, and from what a model file holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nplm.data.units.characters import Characters, Graphemes
+from nplm.data.units.sentencepiece import SentencePieces
+from nplm.data.units.tokenizer import Tokens
+from nplm.data.units.unit import Unit
+from nplm.data.units.words import FIRST_RULE, WHITE_SPACE, WORDS, Words
+from nplm.errors import InputError
+
+OF_A_FILE: dict[str, type[SentencePieces] | type[Tokens]] = {"spm": SentencePieces, "hf": Tokens}
+NAMES = "word, char, grapheme, spm:FILE.model, hf:FILE.json"
+
+
+def open_unit(name: str) -> Unit:
+    """The unit that `--unit` names.  Raises InputError on any other, and where a file or package is missing."""
+    plain: dict[str, Unit] = {"word": WORDS, "char": Characters()}
+    if name in plain:
+        return plain[name]
+    if name == "grapheme":
+        return Graphemes(Graphemes().identity.rpartition(" ")[2])
+    kind, colon, file = name.partition(":")
+    if not colon or kind not in OF_A_FILE or not file:
+        raise InputError(f"`unit` = {name[:80]!r} is not one of {NAMES}")
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path in `unit`") from None
+    unit = OF_A_FILE[kind](Path(file).name, data)
+    unit.split("a")  # a damaged file is named now, not after the text was read
+    return OF_A_FILE[kind](unit.file, data, unit.identity.rpartition(" ")[2])
+
+
+def describe(unit: Unit) -> dict[str, Any]:
+    """What a model file says of its unit, besides the tokenizer's bytes: plain values, for `restore`."""
+    about: dict[str, Any] = {"kind": unit.kind}
+    if isinstance(unit, Words):
+        about["white_space"] = unit.rule
+    elif isinstance(unit, Graphemes):
+        about["version"] = unit.version
+    elif isinstance(unit, (SentencePieces, Tokens)):
+        about |= {"file": unit.file, "version": unit.version}
+    return about
+
+
+def restore(about: Mapping[str, Any], data: bytes = b"") -> Unit:
+    """The unit that `describe` described.  Raises InputError on one that this nplm does not know."""
+    if not isinstance(about, Mapping) or not all(isinstance(value, str) for value in about.values()):
+        raise InputError(f"its unit {str(about)[:80]!r} is not described by texts")
+    kind = about.get("kind", "")
+    if kind == "word":
+        if (rule := about.get("white_space", FIRST_RULE)) not in WHITE_SPACE:
+            raise InputError(f"its words are separated by a rule {rule[:40]!r} that this nplm does not know")
+        return Words(rule)
+    if kind == "char":
+        return Characters()
+    if kind == "grapheme":
+        return Graphemes(about.get("version", ""))
+    if kind not in OF_A_FILE:
+        raise InputError(f"its unit {kind[:40]!r} is one that this nplm does not know")
+    return OF_A_FILE[kind](about.get("file", ""), data, about.get("version", ""))
+
+
+def version_note(unit: Unit) -> str | None:
+    """A line where the library that divides text is not of the version that the model was made with."""
+    made = unit.version if isinstance(unit, (Graphemes, SentencePieces, Tokens)) else ""
+    library = unit.identity.partition(" by ")[2]
+    if not made or library.endswith(f" {made}"):
+        return None
+    return f"the model's text was divided by version {made} of {library.partition(' ')[0]}, and this is {library}"

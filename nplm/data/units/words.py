@@ -1,0 +1,50 @@
+"""Words between white space, by a rule that a model keeps (decision 0015).
+
+ascii+u3000  ASCII's six white-space characters, and the ideographic space, which Chinese and Japanese texts have
+unicode      what Python calls white space, U+00A0 and U+2028 among it: models made before the rule was stored
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+ASCII_SPACE = " \t\n\v\f\r"
+WHITE_SPACE: dict[str, Callable[[str], list[str]]] = {  # by the rule's name: the words of a text
+    "ascii+u3000": re.compile(f"[^{ASCII_SPACE}\u3000]+").findall,
+    "unicode": str.split,
+}
+FIRST_RULE = "unicode"
+# KenLM, SRILM and Kaldi separate words by ASCII white space only, whatever the model's own rule is.
+toolkit_words: Callable[[str], list[str]] = re.compile(f"[^{ASCII_SPACE}]+").findall
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words between white space; `rule` is a name in WHITE_SPACE."""
+
+    rule: str = "ascii+u3000"
+    kind: str = "word"
+    name: str = "word"
+    data: bytes = b""
+
+    @property
+    def identity(self) -> str:
+        """The name and the rule."""
+        return f"word {self.rule}"
+
+    def split(self, line: str) -> list[str]:
+        """The words of a line."""
+        return WHITE_SPACE[self.rule](line)
+
+    def join(self, units: Sequence[str]) -> str:
+        """The words with one space between them."""
+        return " ".join(units)
+
+    def normalise(self, line: str) -> str:
+        """The line with one space for each stretch of white space, and none at its ends."""
+        if self.rule == "unicode":
+            return re.sub(r"\s+", " ", line).strip()
+        return re.sub(f"[{ASCII_SPACE}\u3000]+", " ", line).strip(" ")
+
+
+WORDS = Words()

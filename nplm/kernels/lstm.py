@@ -150,7 +150,7 @@ def sweep_backward(
     aside, in_order = np.empty(batch * panels.shape[2], gates.dtype), np.arange(batch)
     zero, row_0 = np.zeros(size, gates.dtype), np.zeros(batch, np.intp)
     left_flat, dh_flat = left.ravel(), dh.ravel()
-    at_first = np.intp(0)  # a literal is a type of its own, for which the product would be compiled once more
+    at_first = int(np.intp(0))  # a literal is a type of its own, for which the product would be compiled once more
     for t in range(steps - 1, -1, -1):
         step_backward(gates[t], c[t], tanh_c[t], dhidden[t], dh, dc)
         round_rows(gates[t], left[t])

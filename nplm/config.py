@@ -61,7 +61,7 @@ class Setting(NamedTuple):
         if not isinstance(value, allowed) or isinstance(value, bool) != (self.kind is bool):
             raise InputError(f"`{self.name}` = {value!r} is not {KINDS[self.kind]}")
         if isinstance(value, int) and abs(value) >= 2**64:  # more than any setting, or a float, can hold
-            raise InputError(f"`{self.name}` is a number of {len(f'{abs(value):x}') * 6 // 5} digits: lower it")
+            raise InputError(f"`{self.name}` is a number of more than 19 digits: lower it")
         if self.choices and value not in self.choices:
             raise InputError(f"`{self.name}` = {value!r} is not one of {', '.join(self.choices)}")
         if self.interval and not _inside(value, self.interval):

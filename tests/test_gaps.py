@@ -1,0 +1,105 @@
+"""Gaps that random mutants found in the tests.  Oracles: settled copies, values by hand, published constants.
+
+One test for each; what is mutated stands in its first line.  The cache folder's name is in test_kernel_cache.py.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from conftest import make_chunk, make_model
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nplm.config import TrainConfig
+from nplm.kernels import dropout as kernels
+from nplm.layers.dropout import Dropout
+from nplm.layers.objective import make_objective
+from nplm.layers.row_gradient import sum_by_row
+from nplm.network import Plan
+from nplm.training.optim import Optimizer
+from nplm.training.step import Shards
+
+OBJECTIVES = (None, "nce", "ranking", "softmax", "sampled-softmax")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_rows_that_lag_are_settled_before_they_are_read(objective, tied):
+    """Shards.prepare: which rows, and for no plan.  Oracle: the loss of a copy with all rows settled."""
+    size = {"embed": 6} if tied else {}
+    model = make_model(np.float64, tied=tied, vocab=31, **size)
+    optimizer = Optimizer(model.params, "adam", 1.0, 0.3)
+    plan = None if objective is None else Plan(make_objective(objective, 0.0))
+    shards = Shards(model, 2)
+    for seed in range(4):  # rows begin to lag
+        chunk = make_chunk(model, seed=seed, steps=2, batch=3, noise=3)
+        shards.prepare(optimizer, chunk.inputs, chunk.targets, chunk.noise_ids, plan)
+        shards.update(optimizer, shards.gradient(*chunk, plan), 0.05)
+    chunk = make_chunk(model, seed=9, steps=4, batch=5, noise=9)
+    settled = model.copy()
+    memory = {name: value.copy() for name, value in optimizer.memory.items()}
+    optimizer.settle(settled.params)
+    for name, value in memory.items():  # as it was: the model itself still lags
+        optimizer.memory[name][...] = value
+    expected = Shards(settled, 2).gradient(*chunk, plan).loss
+    unprepared = Shards(model, 2).gradient(*chunk, plan).loss
+    shards.prepare(optimizer, chunk.inputs, chunk.targets, chunk.noise_ids, plan)
+    shards.packed = None
+    assert shards.gradient(*chunk, plan).loss == pytest.approx(expected, rel=1e-12)
+    assert unprepared != pytest.approx(expected, rel=1e-9) or (plan is not None and plan.objective.dense)
+
+
+def test_descending_ids_are_sorted():
+    """row_gradient.sum_by_row: `> 0` to `< 0`.  By hand: ids 5, 3, 1 give rows 1, 3, 5, each with its value."""
+    got = sum_by_row(np.array([5, 3, 1], np.int32), np.array([[50.0], [30.0], [10.0]]), 7)
+    assert_array_equal(got.rows, [1, 3, 5])
+    assert_array_equal(got.values, [[10.0], [30.0], [50.0]])
+
+
+def test_a_row_that_missed_a_step_of_a_wide_parameter():
+    """kernels/optim.replay: `shape[1]` to `shape[0]`.  Oracle: Adam with dense gradients, rows (3) < columns (5)."""
+    from nplm.layers.row_gradient import RowGradient
+
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=(3, 5)), rng.normal(size=(3, 3, 5))
+    kept = [[0, 1, 2], [1], [0, 2]]
+    by_rows, dense = {"w": start.copy()}, {"w": start.copy()}
+    lazy, plain = (Optimizer(p, "adam", np.inf) for p in (by_rows, dense))
+    for grad, rows in zip(grads, kept, strict=True):
+        part = RowGradient(np.array(rows, np.int32), grad[rows], 3)
+        lazy.update(by_rows, {"w": part}, 0.1, 1.0)
+        plain.update(dense, {"w": np.asarray(part)}, 0.1, 1.0)
+    lazy.settle(by_rows)
+    plain.settle(dense)
+    assert_allclose(by_rows["w"], dense["w"], rtol=1e-9)
+
+
+def test_all_masks_differ():
+    """layers/dropout: `2**17` to `1**17`.  Oracle: pairs of the masks of all sites and layers, none equal."""
+    drop = Dropout(0.5, 0.5, 0.5, False, 1, 1, 4)
+    masks = [drop.recurrent_mask(layer, 4, 64, np.float64) for layer in range(3)]
+    for site in range(4):
+        x = np.ones((1, 4, 64))
+        drop.input(x, site)
+        masks.append(x[0])
+    words = np.ones((64, 4, 64))
+    drop.input_words(words, np.arange(256).reshape(64, 4), 1000)
+    masks.append(words[:, :, 0].T)
+    for a, b in itertools.combinations(masks, 2):
+        assert 0.25 < np.mean(a == b) < 0.75
+
+
+def test_the_hash_is_splitmix64():
+    """kernels/dropout: its constants and shifts.  The published first output of SplitMix64 for seed 0: 0xE220A839..."""
+    for threshold, kept in ((0xE220A839, 1.0), (0xE220A83A, 0.0)):
+        x = np.ones(1)
+        kernels.leave_out(x, np.uint64(0), 1, threshold, 1.0)
+        assert x[0] == kept
+        y = np.ones(1)
+        kernels.leave_out_at(y, np.uint64(0), np.array([1], np.uint64), threshold, 1.0)
+        assert y[0] == kept
+
+
+def test_the_defaults_are_those_of_the_plan():
+    """`prepare` without a plan is plain NCE, as `gradient` is."""
+    assert make_objective(TrainConfig().objective, 0.0).dense == Plan().objective.dense is False

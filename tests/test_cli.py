@@ -26,6 +26,7 @@ from nplm.cli.train import command as train_command
 from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.data import builtin, corpus, streams
 from nplm.data.corpus import Floor, load_corpus, read_ids
+from nplm.data.measured import read_measured
 from nplm.kernels import _jit
 from nplm.model import LanguageModel
 from nplm.scoring.evaluate import evaluate
@@ -583,14 +584,14 @@ def test_eval_is_evaluate(nplm, finished, texts, tmp_path, monkeypatch):
     """nplm.evaluate with the same arguments; .gz and standard input give the same."""
     path, text = finished / "best.safetensors", texts / "test.txt"
     model = load_model(path)
-    ids = read_ids(text, model.vocabulary)
+    ids, size = read_measured(text, model.vocabulary, model.unit)
     for flags, arguments in (
         ([], {}),
         (["--reset"], {"reset": True}),
         (["--batch-size", 3, "--threads", 1], {"batch_size": 3}),
     ):
         figures = nplm("eval", path, text, *flags, "--json").figures
-        assert {**figures, **evaluate(model, ids, **arguments).as_dict()} == figures
+        assert {**figures, **evaluate(model, ids, size=size, **arguments).as_dict()} == figures
     packed = tmp_path / "test.txt.gz"
     packed.write_bytes(gzip.compress(text.read_bytes()))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.read_bytes())))

@@ -6,16 +6,16 @@ metadata  what the caller gives, and format, version (VERSION, or what the calle
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from nplm import atomic
 from nplm.arrays import Array
 from nplm.errors import InputError
+from nplm.storage import buffer
 from nplm.storage.records import regular
 
 FORMAT, VERSION = "nplm", "1"
@@ -42,27 +42,29 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
 
 
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
-    """All tensors and the metadata of a file.  Raises InputError unless it is whole and of this version."""
-    return _read(Path(path), with_tensors=True)
+    """All tensors, as views of one buffer, and the metadata of a file.
+
+    Raises InputError unless it is whole and of a version that this nplm reads.
+    """
+    tensors, metadata = _read(Path(path), buffer.read_tensors)
+    if metadata.get("sha256") != _digest(tensors, metadata):
+        raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")
+    return tensors, metadata
 
 
 def read_metadata(path: str | Path) -> Metadata:
     """The metadata alone, in the header of the file: the checksum, which covers the tensors too, is not verified."""
-    return _read(Path(path), with_tensors=False)[1]
+    return _read(Path(path), lambda path: ({}, buffer.read_metadata(path)))[1]
 
 
-def _read(path: Path, *, with_tensors: bool) -> tuple[Tensors, Metadata]:
+def _read(path: Path, reader: Callable[[Path], tuple[Tensors, Metadata]]) -> tuple[Tensors, Metadata]:
     if regular(path).is_dir():
         raise InputError(f"{path}: a folder, not a model file; name the .safetensors file in it")
     try:
-        with path.open("rb"):
-            pass
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys() if with_tensors}  # noqa: SIM118
+        tensors, metadata = reader(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         what = f"{path}: damaged, or not a model file ({error})"
         raise InputError(f"{what}; name a .safetensors file of nplm's, or take a copy that is whole") from error
     if metadata.get("format") != FORMAT:
@@ -72,8 +74,6 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[Tensors, Metadata]:
             f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r} and"
             f" {UNITS_VERSION!r}; read it with the nplm that wrote it"
         )
-    if with_tensors and metadata.get("sha256") != _digest(tensors, metadata):
-        raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")
     return tensors, metadata
 
 

@@ -248,7 +248,7 @@ def main() -> None:
     if config.seed in (arguments.seed, arguments.seed + 1):
         parser.error(f"--seed {arguments.seed} draws groups that the run was trained with: see above")
     model = checkpoint.load_model(arguments.run / "best.safetensors")
-    ids = load_text(TextConfig(**record["source"])).train
+    ids = load_text(TextConfig(**record["source"]), model.unit).train
     exact = _exact.with_dtype(model, np.float64)
     place = config.batch_size, config.sequence_length
     for num_noise in arguments.num_noise:

@@ -63,7 +63,7 @@ def test_no_run(tmp_path):
     write(tmp_path / "run", text())
     for content in ("{", "[]"):
         (tmp_path / "run" / "config.json").write_text(content)
-        with pytest.raises(InputError, match="not the settings"):
+        with pytest.raises(InputError, match=r"config\.json: damaged"):
             read_history(tmp_path / "run")
 
 

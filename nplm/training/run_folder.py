@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_origin
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from nplm import atomic
 from nplm.config import ModelConfig, TrainConfig
@@ -209,7 +210,8 @@ def _is_whole(line: str) -> bool:
 
 def _evaluation(record: Mapping[str, Any], where: str) -> Evaluation:
     """The evaluation that a model's provenance records."""
-    kinds: dict[str, Any] = {field.name: get_origin(field.type) or field.type for field in fields(Evaluation)}
+    record = {name: value for name, value in record.items() if value is not None}  # what only a raw text has
+    kinds: dict[str, Any] = {field.name: _kind(field.type) for field in fields(Evaluation)}
     check_fields(record, kinds, where, ("mean_log_z", "unnormalised_nats"))
     try:
         valid = Evaluation(**{name: value for name, value in record.items() if name in kinds})
@@ -218,6 +220,11 @@ def _evaluation(record: Mapping[str, Any], where: str) -> Evaluation:
     if not all(is_number(value) for value in valid.log_z_quantiles.values()):
         raise InputError(f"{where}: its quantiles of log Z are not numbers")
     return valid
+
+
+def _kind(declared: Any) -> Any:
+    """The class that a field's type stands for: float for float | None, dict for dict[str, float]."""
+    return get_args(declared)[0] if get_origin(declared) is UnionType else get_origin(declared) or declared
 
 
 def _finite(value: Any) -> Any:

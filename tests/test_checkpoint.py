@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,67 @@ def test_planted_bug_arrays_in_the_order_of_memory(tmp_path):
     if np.array_equal(load_file(path)["decoder.weight"], model.params["decoder.weight"]):
         pytest.skip("the installed safetensors writes such arrays right")
     assert "checksum" in fails(path)
+
+
+# ---- memory
+
+
+def test_loading_takes_the_memory_of_the_file(tmp_path):
+    """Oracle: the allocator's peak while a model is loaded, and the one array that all parameters are views of."""
+    path = saved(tmp_path, vocab=2000, embed=500, hidden=500)
+    tracemalloc.start()
+    try:
+        model = nplm.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+    owners = set()
+    for value in model.params.values():
+        while value.base is not None:
+            assert not isinstance(value, np.memmap)
+            value = value.base
+        owners.add(id(value))
+    assert len(owners) == 1
+    assert all(value.flags.writeable and value.ctypes.data % 8 == 0 for value in model.params.values())
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("header", "phrase"),
+    [
+        ({"a": ENTRY, "b": ENTRY}, "overlap"),
+        ({"a": ENTRY, "b": ENTRY | {"data_offsets": [12, 20]}}, "size of its shape"),
+        ({"a": ENTRY | {"data_offsets": [8, 16]}}, "overlap, or leave gaps"),
+        ({"a": ENTRY}, "overlap, or leave gaps"),
+        ({"a": ENTRY | {"shape": [2, 2**40]}}, "size of its shape"),
+        ({"a": ENTRY | {"shape": [-2]}}, "whole numbers"),
+        ({"a": ENTRY | {"shape": [True]}}, "whole numbers"),
+        ({"a": ENTRY | {"shape": 2}}, "whole numbers"),
+        ({"a": ENTRY | {"data_offsets": [8]}}, "whole numbers"),
+        ({"a": ENTRY | {"data_offsets": [0.0, 8.0]}}, "whole numbers"),
+        ({"a": ENTRY | {"dtype": ["F32"]}}, "NumPy does not have"),
+        ({"a": {"dtype": "F32"}}, "not exactly"),
+        ({"a": [1]}, "not exactly"),
+        ({"a": ENTRY, "__metadata__": {"format": 1}}, "metadata"),
+        ({"a": ENTRY, "__metadata__": [1]}, "metadata"),
+        ([1], "not a JSON object"),
+    ],
+)
+def test_headers_that_lie(header, phrase, tmp_path):
+    """Oracle: headers by hand over 16 bytes of data, each with one thing wrong."""
+    path = tmp_path / "model.safetensors"
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    assert phrase in fails(path)
+
+
+def test_a_header_nested_without_end(tmp_path):
+    """Oracle: 100,000 opening brackets, which Python's reader of JSON cannot take."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000)
+    assert "damaged" in fails(path)
 
 
 # ---- damaged and foreign files

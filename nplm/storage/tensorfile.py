@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from nplm import atomic
 from nplm.arrays import Array
 from nplm.errors import InputError
+from nplm.storage.buffer import read_tensors
 
 FORMAT, VERSION = "nplm", "1"
 
@@ -39,19 +39,18 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
 
 
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
-    """All tensors and the metadata of a file.  Raises InputError unless it is whole and of this version."""
+    """All tensors, as views of one buffer, and the metadata of a file.
+
+    Raises InputError unless it is whole and of this version.
+    """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: a folder, not a model file; name the .safetensors file in it")
     try:
-        with path.open("rb"):
-            pass
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_tensors(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         what = f"{path}: damaged, or not a model file ({error})"
         raise InputError(f"{what}; name a .safetensors file of nplm's, or take a copy that is whole") from error
     if metadata.get("format") != FORMAT:

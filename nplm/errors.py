@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class DivergedError(ArithmeticError):
     """Training met several non-finite chunks in a row; the model is back at its last good state."""
+
+
+class InputWarning(UserWarning):
+    """Input that can be used, but is probably not what was meant."""

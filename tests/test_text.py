@@ -15,13 +15,26 @@ import pytest
 
 from nplm.data.corpus import load_corpus
 from nplm.data.encode import read_ids
-from nplm.data.text import MAX_LINE, count_tokens, open_text
+from nplm.data.count import count_units
+from nplm.data.reading import Reading
+from nplm.data.sources import find_sources
+from nplm.data.text import MAX_LINE, open_text
+from nplm.data.units import WORDS
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 TEXT = "the cat sat\non the mat\n\nthe café 日本 sat\n"
 SENTENCES = [["the", "cat", "sat"], ["on", "the", "mat"], [], ["the", "café", "日本", "sat"]]
 VOCABULARY = Vocabulary.from_counts(Counter(w for s in SENTENCES for w in [*s, "</s>"]))
+
+
+def count_tokens(paths: object) -> dict[str, int]:
+    """The counts as a mapping."""
+    counts = count_units(find_sources(paths), WORDS, Reading())  # type: ignore[arg-type]
+    found = {"</s>": counts.seen.weighted_lines}
+    for piece in counts.pieces:
+        found |= zip(piece.words.decode().split("\n"), piece.counts.tolist())
+    return found
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:

@@ -114,7 +114,8 @@ def _summary(figures: dict[str, Any], exact: bool) -> str:
 
 def _lines(files: Iterable[str], kaldi: bool) -> Iterator[list[str]]:
     """The words of every line of the files, one file after the other; for kaldi the first is the utterance."""
-    from nplm.data.text import open_text, text_name
+    from nplm.data.sources import text_name
+    from nplm.data.text import open_text
 
     for file in files:
         for number, words in enumerate(open_text(file), start=1):

@@ -3,15 +3,24 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nplm.data.encode import BLOCK, Ids, read_ids
-from nplm.data.text import TextPath, count_tokens, is_pipe, read_words, text_name
-from nplm.data.vocabulary import EOS, Vocabulary, check_ids
+from nplm.data.cache import Cache, identity
+from nplm.data.checks import check_contained, check_counts, check_unknown
+from nplm.data.choose import choose_vocabulary
+from nplm.data.count import Counts, count_units
+from nplm.data.encode import BLOCK, LARGE_TEXT, Ids, encode
+from nplm.data.reading import Reading
+from nplm.data.sources import Source, TextPath, Texts, find_sources, name_sources, size_of, text_name
+from nplm.data.text import no_words, read_words
+from nplm.data.units import WORDS, Unit
+from nplm.data.unpack import readable_twice
+from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 
 
@@ -76,27 +85,45 @@ class Corpus:
 
 
 def load_corpus(
-    train: TextPath,
-    valid: TextPath | None = None,
-    test: TextPath | None = None,
+    train: Texts,
+    valid: Texts | None = None,
+    test: Texts | None = None,
     *,
     min_count: int = 1,
     max_size: int | None = None,
     words: TextPath | None = None,
+    unit: Unit = WORDS,
+    unk: str | None = None,
+    weights: Mapping[str, int] | None = None,
+    large: int = LARGE_TEXT,
+    cache: TextPath | None = None,
+    reading: Reading | None = None,
 ) -> Corpus:
-    """The corpus in these text files, its vocabulary from `train` alone, or from the word list `words`.
+    """The corpus in these texts, its vocabulary from `train` alone, or from the word list `words`.
 
     Parameters
     ----------
-    train, valid, test : path
-        UTF-8 text, one sentence a line, words separated by white space; .gz by suffix, "-" for standard input.
-        `train` is read twice, so it cannot be a pipe.
+    train, valid, test : path, or list of paths
+        UTF-8 text, one sentence a line.  Files, folders, patterns such as "news/*.txt", pipes, and "-" for standard
+        input; .gz, .bz2, .xz and .zst are unpacked.  Several are read in order, as if they were one file.
     min_count : int
-        Words seen less often in `train` become <unk>.
+        Units seen less often in `train` become <unk>.
     max_size : int, optional
         Largest V, <unk> and </s> included.
     words : path, optional
         The words to keep instead, one per line.
+    unit : Unit
+        What lines are divided into.
+    unk : str, optional
+        A word of the texts that stands for unknown words, as <unk> does.
+    weights : mapping of str to int, optional
+        How often what `train` names is read and counted.
+    large : int
+        Bytes of a text above which its counts and ids are kept on disk.
+    cache : path, optional
+        Where; default: `nplm.data.cache.cache_folder()`.
+    reading : Reading, optional
+        Watches the reading, and gets warnings.
 
     Returns
     -------
@@ -105,25 +132,53 @@ def load_corpus(
     Raises
     ------
     InputError
-        On bad text, or fewer than 2 different words in `train`.
+        On bad text, or fewer than 2 different units in `train`.
     """
-    if is_pipe(train):
-        raise InputError(f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe")
-    counts = count_tokens([train])
-    types = len(counts.keys() - {EOS})
-    if types < 2:
-        raise InputError(f"{text_name(train)}: only {types} distinct word; a training text needs at least 2")
+    reading = reading or Reading()
+    sources = find_sources(train, reading, weights)
+    parts = [None if part is None else find_sources(part, reading) for part in (valid, test)]
+    _check_pipes([*sources, *(source for part in parts for source in part or ())])
     listed = None if words is None else read_words(words)
-    vocabulary = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size, words=listed)
-    if len(vocabulary) < 3:
-        raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower `min_count`")
-    return Corpus(
-        name=Path(train).name,
-        vocabulary=vocabulary,
-        train=read_ids(train, vocabulary),
-        valid=None if valid is None else read_ids(valid, vocabulary),
-        test=None if test is None else read_ids(test, vocabulary),
-    )
+    kept = Cache(cache, reading)
+    read = partial(encode, unit=unit, cache=kept, reading=reading, large=large)
+    with readable_twice(sources) as sources:
+        name = name_sources(sources)
+        counts = _counts(sources, unit, kept, reading, large)
+        vocabulary, types = choose_vocabulary(counts, min_count=min_count, max_size=max_size, words=listed, unk=unk)
+        if types < 2:
+            raise InputError(f"{name}: only {types} distinct word; a training text needs at least 2")
+        if len(vocabulary) < 3:
+            raise InputError(f"{name}: no word occurs {min_count} times; lower `min_count`")
+        check_counts(counts.seen, types, vocabulary, unit, name, reading)
+        ids = read(sources, vocabulary)
+    measured = [None if part is None else read(part, vocabulary) for part in parts]
+    for part, its_ids in zip(parts, measured, strict=True):
+        if part is not None and its_ids is not None:
+            check_unknown(its_ids, vocabulary, name_sources(part), reading)
+            check_contained(ids, its_ids, vocabulary, name_sources(part), reading)
+    title = Path(sources[0].path).name if len(sources) == 1 else name
+    return Corpus(title, vocabulary, ids, valid=measured[0], test=measured[1])
+
+
+def _counts(sources: list[Source], unit: Unit, cache: Cache, reading: Reading, large: int) -> Counts:
+    """The counts of the training text, from the cache or counted now."""
+    key = identity(sources, "counts", unit.identity)
+    kept = cache if key is not None and size_of(sources) > large else None
+    counts = count_units(sources, unit, reading, cache=kept, identity=key or b"")
+    if not counts.seen.tokens:
+        raise no_words(sources[0])
+    if key != identity(sources, "counts", unit.identity):
+        cache.remove("counts", key or b"")
+        raise InputError(f"{name_sources(sources)}: it changed while it was read; start again when it is complete")
+    return counts
+
+
+def _check_pipes(sources: list[Source]) -> None:
+    """Raise InputError where standard input, or another pipe, is given for two texts."""
+    pipes = [source.path for source in sources if source.is_pipe]
+    for path in pipes:
+        if pipes.count(path) > 1:
+            raise InputError(f"{text_name(path)} is given twice; it can be read only once")
 
 
 def unigram_perplexity(vocabulary: Vocabulary, ids: npt.NDArray[Any]) -> float:

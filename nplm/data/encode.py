@@ -1,113 +1,164 @@
-"""Ids: a text in the words of a vocabulary, in bounded memory, memory-mapped where the text is large.
+"""Ids: texts in the units of a vocabulary, in bounded memory, memory-mapped where they are large.
 
-text  --read_ids-->  ids (n,) int32, every line's words, then </s>
+sources  --read_ids-->  ids (n,) int32, every line's units, then </s>
 """
 
 import hashlib
-import os
-import stat
 import tempfile
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from nplm import atomic
-from nplm.data.text import TextPath, no_words, open_tokens, text_name, text_stat
-from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.data.blocks import Block, find_words, is_fast, read_blocks, units_of
+from nplm.data.cache import SIZE, Cache, identity
+from nplm.data.checks import Seen, check_bytes
+from nplm.data.reading import Reading
+from nplm.data.sources import Source, TextPath, Texts, find_sources, name_sources, size_of
+from nplm.data.table import Table
+from nplm.data.text import no_words
+from nplm.data.units import WORDS, Unit
+from nplm.data.vocabulary import EOS, Vocabulary
 from nplm.errors import InputError
+from nplm.threads import cores, in_order
 
 Ids = npt.NDArray[np.int32]
 
-LARGE_TEXT = 64 * 2**20  # bytes of a text file above which its ids are kept on disk
-BLOCK = 2**20  # tokens encoded at a time
+LARGE_TEXT = 64 * 2**20  # bytes of texts above which their ids are kept on disk
+BLOCK = 2**20  # ids looked at together, where a text is not in memory
 
 
-def read_ids(path: TextPath, vocabulary: Vocabulary, *, large: int = LARGE_TEXT, cache: TextPath | None = None) -> Ids:
-    """The text's ids (n,) int32: every line's words, then </s>.  Raises InputError if no word is known.
+def read_ids(
+    texts: Texts,
+    vocabulary: Vocabulary,
+    *,
+    unit: Unit = WORDS,
+    large: int = LARGE_TEXT,
+    cache: TextPath | None = None,
+    reading: Reading | None = None,
+    threads: int = 0,
+) -> Ids:
+    """The texts' ids (n,) int32: every line's units, then </s>.
 
-    The ids of a file of more than `large` bytes are written once to the folder `cache` (default
-    `cache_folder()`) and memory-mapped, read-only.  What lies there is used only while the text's path, size
-    and time, and the vocabulary, stay the same; it may be deleted at any time.
+    The ids of more than `large` bytes of files are kept in the folder `cache` (default `cache_folder()`), and
+    memory-mapped, read-only; so are those of a long pipe, in a temporary file.  Raises InputError if no unit is known.
     """
-    now = text_stat(path)
-    if now is not None and stat.S_ISREG(now.st_mode) and now.st_size > large:
-        return _cached_ids(Path(path), now, vocabulary, Path(cache or cache_folder()))
-    return np.concatenate(list(_encoded(path, vocabulary)))
+    reading = reading or Reading()
+    sources = find_sources(texts, reading)
+    return encode(sources, vocabulary, unit, Cache(cache, reading), reading, large=large, threads=threads)
 
 
-def cache_folder() -> Path:
-    """Where the ids of large texts are kept: $NPLM_CACHE, or ~/.cache/nplm."""
-    if folder := os.environ.get("NPLM_CACHE"):
-        return Path(folder)
-    try:
-        return Path.home() / ".cache" / "nplm"
-    except RuntimeError:  # a user without a home, as in a container
-        return Path(tempfile.gettempdir()) / "nplm"
+def encode(
+    sources: Sequence[Source],
+    vocabulary: Vocabulary,
+    unit: Unit,
+    cache: Cache,
+    reading: Reading,
+    *,
+    large: int = LARGE_TEXT,
+    threads: int = 0,
+) -> Ids:
+    """What `read_ids` gives, for sources that are known."""
+    identify = partial(identity, sources, "ids", unit.identity, _digest(vocabulary))
+    read = partial(_encoded, sources, vocabulary, unit, reading, threads)
+    key, ids = identify(), None
+    if key is None:
+        return _collect(read(), large)
+    if size_of(sources) > large:
+        ids = _kept(cache, key)
+        ids = _keep(read, cache, key) if ids is None and cache.usable else ids
+    if ids is None:
+        ids = _collect(read(), large)
+    if identify() != key:
+        cache.remove("ids", key)
+        raise InputError(f"{name_sources(sources)}: it changed while it was read; start again when it is complete")
+    return ids
 
 
-def _encoded(path: TextPath, vocabulary: Vocabulary) -> Iterator[Ids]:
-    """The text's ids in blocks; raises InputError at its end if it had no word, or no known one."""
-    tokens, words, known = open_tokens(path), 0, 0
-    while (block := vocabulary.encode(islice(tokens, BLOCK))).size:
-        words += int(np.count_nonzero(block != vocabulary.eos))
-        known += int(np.count_nonzero(block > vocabulary.eos))
-        yield block
-    if not words:
-        raise no_words(path)
+def _digest(vocabulary: Vocabulary) -> str:
+    return hashlib.sha256("\n".join(vocabulary.tokens).encode()).hexdigest()
+
+
+def _encoded(
+    sources: Sequence[Source], vocabulary: Vocabulary, unit: Unit, reading: Reading, threads: int
+) -> Iterator[Ids]:
+    """The ids in blocks; raises InputError at the end if there was no unit, or no known one."""
+    seen, known = Seen(), 0
+    table = Table.of(vocabulary.tokens[2:]) if is_fast(unit) else None
+
+    def work(block: Block) -> tuple[Block, Ids, int]:
+        if table is not None:
+            found = find_words(block)
+            return block, table.look_up(found), found.filled
+        lines = units_of(block, unit)
+        return block, vocabulary.encode(chain.from_iterable((*line, EOS) for line in lines)), sum(map(bool, lines))
+
+    name = name_sources(sources)
+    reading.begin("encoding", name, size_of(sources) or None)
+    repeated = chain.from_iterable([source] * source.weight for source in sources)
+    for block, ids, filled in in_order(work, read_blocks(repeated), (threads or cores()) if table else 1):
+        seen.add(block, filled, int(np.count_nonzero(ids != Vocabulary.eos)))
+        known = known or int(np.count_nonzero(ids > Vocabulary.eos))
+        yield ids
+        reading.advance(seen.read, seen.lines, seen.tokens)
+    seen.end_source()
+    reading.end()
+    if not seen.tokens:
+        raise no_words(sources[0])
     if not known:
         raise InputError(
-            f"{text_name(path)}: no word of it is in the vocabulary; give a text in the training text's language,"
-            " tokenised in the same way"
+            f"{name}: no word of it is in the vocabulary; give a text in the training text's language, tokenised in the"
+            " same way"
         )
+    check_bytes(seen, name, reading)
 
 
-def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, folder: Path) -> Ids:
-    identity = (1, str(path.resolve()), before.st_size, before.st_mtime_ns, vocabulary.tokens)
-    target = folder / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.ids"
-    ids = _map_ids(target, vocabulary)
-    if ids is not None:
-        return ids
+def _keep(read: Callable[[], Iterable[Ids]], cache: Cache, key: bytes) -> Ids | None:
+    """The ids, written to the cache and mapped; None where the cache cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_ids(target, _encoded(path, vocabulary))
+        with cache.write("ids", key) as content:
+            for ids in read():
+                content.write(ids.astype("<i4", copy=False).data.cast("B"))
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot keep the encoded text there ({error.strerror});"
-            " set NPLM_CACHE to a folder with enough space"
-        ) from None
-    after = text_stat(path)
-    ids = _map_ids(target, vocabulary)
-    same = after is not None and (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    if ids is None or not same:
-        target.unlink(missing_ok=True)
-        raise InputError(f"{text_name(path)}: it changed while it was read; start again when it is complete")
-    return ids
-
-
-def _write_ids(target: Path, blocks: Iterable[Ids]) -> None:
-    """Write the number of ids (int64), then the ids (int32), both little-endian; all of it or nothing."""
-    with atomic.atomic(target) as file:
-        file.write(bytes(8))
-        total = 0
-        for block in blocks:
-            file.write(block.astype("<i4", copy=False).tobytes())
-            total += len(block)
-        file.seek(0)
-        file.write(total.to_bytes(8, "little"))
-
-
-def _map_ids(target: Path, vocabulary: Vocabulary) -> Ids | None:
-    """The ids written to target, memory-mapped; None if there are none, or they are damaged."""
-    try:
-        with target.open("rb") as file:
-            total = int.from_bytes(file.read(8), "little")
-        if total < 1 or target.stat().st_size != 8 + 4 * total:
-            return None
-        ids: Ids = np.memmap(target, dtype="<i4", mode="r", offset=8, shape=(total,))
-        check_ids(ids, len(vocabulary), "token")
-    except (OSError, InputError):
+        cache.do_without(error)
         return None
-    return ids
+    return _kept(cache, key)
+
+
+def _kept(cache: Cache, key: bytes) -> Ids | None:
+    file = cache.find("ids", key)
+    return None if file is None else _mapped(file, SIZE)
+
+
+def _collect(blocks: Iterable[Ids], large: int) -> Ids:
+    """The ids in one array: in memory, or, where they are many and there is room, in a temporary file."""
+    blocks, parts, size = iter(blocks), list[Ids](), 0
+    while size <= large:
+        if (ids := next(blocks, None)) is None:
+            return np.concatenate(parts)
+        parts.append(ids)
+        size += ids.nbytes
+    file, written = None, 0  # bytes, in whole blocks
+    blocks = chain(parts, blocks)
+    for ids in blocks:
+        try:
+            file = file or cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115
+            data = ids.astype("<i4", copy=False).data.cast("B")
+            while data:
+                data = data[file.write(data) :]
+        except OSError:  # the disk is full: all is kept in memory
+            if file is None:
+                return np.concatenate([ids, *blocks])
+            file.seek(0)
+            return np.concatenate([np.fromfile(file, "<i4", written // 4), ids, *blocks])
+        written += ids.nbytes
+    return _mapped(cast(BinaryIO, file), 0)
+
+
+def _mapped(file: BinaryIO, start: int) -> Ids:
+    """The ids in an open file, memory-mapped; the file may be closed and have no name."""
+    with file:
+        return np.memmap(file, dtype="<i4", mode="r", offset=start)

@@ -1,80 +1,57 @@
-"""Text: from files to words, in bounded memory, with one clear line for what is wrong.
+"""Text: from files to words, line by line, in bounded memory, with one clear line for what is wrong.
 
-text  --open_text-----> lists of words, line by line
-      --count_tokens--> counts, for Vocabulary.from_counts
+text  --open_text--> lists of words, line by line
 
+The plain reader: blocks.py is a fast one for words, and leaves to this one whatever it does not understand.
 From words to ids: encode.py.
 """
 
-import gzip
-import io
-import os
-import stat
-import sys
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import BinaryIO, cast
+from collections.abc import Iterator
+from typing import BinaryIO
 
+from nplm.data.sources import Source, TextPath, text_name
+from nplm.data.units import WORDS, Unit, Words
+from nplm.data.unpack import damage, open_source
 from nplm.data.vocabulary import BOS, EOS, UNK
 from nplm.errors import InputError
 
-TextPath = str | os.PathLike[str]
-
 MAX_LINE = 2**20  # bytes of a line of text
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 A_LINE = "a line, but a line is one sentence; break the line there"
+MAC = "; its line ends are carriage returns alone: convert the file with  tr '\\r' '\\n'"
 
 
-def open_text(path: TextPath) -> Iterator[list[str]]:
-    """Each line's words, without </s>; an empty line is an empty sentence.
+def open_text(path: TextPath | Source, unit: Unit = WORDS) -> Iterator[list[str]]:
+    """The units of each line, without </s>; an empty line is an empty sentence.
 
-    UTF-8, one sentence per line, words separated by white space; gzip by the suffix .gz; "-" is standard
-    input.  A byte order mark is dropped, CRLF is as good as LF.  One <s> at a line's start and one </s> at
-    its end, as other tools write them, are dropped.  Memory is bounded by the longest line allowed, MAX_LINE.
-    Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line, damaged gzip, <s> or
-    </s> inside a line.
+    UTF-8, one sentence per line; .gz, .bz2, .xz and .zst by suffix; "-" is standard input.  A byte order mark is
+    dropped, CRLF is as good as LF.  In words, one <s> at a line's start and one </s> at its end, as other tools write
+    them, are dropped; other units have them as text.  Memory is bounded by the longest line allowed, MAX_LINE.
+    Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line, damaged, <s> or </s> inside
+    a line.
     """
+    words = isinstance(unit, Words)
     for number, line in open_lines(path):
-        words = line.split()
-        yield without_marks(words, f"{text_name(path)}, line {number}", A_LINE) if "s>" in line else words
+        parts = unit.split(line.removesuffix("\n").removesuffix("\r"))
+        yield without_marks(parts, f"{name_of(path)}, line {number}", A_LINE) if words and "s>" in line else parts
 
 
-def open_tokens(path: TextPath) -> Iterator[str]:
-    """Each token of a text, read as in `open_text`: every line's words, then </s>."""
-    return (token for sentence in open_text(path) for token in (*sentence, EOS))
+def open_tokens(path: TextPath | Source, unit: Unit = WORDS) -> Iterator[str]:
+    """Each token of a text, read as in `open_text`: every line's units, then </s>."""
+    return (token for sentence in open_text(path, unit) for token in (*sentence, EOS))
 
 
-def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
+def open_lines(path: TextPath | Source) -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
-    name = text_name(path)
+    source = path if isinstance(path, Source) else Source(str(path))
     number = 0
     try:
-        with _open_bytes(path) as file:
+        with open_source(source) as (file, _):
             while raw := file.readline(MAX_LINE + 1):
                 number += 1
-                yield number, _line(raw, file, name, number)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        what = f"damaged gzip, found when {number} lines were read ({_one_line(error)})"
-        raise InputError(f"{name}: {what}; compress or copy the file again") from None
-    except OSError as error:
-        raise InputError(f"{name}: {_explain(error)}") from None
-
-
-def count_tokens(paths: TextPath | Iterable[TextPath]) -> Counter[str]:
-    """How often each token occurs in the texts, </s> once a line.  Raises InputError if one has no words."""
-    counts: Counter[str] = Counter()
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        lines = words = 0
-        for sentence in open_text(path):
-            counts.update(sentence)
-            lines += 1
-            words += len(sentence)
-        if not words:
-            raise no_words(path)
-        counts[EOS] += lines
-    return counts
+                yield number, _line(raw, file, source.name, number)
+    except Exception as error:
+        raise unreadable(source, error, number) from None
 
 
 def read_words(path: TextPath) -> list[str]:
@@ -95,47 +72,63 @@ def read_words(path: TextPath) -> list[str]:
 # ---- reading lines
 
 
-def _open_bytes(path: TextPath) -> AbstractContextManager[BinaryIO]:
-    if str(path) == "-":
-        if sys.stdin is None:
-            raise InputError("standard input: it is closed; give a file, or a pipe that is open")
-        return nullcontext(sys.stdin.buffer)
-    if Path(path).suffix == ".gz":
-        return cast(AbstractContextManager[BinaryIO], io.BufferedReader(gzip.open(path, "rb")))
-    return Path(path).open("rb")
+def name_of(path: TextPath | Source) -> str:
+    """A text as messages show it."""
+    return path.name if isinstance(path, Source) else text_name(path)
 
 
 def _line(raw: bytes, file: BinaryIO, name: str, number: int) -> str:
-    where = f"{name}, line {number}"
     if number == 1:
-        _check_start(raw, name)
-    if b"\0" in raw:
-        raise InputError(f"{where}: a NUL byte; this looks like a binary file, not UTF-8 text")
-    if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-        length = len(raw) + _rest_of_line(file)
-        raise InputError(f"{where}: {length} bytes long, more than {MAX_LINE}; put one sentence on a line")
-    try:
-        line = raw.decode()
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{raw[error.start]:02x} at offset {error.start} of the line"
-        raise InputError(f"{where}: {byte} is not UTF-8; convert the file to UTF-8") from None
+        check_start(raw, name)
+    if len(raw) > MAX_LINE and not raw.endswith(b"\n") and b"\0" not in raw:
+        raise too_long(raw, len(raw) + rest_of_line(file), f"{name}, line {number}")
+    line = check_line(raw, name, number)
     return line.removeprefix("\ufeff") if number == 1 else line
 
 
-def _check_start(raw: bytes, name: str) -> None:
+def check_line(raw: bytes, name: str, number: int) -> str:
+    """The line, decoded.  Raises InputError where it is not text."""
+    where = f"{name}, line {number}"
+    if b"\0" in raw:
+        raise InputError(f"{where}: a NUL byte; this looks like a binary file, not UTF-8 text")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{raw[error.start]:02x} at offset {error.start} of the line"
+        raise InputError(f"{where}: {byte} is not UTF-8; convert the file to UTF-8") from None
+
+
+def check_start(raw: bytes, name: str) -> None:
+    """Raise InputError where a text begins as UTF-16 does, or a packed file that has not the suffix of one."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{name}, line 1: a UTF-16 byte order mark; convert the file to UTF-8")
-    if raw.startswith(b"\x1f\x8b"):
-        raise InputError(f"{name}: this is gzip; give the file a name that ends in .gz")
+    for start, what, suffix in PACKED:
+        if raw.startswith(start):
+            raise InputError(f"{name}: this is {what}; give the file a name that ends in {suffix}")
 
 
-def _rest_of_line(file: BinaryIO) -> int:
+PACKED = (
+    (b"\x1f\x8b", "gzip", ".gz"),
+    (tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)), "bzip2", ".bz2"),
+    (b"\xfd7zXZ\0", "xz", ".xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", ".zst"),
+)
+
+
+def rest_of_line(file: BinaryIO) -> int:
+    """Bytes up to the line's end, which are read and let go."""
     length = 0
     while piece := file.readline(MAX_LINE):
         length += len(piece.rstrip(b"\n"))
         if piece.endswith(b"\n"):
             break
     return length
+
+
+def too_long(start: bytes, length: int, where: str) -> InputError:
+    """The error for a line of this length, of which `start` is the start."""
+    why = MAC if start.count(b"\r") > 1 else "; put one sentence on a line"
+    return InputError(f"{where}: {length} bytes long, more than {MAX_LINE}{why}")
 
 
 def without_marks(words: list[str], where: str, what: str) -> list[str]:
@@ -153,26 +146,13 @@ def without_marks(words: list[str], where: str, what: str) -> list[str]:
     return words
 
 
-def text_stat(path: TextPath) -> os.stat_result | None:
-    """Size and time of a file; None for standard input, or where there is no file to be seen."""
-    try:
-        return None if str(path) == "-" else Path(path).stat()
-    except OSError:  # the error comes when it is opened, with the reason
-        return None
-
-
-def is_pipe(path: TextPath) -> bool:
-    """Whether the text can be read only once."""
-    now = text_stat(path)
-    if now is None:
-        return str(path) == "-"
-    return not (stat.S_ISREG(now.st_mode) or stat.S_ISDIR(now.st_mode))
-
-
-def text_name(path: TextPath) -> str:
-    """The path as messages show it: on one line, whatever is in it."""
-    name = "standard input" if str(path) == "-" else str(path)
-    return name if name and name.isprintable() else repr(name)
+def unreadable(source: Source, error: Exception, lines: int) -> Exception:
+    """The error for a text that cannot be read on after so many lines; any other error as it is."""
+    kind = damage(source, error)
+    if kind is not None:
+        what = f"damaged {kind}, found when {lines} lines were read ({_one_line(error)})"
+        return InputError(f"{source.name}: {what}; compress or copy the file again")
+    return InputError(f"{source.name}: {_explain(error)}") if isinstance(error, OSError) else error
 
 
 def _one_line(error: Exception) -> str:
@@ -189,6 +169,6 @@ def _explain(error: OSError) -> str:
     return f"cannot be read ({error.strerror or _one_line(error)})"
 
 
-def no_words(path: TextPath) -> InputError:
+def no_words(path: TextPath | Source) -> InputError:
     """The one line for a text without a word."""
-    return InputError(f"{text_name(path)}: empty, there is no word in it; give a text with one sentence per line")
+    return InputError(f"{name_of(path)}: empty, there is no word in it; give a text with one sentence per line")

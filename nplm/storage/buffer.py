@@ -1,4 +1,4 @@
-"""A safetensors file in one buffer, and its tensors as views of it, so that reading needs no memory beyond the file's size.
+"""A safetensors file in one buffer, and its tensors as views of it: reading needs no memory beyond the file's size.
 
 file    length of the header (8 bytes, little-endian), header (JSON), tensors without gaps
 buffer  the file's bytes, so that the first tensor begins at a multiple of 64 bytes
@@ -9,6 +9,7 @@ The file is read, not memory-mapped: if a mapped file is cut short by another pr
 import json
 import os
 import stat
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,7 +66,7 @@ def _aligned(size: int) -> Array:
 
 def _fill(file: BinaryIO, data: Array) -> None:
     """Read the rest of the file into data; raises ValueError where its length is another."""
-    place, view = 0, memoryview(data)
+    place, view = 0, data.data
     while place < data.size:
         got = file.readinto(view[place:])  # type: ignore[attr-defined]
         if not got:
@@ -96,10 +97,7 @@ def _views(header: dict[str, Any], data: Array) -> dict[str, Array]:
         tensors[name] = data[first:last].view(dtype).reshape(shape)
         ends.append((first, last))
     ends.sort()
-    if (
-        any(first != before for (_, before), (first, _) in zip(ends, ends[1:], strict=False))
-        or ends[-1][1] != data.size
-    ):
+    if any(first != before for (_, before), (first, _) in pairwise(ends)) or ends[-1][1] != data.size:
         raise ValueError("its tensors overlap, or leave gaps")
     return tensors
 

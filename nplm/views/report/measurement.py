@@ -13,7 +13,8 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.data.encode import BLOCK, read_ids
-from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
+from nplm.data.sources import Source, TextPath, text_name
+from nplm.data.text import open_tokens
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
@@ -111,7 +112,7 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
 
 def read_text(path: TextPath, vocabulary: Vocabulary, shown: int) -> tuple[Array, list[str]]:
     """The text's ids (n,), and its first `shown` tokens as they stand there; a pipe is read once."""
-    if not is_pipe(path):
+    if not Source(str(path)).is_pipe:
         return read_ids(path, vocabulary), list(islice(open_tokens(path), shown))
     words: list[str] = []
     tokens, blocks = open_tokens(path), []

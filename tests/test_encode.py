@@ -11,8 +11,9 @@ import pytest
 from test_text import SENTENCES, TEXT, VOCABULARY, fails, write
 
 import nplm.data.encode as ids_module
+from nplm.data.cache import cache_folder
 from nplm.data.corpus import unigram_perplexity
-from nplm.data.encode import cache_folder, read_ids
+from nplm.data.encode import read_ids
 from nplm.data.vocabulary import Vocabulary
 
 

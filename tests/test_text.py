@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from nplm.data.corpus import load_corpus
-from nplm.data.encode import read_ids
 from nplm.data.count import count_units
+from nplm.data.encode import read_ids
 from nplm.data.reading import Reading
 from nplm.data.sources import find_sources
 from nplm.data.text import MAX_LINE, open_text
@@ -33,7 +33,7 @@ def count_tokens(paths: object) -> dict[str, int]:
     counts = count_units(find_sources(paths), WORDS, Reading())  # type: ignore[arg-type]
     found = {"</s>": counts.seen.weighted_lines}
     for piece in counts.pieces:
-        found |= zip(piece.words.decode().split("\n"), piece.counts.tolist())
+        found |= zip(piece.words.decode().split("\n"), piece.counts.tolist(), strict=False)
     return found
 
 

@@ -35,7 +35,7 @@ def random_text(lines=400, words=300, seed=0):
         picked = [f"w{k}é日" if k % 7 == 0 else f"w{k}" for k in (rng.zipf(1.3, rng.integers(0, 9)) % words)]
         line = "".join(word + separators[rng.integers(6)] for word in picked)
         made.append(("<s> " if rng.random() < 0.1 else "") + line + (" </s>" if rng.random() < 0.1 else ""))
-    return "\n".join(made)
+    return "\n".join([*made, "the end"])
 
 
 @pytest.mark.parametrize("limits", [{}, {"min_count": 2}, {"max_size": 20}, {"min_count": 3, "max_size": 50}])

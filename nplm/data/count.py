@@ -124,7 +124,10 @@ def _count(sources: Sequence[Source], unit: Unit, reading: Reading, threads: int
     rest = [tables.get() for _ in range(threads)]
     if runs:
         runs += [_run(table) for table in rest]
-        return Counts(seen, _temporary(_merged(runs)))
+        merged = _temporary(_merged(runs))
+        for run in runs:
+            run.file.close()
+        return Counts(seen, merged)
     while len(rest) > 1:
         rest[0].merge(rest.pop())  # type: ignore[union-attr, arg-type]
     return Counts(seen, list(_pieces(rest[0])))

@@ -24,6 +24,7 @@ from nplm.data.streams import Streams, bounds
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.scorer import Window, read_sentences, read_streams, score_words
 from nplm.scoring.sentences import longest_first, sentence_lengths
 from nplm.scoring.tally import Tally, perplexity
@@ -119,6 +120,7 @@ def evaluate(
     reset: bool = False,
     shards: int = SHARDS,
     threads: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Exact evaluation of a model on a text.
 
@@ -135,6 +137,8 @@ def evaluate(
         Parts that the work is cut into, summed in a fixed order; part of the rounding.
     threads : int
         0 for as many as there are cores and shards; never changes a bit.
+    ranks : Ranks
+        Those of the job that share the work, each with the model and the text; never changes a bit.
 
     Returns
     -------
@@ -147,14 +151,20 @@ def evaluate(
     ValueError
         On an id outside the vocabulary.
     """
-    tally = tally_text(
-        language_model_of(model), ids, batch_size=batch_size, reset=reset, shards=shards, threads=threads
-    )
+    how: Any = {"batch_size": batch_size, "reset": reset, "shards": shards}
+    tally = tally_text(language_model_of(model), ids, **how, threads=threads, ranks=ranks)
     return summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried")
 
 
 def tally_text(
-    model: LanguageModel, ids: Array, *, batch_size: int, reset: bool, shards: int = SHARDS, threads: int
+    model: LanguageModel,
+    ids: Array,
+    *,
+    batch_size: int,
+    reset: bool,
+    shards: int = SHARDS,
+    threads: int,
+    ranks: Ranks = ALONE,
 ) -> LogZTally:
     """The sums that `evaluate` makes its figures of."""
     ids = np.asarray(ids)
@@ -183,10 +193,12 @@ def tally_text(
             tally.add_scores(words, *score_words(network, hidden, words))
         return tally
 
+    own = [partial(count, part) for part in windows[ranks.rank :: ranks.size]]
+    with workers(threads, max(len(own), 1)) as run:
+        tallies = ranks.gather(run(own))
     total = LogZTally()
-    with workers(threads, len(windows)) as run:
-        for tally in run([partial(count, part) for part in windows]):  # in this order, whoever is first
-            total.merge(tally)
+    for k in range(len(windows)):  # in this order, whoever is first
+        total.merge(tallies[k % ranks.size][k // ranks.size])
     return total
 
 

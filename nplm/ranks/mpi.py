@@ -68,16 +68,16 @@ class MPIRanks(Ranks):
         with self._waiting():
             return self.exchange.add(part, self.runs(shards), names, run_tasks)
 
-    def fail(self, code: int, error: BaseException | None = None) -> None:
+    def fail(self, code: int, error: str) -> None:
         """End the job with this exit code; returns where every rank fails within moments, so that it can end in order.
 
-        Otherwise this rank's own message is wanted: `error` is given to what has been put in `report`.
+        error: what this rank, if it is not rank 0, has to say where it fails alone.
         """
         request, start = self.failures.Ibarrier(), time.monotonic()
         while not (alike := request.Test()) and time.monotonic() - start < GRACE:
             time.sleep(0.01)
         if not alike:
-            self.abort(code, f"rank {self.rank} on {socket.gethostname()} failed" + (f": {error}" if error else ""))
+            self.abort(code, f"rank {self.rank} on {socket.gethostname()} failed: {error}")
 
     def abort(self, code: int, message: str = "") -> None:
         """End all ranks now."""

@@ -2,7 +2,8 @@
 
 The recurrences of different columns are independent, so the B columns of a chunk are cut into shards, and every shard
 runs forward and backward on its own.  The rest is divided by parameter: adding the shards' gradients, then, when the
-norm of all is known, updating and packing.  With several ranks each computes some of the shards, and updates alike.  The cut and the order of every sum depend on the configuration alone.
+norm of all is known, updating and packing.  With several ranks each computes some of the shards, and updates alike.
+The cut and the order of every sum depend on the configuration alone.
 A word of the input that two shards share is multiplied in both: sharing it needs two more barriers, and was no faster.
 """
 
@@ -97,7 +98,8 @@ class Shards:
 
     def _sums(self, results: list[tuple[float, Grads, State]]) -> Sums:
         """Sums over this rank's shards."""
-        losses, grads, states = ([result[k] for result in results] for k in range(3))
+        losses = [loss for loss, _, _ in results]
+        grads, states = [grads for _, grads, _ in results], [state for _, _, state in results]
 
         def total(name: str) -> tuple[Gradient, float]:
             return row_gradient.total([part[name] for part in grads], self.rooms[0].part(name))

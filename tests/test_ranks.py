@@ -149,7 +149,7 @@ def test_ranks_and_threads_beyond_the_shards_are_refused():
 
 @needs_mpi
 def test_same_bytes_for_any_number_of_ranks():
-    """One process: five recipes, averaged SGD with early stopping, random settings; 2, 3 and 4 ranks, 1 and 2 threads."""
+    """One process: five recipes, averaged SGD with early stopping, random settings; 2 to 4 ranks, 1 and 2 threads."""
     script = ROOT / "tests" / "rank_cases.py"
     code, expected, err = run(1, [sys.executable, script, 6, 1])
     assert code == 0, err

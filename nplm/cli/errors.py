@@ -15,7 +15,16 @@ import click
 from nplm.errors import DivergedError, InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
-ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # options that messages name, but no settings
+ARGUMENTS = (
+    "chunks",
+    "save",
+    "resume",
+    "x",
+    "eos",
+    "unk",
+    "add_unk",
+    "allow_mixed",
+)  # options that messages name, but no settings
 
 
 class Interrupted(Exception):

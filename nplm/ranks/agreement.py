@@ -33,7 +33,7 @@ def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
             continue
         remedy = "make them the same"
         if name in MAY_DIFFER:
-            remedy = "take machines of one kind, or give --allow-mixed: the bits may then differ from one process's"
+            remedy = "take machines of one kind, or give `allow_mixed`: the bits may then differ from one process's"
         raise InputError(
             f"{name} is {values[0]} on rank 0 ({hosts[0]}) and {values[other]} on rank {other} ({hosts[other]}):"
             f" {remedy}"

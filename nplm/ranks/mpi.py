@@ -110,7 +110,7 @@ class MPIRanks(Ranks):
             since = self._since
             if since is not None and time.monotonic() - since > self.timeout:
                 what = f"rank {self.rank} on {socket.gethostname()} has waited {self.timeout:g} s for the others"
-                remedy = "one of them hangs; go on from the last checkpoint with --resume, or raise --mpi-timeout"
+                remedy = "one of them hangs; resume from the last checkpoint, or raise the timeout"
                 print(f"nplm: error: {what}: {remedy}", file=sys.__stderr__, flush=True)
                 self.abort(1)
 
@@ -131,7 +131,7 @@ def join() -> Ranks:
         library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
         raise InputError(
             f"the launcher started {started.size} processes ({started.variable}), but MPI sees {size}: mpi4py uses"
-            f" {library}, which is not the launcher's MPI; start with that one's mpirun, with `srun --mpi=pmi2` or"
-            " `--mpi=pmix`, or build mpi4py for the launcher's: pip install --no-binary mpi4py mpi4py"
+            f" {library}, which is not the launcher's MPI; start with that one's mpirun, let srun use its interface (pmi2 or"
+            " pmix), or build mpi4py from source with the launcher's mpicc (docs/howto/mpi.md)"
         )
     return MPIRanks(mpi)

@@ -131,7 +131,7 @@ def join() -> Ranks:
         library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
         raise InputError(
             f"the launcher started {started.size} processes ({started.variable}), but MPI sees {size}: mpi4py uses"
-            f" {library}, which is not the launcher's MPI; start with that one's mpirun, let srun use its interface (pmi2 or"
-            " pmix), or build mpi4py from source with the launcher's mpicc (docs/howto/mpi.md)"
+            f" {library}, which is not the launcher's MPI; start with that one's mpirun, let srun use"
+            " its interface (pmi2 or pmix), or build mpi4py from source with the launcher's mpicc (docs/howto/mpi.md)"
         )
     return MPIRanks(mpi)

@@ -64,8 +64,8 @@ def tokenizer(
 ) -> dict[str, Any]:
     """The vocabulary as Hugging Face's tokenizers describe it; </s> is added.
 
-    parts: how a line is normalised and divided.  text: of a token, as it stands in a line.  There are no "added
-    tokens": those would be found inside words.
+    parts: how a line is normalised and divided.  text: of a token, as it stands in a line.  None is
+    declared as an added token, because the library would match those inside words, too.
     """
     special = vocabulary.tokens[:2]
     return {

@@ -132,7 +132,7 @@ def _pack_rows(block: np.ndarray, start: int, columns: int, panels: np.ndarray) 
 
 
 @njit()
-def _turn_round(block: np.ndarray, panel: np.ndarray) -> None:
+def _transpose(block: np.ndarray, panel: np.ndarray) -> None:
     """A panel (K/2,W) from a block (W,K/2) of the right operand's transpose."""
     for k in range(panel.shape[0]):
         for j in range(WIDTH):
@@ -154,7 +154,7 @@ def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
     block = np.zeros((WIDTH, panels.shape[1]), np.uint32)
     for p in range(panels.shape[0]):
         _round_block(right, p * WIDTH, block)
-        _turn_round(block, panels[p])
+        _transpose(block, panels[p])
 
 
 @njit()
@@ -163,7 +163,7 @@ def pack_both(weight: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> 
     block = np.zeros((WIDTH, forward.shape[1]), np.uint32)
     for p in range(forward.shape[0]):
         _round_block(weight, p * WIDTH, block)
-        _turn_round(block, forward[p])
+        _transpose(block, forward[p])
         _pack_rows(block, p * WIDTH, weight.shape[1], backward)
 
 

@@ -172,7 +172,7 @@ def multiply(left: np.ndarray, panels: np.ndarray, begin: np.ndarray, out: np.nd
 
 @njit()
 def multiply_panels(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """out (M,N) = left' @ right for left (K,M) and right (K,N), both in panels: neither is turned round.
+    """out (M,N) = left' @ right for left (K,M) and right (K,N), both in panels: neither is transposed.
 
     A stretch of all panels of the right operand stays in the L2 cache, one of the left operand's in the L1 cache.
     """

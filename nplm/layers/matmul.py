@@ -10,7 +10,7 @@ and the processor, and is the business of kernels/:
     operands            product                                  transposed_product
     float32, float64    tiles of fused multiply-adds             BLAS
     bfloat16            tiles of vdpbf16ps where the processor   the same tiles: pairs of neighbouring positions are
-                        has it, else of float32 multiply-adds    panels of both operands, so neither is turned round
+                        has it, else of float32 multiply-adds    panels of both operands, so neither is transposed
 
 AMX, when it comes, is one more maker of the second line: panels of its own shape, made and read in kernels/.
 """
@@ -88,7 +88,7 @@ def by_position(rows: Array, columns: int, room: Workspace, name: str) -> Array:
 def transposed_product(left: Array, right: Array, out: Array) -> Array:
     """out (M,N) = left' @ right for left (K,M) and right (K,N): the sums over a chunk's positions; returns out.
 
-    BLAS multiplies numbers: both operands are large, and the left one would have to be turned round for the tiles.
+    BLAS multiplies numbers: both operands are large, and the left one would have to be transposed for the tiles.
     """
     if not is_bfloat16(left):
         return np.matmul(left.T, right, out=out)

@@ -123,7 +123,8 @@ def _lines(files: Iterable[str], kaldi: bool, unit: "Unit") -> Iterator[list[str
 
 def _kaldi_lines(file: str, unit: "Unit") -> Iterator[list[str]]:
     """The utterance and the words of every line, as Kaldi separates them; for another unit the units of the text."""
-    from nplm.data.text import A_LINE, open_lines, text_name, without_marks
+    from nplm.data.sources import text_name
+    from nplm.data.text import A_LINE, open_lines, without_marks
     from nplm.data.units import toolkit_words
 
     for number, line in open_lines(file):

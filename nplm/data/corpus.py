@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def load_corpus(
     for part, texts in parts.items():
         check_contained(ids, measured[part][0], name_sources(texts), reading)
     return Corpus(
-        name=Path(given[0].path).name if len(given) == 1 else name_sources(given),
+        name=name_sources([replace(source, path=Path(source.path).name) for source in given]),
         vocabulary=vocabulary,
         train=ids,
         valid=measured["valid"][0] if valid is not None else None,

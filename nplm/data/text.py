@@ -57,9 +57,9 @@ def open_tokens(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) ->
     return (token for sentence in open_text(texts, unit, meter) for token in (*sentence, EOS))
 
 
-def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
+def open_lines(path: TextPath | Source) -> Iterator[tuple[int, str]]:
     """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
-    for block in read_blocks([Source(str(path))]):
+    for block in read_blocks([path if isinstance(path, Source) else Source(str(path))]):
         yield from enumerate(lines_of(block), block.line)
 
 

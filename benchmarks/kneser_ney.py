@@ -37,10 +37,13 @@ from nplm import atomic
 from nplm.config import CORPORA
 from nplm.data import builtin
 from nplm.data.corpus import Corpus, load_corpus
+from nplm.data.size import TextSize
+from nplm.data.units import open_unit
 from nplm.data.vocabulary import BOS, EOS, Vocabulary, check_ids
 from nplm.errors import InputError
 from nplm.logs import LN10
 from nplm.model import LanguageModel
+from nplm.scoring.raw_text import LN2
 from nplm.scoring.score import word_scores
 from nplm.storage.checkpoint import load_model
 from nplm.toolkits.mix import best_mix
@@ -178,6 +181,17 @@ def perplexity(log_probs: Floats) -> float:
     return math.exp(-float(log_probs.mean()))
 
 
+def raw_bits(nats: float, size: TextSize) -> dict[str, float]:
+    """[V8] and [V9], as `nplm eval` has them, of a raw text that costs so many nats."""
+    spelling = 8.0 * (size.unknown_bytes + size.unknown)
+    bits = nats / LN2 + spelling
+    return {
+        "bits_per_byte": bits / size.bytes,
+        "bits_per_character": bits / size.characters,
+        "spelling_bits": spelling / size.characters,
+    }
+
+
 def _symbols(ids: npt.NDArray[Any], vocab_size: int) -> tuple[Ints, Ints]:
     """The text (m,) with <s>, as V, before every sentence, and each symbol's place (m,) in its sentence, <s> at 0."""
     check_ids(ids, vocab_size, "token")
@@ -237,7 +251,11 @@ def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
         start = time.perf_counter()
         model = estimate(tables, k)
         row: dict[str, Any] = {"corpus": corpus.name, "vocab_size": len(corpus.vocabulary), "order": k}
-        row |= {"train_tokens": len(corpus.train), "ngrams": sum(len(level.keys) for level in model.levels)}
+        row |= {
+            "unit": corpus.unit.name,
+            "train_tokens": len(corpus.train),
+            "ngrams": sum(len(level.keys) for level in model.levels),
+        }
         row |= {"train_seconds": counted + time.perf_counter() - start}
         row |= {"discounts": [level.discounts for level in model.levels]}
         start = time.perf_counter()
@@ -245,6 +263,9 @@ def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
             row[f"{name}_perplexity"] = perplexity(word_log_probs(model, ids))
             row[f"{name}_tokens"] = len(ids)
             row[f"{name}_oovs"] = int(np.count_nonzero(ids == Vocabulary.unk))
+            if name in corpus.sizes:
+                nats = math.log(row[f"{name}_perplexity"]) * len(ids)
+                row |= {f"{name}_{key}": value for key, value in raw_bits(nats, corpus.sizes[name]).items()}
         row["score_seconds"] = time.perf_counter() - start
         rows.append(row)
     for name in texts:
@@ -281,6 +302,7 @@ def _arguments() -> argparse.Namespace:
     text.add_argument("--train", metavar="FILE", help="a text, one sentence a line, as `nplm train` reads it")
     for name in ("valid", "test"):
         flags.add_argument(f"--{name}", metavar="FILE")
+    flags.add_argument("--unit", metavar="UNIT", default="word", help="as of `nplm train`")
     flags.add_argument("--min-count", type=int, default=1, metavar="N", help="as of `nplm train`")
     flags.add_argument("--max-vocab", type=int, metavar="V", help="as of `nplm train`")
     flags.add_argument("--vocab", metavar="FILE", help="as of `nplm train`")
@@ -297,8 +319,8 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
     limits = arguments.min_count, arguments.max_vocab, arguments.vocab
     if not arguments.corpus:
         sizes = dict(zip(("min_count", "max_size", "words"), limits, strict=True))
-        return load_corpus(arguments.train, *texts, **sizes)
-    if (*texts, *limits) != (None, None, 1, None, None):
+        return load_corpus(arguments.train, *texts, unit=open_unit(arguments.unit), **sizes)
+    if (*texts, *limits, arguments.unit) != (None, None, 1, None, None, "word"):
         raise InputError("--corpus has texts and a vocabulary of its own; leave out the flags for others")
     return builtin.load(arguments.corpus)
 

@@ -21,6 +21,7 @@ from typing import Any
 import _figures
 import _record
 import bench_eval
+import bench_input
 import bench_memory
 import bench_noise
 import bench_score
@@ -42,8 +43,8 @@ PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
-    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, study_recipes, study_objectives,
-    kneser_ney, study_units, study_chunks, study_gradients, study_faults,
+    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, study_recipes,
+    study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

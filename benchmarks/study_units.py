@@ -11,7 +11,6 @@ same characters.  A run that was stopped goes on; one that is done is not traine
 
 import io
 import json
-import math
 import os
 import sys
 from pathlib import Path
@@ -24,7 +23,6 @@ from _tables import Section
 
 from nplm import atomic
 from nplm.data.corpus import load_corpus
-from nplm.data.size import TextSize
 from nplm.data.units import open_unit
 from nplm.scoring.evaluate import evaluate
 from nplm.storage.checkpoint import load_model
@@ -106,21 +104,9 @@ def count_ngrams() -> dict[str, Any]:
     row |= {"vocab_size": found["vocab_size"], "tokens": found["test_tokens"], "oovs": found["test_oovs"]}
     row |= {"seconds": found["train_seconds"]}
     for name in ("valid", "test"):
-        row[f"{name}_perplexity"] = found[f"{name}_perplexity"]
-        nats = math.log(found[f"{name}_perplexity"]) * found[f"{name}_tokens"]
-        row |= {f"{name}_{key}": value for key, value in _bits(nats, corpus.sizes[name]).items()}
+        keys = ("perplexity", "bits_per_byte", "bits_per_character", "spelling_bits")
+        row |= {f"{name}_{key}": found[f"{name}_{key}"] for key in keys}
     return row
-
-
-def _bits(nats: float, size: TextSize) -> dict[str, float]:
-    """[V8] and [V9] of a text that costs so many nats."""
-    spelling = 8.0 * (size.unknown_bytes + size.unknown)
-    bits = nats / math.log(2) + spelling
-    return {
-        "bits_per_byte": bits / size.bytes,
-        "bits_per_character": bits / size.characters,
-        "spelling_bits": spelling / size.characters,
-    }
 
 
 def main() -> None:

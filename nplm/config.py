@@ -7,7 +7,7 @@ from the declaration.  Messages name settings in backticks; the command replaces
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from nplm.errors import InputError
 
@@ -21,6 +21,7 @@ Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
 Precision = Literal["float32", "bfloat16", "auto"]
 
 CORPORA: tuple[str, ...] = get_args(Corpus)  # the built-in ones
+MOST = 1000  # times that a text can be read
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -52,10 +53,15 @@ class Setting(NamedTuple):
     help: str
     metavar: str
     interval: str
+    many: bool = False  # whether it has several values; one alone may stand for a list of one
 
     def check(self, value: Any) -> None:
         """Raise InputError unless `value` has the declared type and is in the declared range."""
         if value is None and self.default is None:
+            return
+        if self.many and isinstance(value, (list, tuple)):
+            for one in value:
+                self._replace(many=False, default=MISSING).check(one)
             return
         allowed = (int, float) if self.kind is float else self.kind  # 20 is as good as 20.0
         if not isinstance(value, allowed) or isinstance(value, bool) != (self.kind is bool):
@@ -75,11 +81,13 @@ def settings(config: type) -> list[Setting]:
         hint: Any = declared.type
         if type(None) in get_args(hint):  # "str | None"
             hint = get_args(hint)[0]
+        many = get_origin(hint) is tuple
+        hint = get_args(hint)[0] if many else hint
         choices = get_args(hint)  # of a Literal
         metadata = dict(declared.metadata)
         flag = metadata.pop("flag") or declared.name.replace("_", "-")
         kind = str if choices else hint
-        found.append(Setting(declared.name, kind, choices, declared.default, flag, **metadata))
+        found.append(Setting(declared.name, kind, choices, declared.default, flag, **metadata, many=many))
     return found
 
 
@@ -91,6 +99,8 @@ def check_settings(config: Any) -> None:
 
 def shown(value: Any) -> str:
     """A setting's value as text."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -110,7 +120,7 @@ def _number(text: str) -> float:
 # ---- the declarations
 
 HEADINGS = (
-    "Text (UTF-8, one sentence per line, .gz by suffix)",
+    "Text (UTF-8, one sentence per line; files, folders, patterns, pipes; packed ones by suffix)",
     "Model",
     "Method",
     "Noise",
@@ -131,9 +141,10 @@ class TextConfig:
         If a value is out of range, or if two settings contradict each other.
     """
 
-    train: str | None = _text(None, "Text to train on.", "FILE")
-    valid: str | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
-    test: str | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
+    train: tuple[str, ...] | None = _text(None, "Text to train on; given several times, all of them.", "FILE")
+    valid: tuple[str, ...] | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
+    test: tuple[str, ...] | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
+    weight: tuple[str, ...] | None = _text(None, "Read a text of `train` N times in every epoch.", "FILE=N")
     corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
     unit: str = _text(
         "word", "What lines are divided into: word, char, grapheme, spm:FILE.model or hf:FILE.json.", "UNIT"
@@ -141,9 +152,18 @@ class TextConfig:
     min_count: int = _text(1, "Words that occur less often in `train` become <unk>.", "N", "[1, inf)")
     max_vocab: int | None = _text(None, "Largest size of the vocabulary, <unk> and </s> included.", "V", "[3, inf)")
     vocab: str | None = _text(None, "List of the words to keep, one per line.", "FILE")
+    unk: str | None = _text(None, "Mark in the texts that stands for unknown words, as <unk> does.", "WORD")
 
     def __post_init__(self) -> None:
         check_settings(self)
+        for declared in settings(TextConfig):
+            value = getattr(self, declared.name)
+            if declared.many and value is not None:
+                object.__setattr__(self, declared.name, (value,) if isinstance(value, str) else tuple(value))
+        if self.unk is not None and self.unit != "word":
+            raise InputError(f"`unk` is a mark among words; leave it out with `unit` {self.unit}")
+        if self.unk is not None and (not self.unk or self.unk in ("<s>", "</s>") or set(self.unk) & set(" \t\n\v\f\r")):
+            raise InputError(f"`unk` = {self.unk!r} is not a word; give the mark as it is in the texts")
         if self.train is None and self.corpus is None:
             raise InputError(f"nothing to train on: give `train` (a file) or `corpus` ({', '.join(CORPORA)})")
         if self.corpus is not None:
@@ -152,6 +172,19 @@ class TextConfig:
                     raise InputError(f"`corpus` {self.corpus} has its own texts and vocabulary; leave out `{name}`")
         if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
             raise InputError("`vocab` is the whole vocabulary; leave out `min_count` and `max_vocab`")
+        _ = self.weights  # complain now
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """How often a text is read, by its name.  Raises InputError on what is not FILE=N."""
+        found: dict[str, int] = {}
+        for given in self.weight or ():
+            name, _, times = given.rpartition("=")
+            if not (name and times.isascii() and times.isdecimal() and 1 <= int(times[:9]) <= MOST):
+                raise InputError(f"`weight` = {given!r} is not FILE=N, with N from 1 to {MOST}")
+            if found.setdefault(name, int(times)) != int(times):
+                raise InputError(f"`weight` of {name} is given twice; keep one")
+        return found
 
 
 @dataclass(frozen=True)
@@ -205,6 +238,7 @@ class TrainConfig:
     log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
     fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
     reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
+    shuffle: bool = _method(False, "Permute the lines of `train` for every epoch, by `seed`; sets `reset_at_eos`.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[2, 2^31)")
@@ -236,7 +270,7 @@ class TrainConfig:
         0, "Epochs without a better valid perplexity before stopping; 0: never.", "EPOCHS", "[0, 2^31)"
     )
     epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
-    seed: int = _run(1, "Seed of the initial weights, the noise and the dropout.", "N", "[0, 2^63)")
+    seed: int = _run(1, "Seed of the initial weights, the noise, the dropout and the order of lines.", "N", "[0, 2^63)")
     shards: int = _run(2, "Parts the B streams are divided into; affects rounding, unlike `threads`.", "N", "[1, 1024]")
     threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
     precision: Precision = _run(
@@ -248,6 +282,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.shuffle:  # the line before is not the one that this line goes on from
+            object.__setattr__(self, "reset_at_eos", True)
         if self.chunks < 2:
             raise InputError(
                 f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"

@@ -6,14 +6,16 @@ releases the interpreter lock.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -59,6 +61,30 @@ def workers(threads: int, shards: int) -> Iterator[RunTasks]:
         else:
             with ThreadPoolExecutor(threads - 1, thread_name_prefix="shard") as pool:
                 yield run_on_pool
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """The results of `work` in the order of the items, which are taken as they are needed.
+
+    An exception, of `items` as well, comes after the results before it.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pool, waiting = ThreadPoolExecutor(threads, thread_name_prefix="reader"), deque[Future[Result]]()
+    try:
+        source, failure = iter(items), None
+        while failure is None:
+            try:
+                waiting.append(pool.submit(work, next(source)))
+            except Exception as error:  # StopIteration among them
+                failure = error
+            while waiting and (failure is not None or len(waiting) > 2 * threads):
+                yield waiting.popleft().result()
+        if not isinstance(failure, StopIteration):
+            raise failure
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @cache

@@ -25,7 +25,8 @@ from nplm.cli import settings as _settings
 from nplm.cli.train import command as train_command
 from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.data import builtin, corpus, streams
-from nplm.data.corpus import Floor, load_corpus, read_ids
+from nplm.data.corpus import Floor, load_corpus
+from nplm.data.encode import read_ids
 from nplm.data.measured import read_measured
 from nplm.kernels import _jit
 from nplm.model import LanguageModel

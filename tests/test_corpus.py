@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from test_text import TEXT, VOCABULARY, fails, write
 
-import nplm.data.corpus as corpus_module
 from nplm.data.corpus import Corpus, Floor, load_corpus, unigram_perplexity
-from nplm.data.encode import read_ids
+from nplm.data.encode import in_blocks, read_ids
 from nplm.data.streams import Span, Streams, split
 from nplm.data.text import read_words
 from nplm.data.vocabulary import Vocabulary
@@ -196,7 +195,7 @@ def test_split_covers_the_steps_in_order(q: int, s: int, t: int) -> None:
 
 def test_unigram_perplexity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the product of max(count, 1) / sum, by hand; counts 0, 2, 5, 1 become 1, 2, 5, 1."""
-    monkeypatch.setattr(corpus_module, "BLOCK", 2)
+    monkeypatch.setattr(in_blocks, "__defaults__", (2,))
     vocabulary = Vocabulary(["<unk>", "</s>", "a", "b"], [0, 2, 5, 1])
     ids = np.array([2, 2, 0, 3, 1], dtype=np.int32)
     product = (5 / 9) * (5 / 9) * (1 / 9) * (1 / 9) * (2 / 9)

@@ -30,7 +30,7 @@ def command(as_json: bool) -> int:
     """Versions, processor, BLAS, folders, and a one-second speed probe."""
     from nplm.cli.common import announce_kernels
     from nplm.cli.output import emit, say, show
-    from nplm.data.encode import cache_folder
+    from nplm.data.cache import cache_folder
 
     announce_kernels()
     report: dict[str, Any] = {

@@ -18,6 +18,7 @@ EPILOG = """\b
 Examples:
   nplm eval run/best.safetensors test.txt
   nplm eval run/best.safetensors a.txt b.txt.gz --reset --json
+  nplm eval run/best.safetensors 'news/*.xz'       all of them as one text
   nplm eval run test.txt -v word > test.ppl
   zcat big.gz | nplm eval run/best.safetensors -
 """
@@ -59,7 +60,9 @@ def command(
     threads: int,
     as_json: bool,
 ) -> int:
-    """Exact perplexity of MODEL on each FILE; - is standard input, .gz is unpacked.
+    """Exact perplexity of MODEL on each FILE, which may also be a folder or a pattern: its files as one text.
+
+    - is standard input; .gz, .bz2, .xz and .zst are unpacked.
 
     Every token and every </s> is predicted and counted; words that the model does not know count as <unk>.
     """
@@ -86,13 +89,15 @@ def command(
 def _measure(
     model: "LanguageModel", file: str, reset: bool, batch_size: int, threads: int, check_norm: bool, skip_oov: bool
 ) -> "tuple[dict[str, Any], TextStats]":
+    from nplm.cli.reading import Watch
     from nplm.data.corpus import unigram_perplexity
     from nplm.data.measured import read_measured
     from nplm.scoring.evaluate import summary, tally_text
     from nplm.scoring.score import norm_deviation
     from nplm.toolkits.srilm import TextStats
 
-    ids, size = read_measured(file, model.vocabulary, model.unit)
+    with Watch() as reading:
+        ids, size = read_measured(file, model.vocabulary, model.unit, reading=reading)
     tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads)
     got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
     figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
@@ -108,6 +113,7 @@ def _describe(
     """Writes every sentence while the text is read, then SRILM's two lines."""
     from nplm.data.measured import open_measured
     from nplm.data.size import Meter
+    from nplm.data.sources import text_name
     from nplm.data.text import no_words
     from nplm.scoring.raw_text import raw_figures
     from nplm.scoring.tally import Tally
@@ -120,7 +126,7 @@ def _describe(
         total.merge(tally)
     stats = srilm.TextStats(total, skip_oov)
     if not stats.words:
-        raise no_words(file)
+        raise no_words(text_name(file))
     click.echo(seen(f"file {file}: {stats}"), err=as_json, nl=False)
     figures = raw_figures(total, meter.size)._asdict()
     return figures | {"srilm": stats.as_dict(), "state": "reset" if reset else "carried"}

@@ -42,7 +42,7 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     word frequency, and the text with each word shaded by its surprisal.
     """
     from nplm.atomic import write
-    from nplm.data.text import text_name
+    from nplm.data.sources import text_name
     from nplm.storage.checkpoint import provenance, split_provenance
     from nplm.views.report import measure, render
     from nplm.views.report.measurement import read_text

@@ -11,6 +11,8 @@ from nplm.errors import InputError
 from nplm.logs import LN10
 
 if TYPE_CHECKING:
+    from nplm.data.size import Meter, TextSize
+    from nplm.data.sources import Source
     from nplm.data.units import Unit
     from nplm.model import LanguageModel
     from nplm.scoring.tally import Tally
@@ -64,8 +66,9 @@ def command(
     """The log10 probability of every line of FILE..., a line each, in their order.
 
     Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
-    .gz is unpacked.  The totals go to stderr.
+    a folder or a pattern stands for its files; .gz, .bz2, .xz and .zst are unpacked.  The totals go to stderr.
     """
+    from nplm.data.size import Meter
     from nplm.scoring.score import sentence_scores
     from nplm.scoring.sentences import encode, in_pieces, totals
     from nplm.scoring.tally import Tally
@@ -74,8 +77,8 @@ def command(
     path, scorer = open_model(model)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
-    tally, kaldi = Tally(), form == "kaldi"
-    for piece in in_pieces(_lines(files or ("-",), kaldi, scorer.unit), TOKENS, lines):
+    tally, meter, kaldi = Tally(), Meter(), form == "kaldi"
+    for piece in in_pieces(_lines(files or ("-",), kaldi, scorer, meter), TOKENS, lines):
         names = [words.pop(0) if kaldi else "" for words in piece]
         ids, lengths = encode(scorer.vocabulary, piece, not no_eos)
         scores, log_z = sentence_scores(
@@ -85,16 +88,24 @@ def command(
         by_line = totals(scores - log_z, lengths) / (-1 if kaldi else LN10)
         results = zip(names, (by_line + 0.0).tolist(), strict=True)  # -0.0 becomes 0.0
         click.echo("\n".join(f"{name} {value:.6f}".lstrip() for name, value in results))
-    say(_summary(_figures(tally), exact=not unnormalised))
+    figures = _figures(tally, None if unnormalised or no_eos else meter.size)
+    say(_summary(figures, exact=not unnormalised))
     if as_json:
-        emit({"model": str(path), "unnormalised": unnormalised} | _figures(tally))
+        emit({"model": str(path), "unnormalised": unnormalised} | figures)
 
 
-def _figures(tally: "Tally") -> dict[str, Any]:
-    """The totals by name: log10, and perplexity with and without <unk>."""
+def _figures(tally: "Tally", size: "TextSize | None") -> dict[str, Any]:
+    """The totals by name: log10, perplexity with and without <unk>, and what compares models of any unit.
+
+    size: of the raw text; None where the scores are not those of all of it.
+    """
+    from nplm.scoring.raw_text import RawFigures, raw_figures
     from nplm.scoring.tally import perplexity
 
-    return {
+    raw: dict[str, Any] = dict.fromkeys(RawFigures._fields)
+    if size is not None and size.lines:
+        raw = raw_figures(tally, size)._asdict()
+    return raw | {
         "sentences": tally.sentences,
         "tokens": tally.tokens,
         "oovs": tally.oovs,
@@ -110,28 +121,39 @@ def _summary(figures: dict[str, Any], exact: bool) -> str:
     counts = f"{figures['sentences']:,} sentences, {figures['tokens']:,} tokens, {figures['oovs']:,} <unk>"
     both = " / ".join(perplexity_text(figures[name]) for name in ("perplexity", "perplexity_without_oov"))
     name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"
-    return f"{counts}: log10 {figures['log10']:,.4f}, {name} {both}"
+    compared = ""
+    if figures["bits_per_byte"] is not None:
+        per_byte, per_character = figures["bits_per_byte"], figures["bits_per_character"]
+        compared = f", {per_byte:.4f} bits per byte, {per_character:.4f} per character"
+    return f"{counts}: log10 {figures['log10']:,.4f}, {name} {both}{compared}"
 
 
-def _lines(files: Iterable[str], kaldi: bool, unit: "Unit") -> Iterator[list[str]]:
+def _lines(files: Iterable[str], kaldi: bool, model: "LanguageModel", meter: "Meter") -> Iterator[list[str]]:
     """The units of every line of the files, one file after the other; for kaldi the first is the utterance."""
-    from nplm.data.text import open_text
+    from nplm.data.measured import open_measured
+    from nplm.data.sources import find_sources
 
-    for file in files:
-        yield from _kaldi_lines(file, unit) if kaldi else open_text(file, unit)
+    if not kaldi:
+        yield from open_measured(files, model.vocabulary, model.unit, meter)
+        return
+    for source in find_sources(files):
+        for utterance, *units in _kaldi_lines(source, model.unit, meter):
+            meter.unknown([unit for unit in units if unit not in model.vocabulary])
+            yield [utterance, *units]
 
 
-def _kaldi_lines(file: str, unit: "Unit") -> Iterator[list[str]]:
+def _kaldi_lines(source: "Source", unit: "Unit", meter: "Meter") -> Iterator[list[str]]:
     """The utterance and the words of every line, as Kaldi separates them; for another unit the units of the text."""
-    from nplm.data.text import A_LINE, open_lines, text_name, without_marks
+    from nplm.data.text import A_LINE, open_lines, without_marks
     from nplm.data.units import toolkit_words
 
-    for number, line in open_lines(file):
-        where = f"{text_name(file)}, line {number}"
+    for number, line in open_lines(source):
+        where = f"{source.name}, line {number}"
         utterance, *words = toolkit_words(line) or [""]
         if not utterance:
             raise InputError(f"{where}: empty; a line of Kaldi's text is `utt-id words`")
         words = without_marks(words, where, A_LINE)
+        meter.line(" ".join(words))
         yield [utterance, *(words if unit.kind == "word" else unit.split(" ".join(words)))]
 
 

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from nplm.cli.errors import suggestion, with_flags
-from nplm.config import CONFIGS, HEADINGS, KINDS, settings, shown
+from nplm.config import CONFIGS, HEADINGS, KINDS, Setting, settings, shown
 from nplm.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -85,6 +85,7 @@ def setting_options(*names: str, preset: Mapping[str, Any] | None = None) -> Cal
                 group=setting.heading,
                 type=Choice(setting.choices) if setting.choices else setting.kind,
                 default=default,
+                multiple=setting.many,
                 metavar=setting.metavar or None,
                 help=with_flags(setting.help) + note,
             )(function)
@@ -123,8 +124,13 @@ def read_config_file(path: str) -> dict[str, Any]:
                 setting.check(value)
             except InputError as error:
                 raise InputError(f"{where}: {str(error).replace(f'`{setting.name}`', setting.flag)}") from None
-            found[setting.name] = value
+            found[setting.name] = as_list(setting, value)
     return found
+
+
+def as_list(setting: Setting, value: Any) -> Any:
+    """A single value of a setting that takes several, in a list; any other value as it is."""
+    return [value] if setting.many and isinstance(value, str) else value
 
 
 def values(preset: Mapping[str, Any] | None = None) -> dict[str, Value]:
@@ -140,13 +146,23 @@ def values(preset: Mapping[str, Any] | None = None) -> dict[str, Value]:
             found[name] = Value(ctx.params[name], "flag")
         elif source is ParameterSource.DEFAULT_MAP:
             found[name] = Value(ctx.params[name], "resumed" if name in ctx.meta.get(RESUMED, ()) else "config file")
-    return _settle_chunks(found)
+    return _settle_chunks(_settle_shuffle(found))
 
 
 def build(config: type, found: Mapping[str, Value], **more: Any) -> Any:
     """The dataclass `config` with the values found."""
     given = {s.name: found[s.name].value for s in settings(config) if s.name in found}
     return config(**given, **more)
+
+
+def _settle_shuffle(found: dict[str, Value]) -> dict[str, Value]:
+    """With shuffled lines every sentence begins with the zero state."""
+    shuffle, reset = found["shuffle"], found["reset_at_eos"]
+    if not shuffle.value or reset.value:
+        return found
+    if SOURCES.index(reset.source) >= max(SOURCES.index(shuffle.source), 1):
+        raise InputError("`shuffle` sets `reset_at_eos`, which is switched off: leave one of them out")
+    return found | {"reset_at_eos": Value(True, shuffle.source)}
 
 
 def _settle_chunks(found: dict[str, Value]) -> dict[str, Value]:
@@ -177,7 +193,7 @@ def table() -> str:
         lines += [f"\n## {heading}\n", "| flag | field | value | default | meaning |", "|---|---|---|---|---|"]
         for s in SETTINGS:
             if s.heading == heading:
-                value = s.interval or ", ".join(s.choices) or KINDS[s.kind]
+                value = s.interval or ", ".join(s.choices) or ("texts" if s.many else KINDS[s.kind])
                 meaning = s.help.replace("<unk>", "`<unk>`").replace("</s>", "`</s>`")
                 flag, default = f"--{s.flag} {s.metavar}".rstrip(), "" if s.default is None else shown(s.default)
                 lines.append(f"| `{flag}` | `{s.name}` | {value} | {default} | {meaning} |")

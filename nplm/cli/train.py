@@ -10,8 +10,10 @@ import click
 from nplm.cli.settings import (
     RESUMED,
     SETTINGS,
+    TEXT,
     GroupedCommand,
     GroupedOption,
+    as_list,
     build,
     read_config_file,
     setting_options,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   nplm train --train train.txt --valid valid.txt --test test.txt --save run
+  nplm train --train news --train 'web/*.xz' --weight news=2 --shuffle
   nplm train --save run --resume                       go on where it stopped; --epochs 20 makes it longer
   nplm train --corpus hmm --noise pool --noise-groups 4 --epochs 5
   nplm train --config recipe.toml --lr 10 --json > result.json
@@ -70,9 +73,9 @@ def command(save: str | None, resume: bool, as_json: bool, **_: Any) -> int:
     build(ModelConfig, found, vocab_size=2)  # complain before a large text is read
     text = build(TextConfig, found)
 
-    from nplm.cli import session
-
     corpus = load_text(text, choose_unit(text, save if resume and found["unit"].source in KEPT else None))
+    from nplm.cli import session  # now: it takes longer to import than a text to be seen
+
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
     figures = session.run_session(
         corpus,
@@ -97,6 +100,8 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
     settings = {**record["model"], **record["train"]}
     settings.pop("vocab_size", None)
     text = dict(record["source"])
+    if "train" in given:
+        text.pop("weight", None)  # it is of the texts that were
     if "corpus" in given or ("train" in given and text.get("corpus")):
         text = {}  # replaced; nplm.train checks that the texts are the same
     odd = (settings.keys() | text.keys()) - {s.name for s in SETTINGS}
@@ -104,42 +109,55 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
         raise InputError(
             f"{Path(save) / 'config.json'}: unknown setting {min(odd)!r}; resume with the nplm that wrote it"
         )
-    return settings | text
+    lists = {setting.name: as_list(setting, text[setting.name]) for setting in TEXT if setting.name in text}
+    return settings | text | lists
 
 
 def choose_unit(text: TextConfig, resumed: str | None) -> "Unit":
     """The unit that the settings name; for a run to be resumed that of its model, whose tokenizer may be gone."""
-    from nplm.data.units import open_unit
+    from nplm.data.units import Words, open_unit
     from nplm.storage.checkpoint import load_unit
 
     last = Path(resumed or "", "last.safetensors")
-    return load_unit(last) if resumed is not None and last.is_file() else open_unit(text.unit)
+    if resumed is not None and last.is_file():
+        return load_unit(last)
+    return open_unit(text.unit) if text.unk is None else Words(unk=text.unk)
 
 
 def load_text(text: TextConfig, unit: "Unit") -> "Corpus":
     """The corpus that the settings name."""
+    from nplm.cli.reading import Watch
     from nplm.data import builtin, corpus
 
     if text.corpus is not None:
         return builtin.load(text.corpus)
-    return corpus.load_corpus(
-        str(text.train),
-        text.valid,
-        text.test,
-        unit=unit,
-        min_count=text.min_count,
-        max_size=text.max_vocab,
-        words=text.vocab,
-    )
+    with Watch() as reading:
+        return corpus.load_corpus(
+            text.train or (),
+            text.valid,
+            text.test,
+            unit=unit,
+            min_count=text.min_count,
+            max_size=text.max_vocab,
+            words=text.vocab,
+            weights=text.weights,
+            reading=reading,
+        )
 
 
 def record_of(text: TextConfig) -> dict[str, Any]:
     """The source of the texts for config.json, so that resuming finds them from any folder."""
     record = {name: value for name, value in asdict(text).items() if value != getattr(TextConfig, name)}
-    for name in ("train", "valid", "test", "vocab"):
-        if name in record and record[name] != "-":
-            record[name] = str(Path(record[name]).absolute())
+    for name in ("train", "valid", "test", "weight"):  # FILE=2 is made absolute like FILE
+        if name in record:
+            record[name] = [_absolute(path) for path in record[name]]
+    if text.vocab is not None:
+        record["vocab"] = _absolute(text.vocab)
     kind, colon, file = text.unit.partition(":")
     if colon:
         record["unit"] = f"{kind}:{Path(file).absolute()}"
     return record
+
+
+def _absolute(path: str) -> str:
+    return path if path == "-" or path.startswith("-=") else str(Path(path).absolute())

@@ -1,20 +1,28 @@
 """Corpus: a training text, its vocabulary, and the texts to evaluate on."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nplm.data.encode import BLOCK, Ids, read_ids
-from nplm.data.measured import read_measured
+from nplm.data.cache import Cache
+from nplm.data.checks import check_contained, check_words
+from nplm.data.choose import choose_vocabulary
+from nplm.data.count import count_units
+from nplm.data.encode import LARGE_TEXT, Ids, encode, in_blocks
+from nplm.data.reading import Reading
 from nplm.data.size import TextSize
-from nplm.data.text import TextPath, count_tokens, is_pipe, read_words, text_name
-from nplm.data.units import WORDS, Unit
-from nplm.data.vocabulary import EOS, Vocabulary, check_ids
+from nplm.data.sources import Source, TextPath, Texts, check_pipes, find_sources, name_sources
+from nplm.data.table import is_fast
+from nplm.data.text import read_words
+from nplm.data.units import WORDS, Unit, Words
+from nplm.data.unpack import readable_twice, text_size
+from nplm.data.vocabulary import UNK, Vocabulary, check_ids
 from nplm.errors import InputError
 
 
@@ -76,7 +84,8 @@ class Corpus:
             if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.size == 0:
                 shape = f"an array of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
                 raise InputError(f"{what} is {shape}, not an array (n,) of at least 1 id")
-            check_ids(ids, len(self.vocabulary), what)
+            for block in in_blocks(ids):
+                check_ids(block, len(self.vocabulary), what)
 
     def __repr__(self) -> str:
         texts = (("train", self.train), ("valid", self.valid), ("test", self.test))
@@ -85,22 +94,26 @@ class Corpus:
 
 
 def load_corpus(
-    train: TextPath,
-    valid: TextPath | None = None,
-    test: TextPath | None = None,
+    train: Texts,
+    valid: Texts | None = None,
+    test: Texts | None = None,
     *,
     unit: Unit = WORDS,
     min_count: int = 1,
     max_size: int | None = None,
     words: TextPath | None = None,
+    weights: Mapping[str, int] | None = None,
+    large: int = LARGE_TEXT,
+    cache: TextPath | None = None,
+    reading: Reading | None = None,
 ) -> Corpus:
-    """The corpus in these text files, its vocabulary from `train` alone, or from the word list `words`.
+    """The corpus in these texts, its vocabulary from `train` alone, or from the word list `words`.
 
     Parameters
     ----------
-    train, valid, test : path
-        UTF-8 text, one sentence a line; .gz by suffix, "-" for standard input.
-        `train` is read twice, so it cannot be a pipe.
+    train, valid, test : path, or list of paths
+        UTF-8 text, one sentence a line.  Files, folders, patterns such as "news/*.txt", pipes, and "-" for standard
+        input; .gz, .bz2, .xz and .zst are unpacked.  Several are read in order, as if they were one file.
     unit : Unit
         What lines are divided into: by default words between white space.
     min_count : int
@@ -109,6 +122,14 @@ def load_corpus(
         Largest V, <unk> and </s> included.
     words : path, optional
         The words to keep instead, one per line.
+    weights : mapping of str to int, optional
+        How often what `train` names is read and counted.
+    large : int
+        Bytes of a text above which its counts and ids are kept on disk.
+    cache : path, optional
+        Where; default: $NPLM_CACHE, or ~/.cache/nplm.
+    reading : Reading, optional
+        Watches the reading, and gets warnings.
 
     Returns
     -------
@@ -119,39 +140,65 @@ def load_corpus(
     InputError
         On bad text, or fewer than 2 different words in `train`.
     """
-    if is_pipe(train):
-        raise InputError(f"{text_name(train)}: the training text is read twice, so it must be a file, not a pipe")
-    counts = count_tokens([train], unit)
-    types = len(counts.keys() - {EOS})
-    if types < 2:
-        raise InputError(f"{text_name(train)}: only {types} distinct word; a training text needs at least 2")
-    listed = None if words is None else read_words(words)
-    vocabulary = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size, words=listed)
-    if len(vocabulary) < 3:
-        raise InputError(f"{text_name(train)}: no word occurs {min_count} times; lower `min_count`")
-    measured = {
-        name: read_measured(path, vocabulary, unit) if path is not None else (None, None)
-        for name, path in (("valid", valid), ("test", test))
+    reading = reading or Reading()
+    given = find_sources(train, reading, weights)
+    parts = {
+        part: find_sources(texts, reading) for part, texts in (("valid", valid), ("test", test)) if texts is not None
     }
+    check_pipes([given, *parts.values()])
+    listed = None if words is None else read_words(words)
+    kept = Cache(cache, reading)
+    with readable_twice(given, reading) as sources:
+        vocabulary = _vocabulary(sources, unit, kept, reading, large, min_count, max_size, listed)
+        ids, _ = encode(sources, vocabulary, unit, kept, reading, large=large)
+    measured = {
+        part: encode(texts, vocabulary, unit, kept, reading, measured=True, large=large)
+        for part, texts in parts.items()
+    }
+    for part, texts in parts.items():
+        check_contained(ids, measured[part][0], name_sources(texts), reading)
     return Corpus(
-        name=Path(train).name,
+        name=name_sources([replace(source, path=Path(source.path).name) for source in given]),
         vocabulary=vocabulary,
-        train=read_ids(train, vocabulary, unit),
-        valid=measured["valid"][0],
-        test=measured["test"][0],
+        train=ids,
+        valid=measured["valid"][0] if valid is not None else None,
+        test=measured["test"][0] if test is not None else None,
         unit=unit,
-        sizes={name: size for name, (_, size) in measured.items() if size is not None},
+        sizes={part: size for part, (_, size) in measured.items()},
     )
+
+
+def _vocabulary(
+    sources: Sequence[Source],
+    unit: Unit,
+    cache: Cache,
+    reading: Reading,
+    large: int,
+    min_count: int,
+    max_size: int | None,
+    listed: list[str] | None,
+) -> Vocabulary:
+    """The vocabulary of a training text."""
+    name, is_large = name_sources(sources), text_size(sources) > large
+    unk = unit.unk if isinstance(unit, Words) else UNK
+    with closing(count_units(sources, unit, cache, reading, large=is_large, fast=is_large and is_fast(unit))) as counts:
+        vocabulary, types = choose_vocabulary(counts, min_count=min_count, max_size=max_size, words=listed, unk=unk)
+    if types < 2:
+        raise InputError(f"{name}: only {types} distinct word; a training text needs at least 2")
+    if len(vocabulary) < 3:
+        raise InputError(f"{name}: no word occurs {min_count} times; lower `min_count`")
+    check_words(counts.seen, types, vocabulary, unit, name, reading)
+    return vocabulary
 
 
 def unigram_perplexity(vocabulary: Vocabulary, ids: npt.NDArray[Any]) -> float:
     """Perplexity over ids (n,) of the unigram model: p(w) = max(count, 1) / sum, </s> counted."""
     if ids.size == 0:
         raise InputError("there are no ids to compute a perplexity of")
-    check_ids(ids, len(vocabulary), "token")
     seen = np.zeros(len(vocabulary), dtype=np.int64)
-    for start in range(0, len(ids), BLOCK):  # bincount would copy all of a memory-mapped text
-        seen += np.bincount(ids[start : start + BLOCK], minlength=len(vocabulary))
+    for block in in_blocks(ids):
+        check_ids(block, len(vocabulary), "token")
+        seen += np.bincount(block, minlength=len(vocabulary))
     weights = np.maximum(vocabulary.counts, 1).astype(np.float64)
     log_probs = np.log(weights) - math.log(weights.sum())
     return math.exp(-float(seen @ log_probs) / len(ids))

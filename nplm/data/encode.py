@@ -1,127 +1,196 @@
-"""Ids: a text in the words of a vocabulary, in bounded memory, memory-mapped where the text is large.
+"""Ids: texts in the units of a vocabulary, in bounded memory, memory-mapped where they are large.
 
-text  --read_ids-->  ids (n,) int32, every line's words, then </s>
+sources  --encode-->  ids (n,) int32, every line's units, then </s>; and the size of the raw text
 """
 
 import hashlib
-import os
-import stat
+import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import chain
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from nplm import atomic
-from nplm.data.size import Meter
-from nplm.data.text import TextPath, no_words, open_tokens, text_name, text_stat
+from nplm.data.cache import Cache, Content, Kept, check_unchanged, identity
+from nplm.data.checks import Seen, check_bytes, check_unknown
+from nplm.data.count import READERS
+from nplm.data.reading import Reading
+from nplm.data.size import Meter, TextSize
+from nplm.data.sources import Source, TextPath, Texts, find_sources, name_sources, size_of
+from nplm.data.table import Table, find_words, is_fast
+from nplm.data.text import Block, no_words, read_blocks, units_of
 from nplm.data.units import WORDS, Unit
-from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.data.unpack import text_size
+from nplm.data.vocabulary import EOS, Vocabulary
 from nplm.errors import InputError
+from nplm.threads import cores, in_order
 
 Ids = npt.NDArray[np.int32]
 
-LARGE_TEXT = 64 * 2**20  # bytes of a text file above which its ids are kept on disk
-BLOCK = 2**20  # tokens encoded at a time
+LARGE_TEXT = 16 * 2**20  # bytes of text above which counts and ids are kept on disk, and words found by compiled code
+BLOCK = 2**20  # ids looked at together, where a text is not in memory
 
 
 def read_ids(
-    path: TextPath,
+    texts: Texts,
     vocabulary: Vocabulary,
     unit: Unit = WORDS,
     *,
-    meter: Meter | None = None,
     large: int = LARGE_TEXT,
     cache: TextPath | None = None,
+    reading: Reading | None = None,
 ) -> Ids:
-    """The text's ids (n,) int32: every line's units, then </s>.  Raises InputError if no unit is known.
+    """The texts' ids (n,) int32: every line's units, then </s>.  Raises InputError if no unit is known.
 
-    The ids of a file of more than `large` bytes are written once to the folder `cache` (default
-    `cache_folder()`) and memory-mapped, read-only.  What lies there is used only while the text's path, size
-    and time, and the vocabulary, stay the same; it may be deleted at any time.  The meter counts a text that is not
-    kept there.
+    The ids of more than `large` bytes of text are kept in the folder `cache` (default `cache_folder()`) and
+    memory-mapped, read-only.
     """
-    now = text_stat(path)
-    if now is not None and stat.S_ISREG(now.st_mode) and now.st_size > large:
-        return _cached_ids(Path(path), now, vocabulary, unit, Path(cache or cache_folder()))
-    return np.concatenate(list(_encoded(path, vocabulary, unit, meter)))
+    reading = reading or Reading()
+    sources = find_sources(texts, reading)
+    return encode(sources, vocabulary, unit, Cache(cache, reading), reading, large=large)[0]
 
 
-def cache_folder() -> Path:
-    """Where the ids of large texts are kept: $NPLM_CACHE, or ~/.cache/nplm."""
-    if folder := os.environ.get("NPLM_CACHE"):
-        return Path(folder)
-    try:
-        return Path.home() / ".cache" / "nplm"
-    except RuntimeError:  # a user without a home, as in a container
-        return Path(tempfile.gettempdir()) / "nplm"
+def encode(
+    sources: Sequence[Source],
+    vocabulary: Vocabulary,
+    unit: Unit,
+    cache: Cache,
+    reading: Reading,
+    *,
+    measured: bool = False,
+    large: int = LARGE_TEXT,
+) -> tuple[Ids, TextSize]:
+    """The ids, and the size of the raw text where it is measured, which the plain reader does."""
+    identify = partial(identity, sources, "ids", measured, unit.identity, _digest(vocabulary))
+    read = _Encoding(sources, vocabulary, unit, reading, measured, fast=False)
+    key, name = identify(), name_sources(sources)
+    if text_size(sources) > large:
+        read.fast = is_fast(unit) and not measured
+        kept = _kept(read, cache, key, lambda: check_unchanged(key, identify(), name)) or _temporary(read)
+        read.seen, size, ids = Seen(**kept.note["seen"]), TextSize(*kept.note["size"]), _mapped(kept)
+    else:
+        ids = np.concatenate(list(read.blocks()))
+        size = read.meter.size
+        check_unchanged(key, identify(), name)
+    check_bytes(read.seen, name, reading)
+    if measured:
+        check_unknown(ids, vocabulary, name, reading)
+    return ids, size
 
 
-def _encoded(path: TextPath, vocabulary: Vocabulary, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[Ids]:
-    """The text's ids in blocks; raises InputError at its end if it had no unit, or no known one."""
-    tokens, words, known = open_tokens(path, unit, meter), 0, 0
-    while units := list(islice(tokens, BLOCK)):
-        block = vocabulary.encode(units)
+def in_blocks(ids: Ids, size: int = BLOCK) -> Iterator[Ids]:
+    """The ids in pieces; of a memory-mapped text no more than a piece is held in memory."""
+    mapped = getattr(ids, "_mmap", None)
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+        if mapped is not None and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _digest(vocabulary: Vocabulary) -> str:
+    return hashlib.sha256("\n".join(vocabulary.tokens).encode()).hexdigest()
+
+
+class _Encoding:
+    """A text that is read and encoded, as often as `blocks` is called, and what was seen of it the last time."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        vocabulary: Vocabulary,
+        unit: Unit,
+        reading: Reading,
+        measured: bool,
+        *,
+        fast: bool,
+    ) -> None:
+        self.sources, self.vocabulary, self.unit, self.reading = sources, vocabulary, unit, reading
+        self.measured, self.fast = measured, fast
+        self.seen, self.meter = Seen(), Meter()
+
+    def blocks(self) -> Iterator[Ids]:
+        """The ids in blocks; raises InputError at the end if there was no unit, or no known one."""
+        self.seen, self.meter = seen, _ = Seen(), Meter()
+        name, reading = name_sources(self.sources), self.reading
+        reading.begin("encoding", name, size_of(self.sources))
+        table = Table.of(self.vocabulary.tokens[2:]) if self.fast else None
+        work = partial(self._look_up, table) if table is not None else self._plainly
+        threads, known = min(cores(), READERS) if table is not None else 1, False
+        for block, ids, filled in in_order(work, read_blocks(self.sources), threads):
+            seen.add(block, filled, int(np.count_nonzero(ids != Vocabulary.eos)))
+            known = known or bool((ids > Vocabulary.eos).any())
+            yield ids
+            reading.advance(seen.read, seen.lines, seen.tokens)
+        seen.end_source()
+        reading.end()
+        if not seen.tokens:
+            raise no_words(name)
+        if not known:
+            raise InputError(
+                f"{name}: no word of it is in the vocabulary; give a text in the training text's language, tokenised in"
+                " the same way"
+            )
+
+    def write(self, content: Content) -> None:
+        """All of it."""
+        for ids in self.blocks():
+            content.write(ids.astype("<i4", copy=False).data.cast("B"))
+        content.note = {"seen": asdict(self.seen), "size": self.meter.size}
+
+    def _look_up(self, table: Table, block: Block) -> tuple[Block, Ids, int]:
+        found = find_words(block)
+        return block, table.look_up(found), found.filled
+
+    def _plainly(self, block: Block) -> tuple[Block, Ids, int]:
+        vocabulary, meter = self.vocabulary, self.meter if self.measured else None
+        lines = list(units_of(block, self.unit, meter))
+        units = [*chain.from_iterable((*line, EOS) for line in lines)]
+        ids = vocabulary.encode(units)
         if meter is not None:
-            meter.unknown([units[k] for k in np.flatnonzero(block == vocabulary.unk)])
-        words += int(np.count_nonzero(block != vocabulary.eos))
-        known += int(np.count_nonzero(block > vocabulary.eos))
-        yield block
-    if not words:
-        raise no_words(path)
-    if not known:
-        raise InputError(
-            f"{text_name(path)}: no word of it is in the vocabulary; give a text in the training text's language,"
-            " tokenised in the same way"
-        )
+            meter.unknown([units[k] for k in np.flatnonzero(ids == vocabulary.unk).tolist()])
+        return block, ids, sum(map(bool, lines))
 
 
-def _cached_ids(path: Path, before: os.stat_result, vocabulary: Vocabulary, unit: Unit, folder: Path) -> Ids:
-    identity = (1, str(path.resolve()), before.st_size, before.st_mtime_ns, vocabulary.tokens, unit.identity)
-    target = folder / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.ids"
-    ids = _map_ids(target, vocabulary)
-    if ids is not None:
-        return ids
+class _Check(Protocol):
+    def __call__(self) -> None: ...
+
+
+def _kept(read: _Encoding, cache: Cache, key: bytes | None, check: _Check) -> Kept | None:
+    """What the cache has of a text, written now if it is not there; None where it cannot be kept there."""
+    if key is None or (found := cache.find("ids", key)) is not None or not cache.usable:
+        return None if key is None else found
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_ids(target, _encoded(path, vocabulary, unit))
+        with cache.write("ids", key) as content:
+            read.write(content)
+            check()
+    except OSError as error:
+        cache.do_without(error)
+        return None
+    return cache.find("ids", key)
+
+
+def _temporary(read: _Encoding) -> Kept:
+    """What is written to a file that has no name."""
+    try:
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+        content = Content(file)
+        read.write(content)
+        file.flush()
+        file.seek(0)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot keep the encoded text there ({error.strerror});"
-            " set NPLM_CACHE to a folder with enough space"
+            f"{tempfile.gettempdir()}: the encoded text cannot be kept there ({error.strerror}); set NPLM_CACHE or"
+            " TMPDIR to a folder with enough space"
         ) from None
-    after = text_stat(path)
-    ids = _map_ids(target, vocabulary)
-    same = after is not None and (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    if ids is None or not same:
-        target.unlink(missing_ok=True)
-        raise InputError(f"{text_name(path)}: it changed while it was read; start again when it is complete")
-    return ids
+    return Kept(file, content.size, content.note)
 
 
-def _write_ids(target: Path, blocks: Iterable[Ids]) -> None:
-    """Write the number of ids (int64), then the ids (int32), both little-endian; all of it or nothing."""
-    with atomic.atomic(target) as file:
-        file.write(bytes(8))
-        total = 0
-        for block in blocks:
-            file.write(block.astype("<i4", copy=False).tobytes())
-            total += len(block)
-        file.seek(0)
-        file.write(total.to_bytes(8, "little"))
-
-
-def _map_ids(target: Path, vocabulary: Vocabulary) -> Ids | None:
-    """The ids written to target, memory-mapped; None if there are none, or they are damaged."""
-    try:
-        with target.open("rb") as file:
-            total = int.from_bytes(file.read(8), "little")
-        if total < 1 or target.stat().st_size != 8 + 4 * total:
-            return None
-        ids: Ids = np.memmap(target, dtype="<i4", mode="r", offset=8, shape=(total,))
-        check_ids(ids, len(vocabulary), "token")
-    except (OSError, InputError):
-        return None
-    return ids
+def _mapped(kept: Kept) -> Ids:
+    """The ids in a file, memory-mapped; the file may be closed and have no name."""
+    with kept.file as file:
+        ids: Any = np.memmap(file, dtype="<i4", mode="r", offset=file.tell(), shape=(kept.size // 4,))
+        return cast(Ids, ids)

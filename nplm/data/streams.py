@@ -8,13 +8,14 @@ not the last, short chunk of a sequence or of the text.
     steps --split---->  sequences of S steps, each in chunks of T, in order
 """
 
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nplm.data.encode import Ids
+from nplm.data.encode import BLOCK, Ids, in_blocks
 from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 
@@ -77,6 +78,8 @@ class Streams:
         self.full_steps, self.tail = divmod(len(ids), batch_size)  # q, r
         columns = np.arange(batch_size)
         self._starts = columns * self.full_steps + np.minimum(columns, self.tail)  # (B,)
+        self._stops: npt.NDArray[np.int64] | None = None  # (lines,) set by `shuffle`
+        self._shift = np.zeros(0, np.int64)
 
     def __repr__(self) -> str:
         tail = f", then 1 step of {self.tail}" if self.tail else ""
@@ -98,11 +101,37 @@ class Streams:
             raise ValueError(f"window [{start}, {stop}) runs into the tail, step {self.full_steps}")
         width = self.tail if start == self.full_steps else self.batch_size
         places = np.arange(start, stop)[:, None] + self._starts[:width]  # (t,b), where targets stand in ids
-        targets = np.ascontiguousarray(self.ids[places])
-        inputs = np.ascontiguousarray(self.ids[places - 1])
+        targets = self._take(places)
+        inputs = self._take(places - 1)
         if start == 0:
             inputs[0, 0] = Vocabulary.eos
         return inputs, targets
+
+    def shuffle(self, rng: np.random.Generator) -> None:
+        """Permute the text's lines; B, S and T find the same number of tokens.  The text itself is not copied."""
+        stops = self._line_stops
+        starts = np.append(0, stops[:-1])
+        order = rng.permutation(len(stops))
+        self._stops = np.cumsum((stops - starts)[order])  # of the lines in their new order
+        self._shift = stops[order] - self._stops  # from there to where they are in the text
+
+    @cached_property
+    def _line_stops(self) -> npt.NDArray[np.int64]:
+        """Where each line of the text ends; the last may lack its </s>."""
+        starts = range(0, len(self.ids), BLOCK)
+        ends = (
+            np.flatnonzero(ids == Vocabulary.eos) + start
+            for start, ids in zip(starts, in_blocks(self.ids), strict=True)
+        )
+        stops = np.concatenate([*ends]) + 1
+        return stops if stops.size and stops[-1] == len(self.ids) else np.append(stops, len(self.ids))
+
+    def _take(self, places: npt.NDArray[np.int64]) -> Ids:
+        """The ids at places (t,b) of the text, or of its lines as they were permuted; -1 is the last place."""
+        if self._stops is not None:
+            places = places % len(self.ids)
+            places = places + self._shift[np.searchsorted(self._stops, places, side="right")]
+        return np.ascontiguousarray(self.ids[places])
 
     def spans(self, sequence_length: int, bptt: int) -> list[Span]:
         """The chunks to train on, see `split`.  Raises InputError if the text does not fill one chunk."""

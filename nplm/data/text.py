@@ -1,54 +1,66 @@
-"""Text: from files to words, in bounded memory, with one clear line for what is wrong.
+"""Text: from files to lines and their units, in bounded memory, with one clear line for what is wrong.
 
-text  --open_text-----> lists of words, line by line
-      --count_tokens--> counts, for Vocabulary.from_counts
+sources  --read_blocks-->  blocks of whole lines  --lines_of-->  lines
+texts    --open_text---->  the units of each line, one text after the other
 
-From words to ids: encode.py.
+From units to ids: encode.py.
 """
 
-import gzip
-import io
-import os
-import stat
-import sys
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import BinaryIO, cast
+from contextlib import suppress
+from itertools import chain
+from typing import Any, BinaryIO, NamedTuple
 
 from nplm.data.size import Meter
+from nplm.data.sources import Source, TextPath, Texts, find_sources, text_name
 from nplm.data.units import WORDS, Unit
+from nplm.data.unpack import FORMATS, damage, open_source
 from nplm.data.vocabulary import BOS, EOS, UNK
 from nplm.errors import InputError
 
-TextPath = str | os.PathLike[str]
-
 MAX_LINE = 2**20  # bytes of a line of text
+BLOCK = 2**19  # bytes read at a time
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 A_LINE = "a line, but a line is one sentence; break the line there"
 
 
-def open_text(path: TextPath, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[list[str]]:
+class Block(NamedTuple):
+    """Whole lines of one source, each ended by a line feed; the last line of a source may have had none."""
+
+    source: Source
+    line: int  # number of the first one, from 1
+    text: bytes
+    read: int  # bytes of this source, as they lie in the file, that were read so far
+
+    @property
+    def skipped(self) -> int:
+        """Bytes of the byte order mark at the source's start."""
+        return len(BYTE_ORDER_MARK) if self.line == 1 and self.text.startswith(BYTE_ORDER_MARK) else 0
+
+
+def open_text(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[list[str]]:
     """Each line's units, without </s>; an empty line is an empty sentence.
 
-    UTF-8, one sentence per line, divided into units; gzip by the suffix .gz; "-" is standard
-    input.  A byte order mark is dropped, CRLF is as good as LF.  One <s> at a line's start and one </s> at
-    its end, as other tools write them, are dropped.  Memory is bounded by the longest line allowed, MAX_LINE.
-    Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line, damaged gzip, <s> or
-    </s> inside a line.
+    UTF-8, one sentence per line, divided into units; files, folders, patterns, and "-" for standard input; .gz, .bz2,
+    .xz and .zst are unpacked.  A byte order mark at a file's start is dropped, CRLF is as good as LF.  One <s> at a
+    line's start and one </s> at its end, as other tools write them, are dropped.  Memory is bounded by the longest
+    line allowed, MAX_LINE.  Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line,
+    damaged, <s> or </s> inside a line.
     """
-    for number, line in open_lines(path):
-        line = without_end(line)
-        if meter is not None:
-            meter.line(line)
-        words = unit.split(line)
-        yield without_marks(words, f"{text_name(path)}, line {number}", A_LINE) if "s>" in line else words
+    for source in find_sources(texts):
+        for block in read_blocks([source]):
+            yield from units_of(block, unit, meter)
 
 
-def open_tokens(path: TextPath, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[str]:
+def open_tokens(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[str]:
     """Each token of a text, read as in `open_text`: every line's units, then </s>."""
-    return (token for sentence in open_text(path, unit, meter) for token in (*sentence, EOS))
+    return (token for sentence in open_text(texts, unit, meter) for token in (*sentence, EOS))
+
+
+def open_lines(path: TextPath | Source) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
+    for block in read_blocks([path if isinstance(path, Source) else Source(str(path))]):
+        yield from enumerate(lines_of(block), block.line)
 
 
 def without_end(line: str) -> str:
@@ -56,35 +68,13 @@ def without_end(line: str) -> str:
     return line[:-1].removesuffix("\r") if line.endswith("\n") else line
 
 
-def open_lines(path: TextPath) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
-    name = text_name(path)
-    number = 0
-    try:
-        with _open_bytes(path) as file:
-            while raw := file.readline(MAX_LINE + 1):
-                number += 1
-                yield number, _line(raw, file, name, number)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        what = f"damaged gzip, found when {number} lines were read ({_one_line(error)})"
-        raise InputError(f"{name}: {what}; compress or copy the file again") from None
-    except OSError as error:
-        raise InputError(f"{name}: {_explain(error)}") from None
-
-
-def count_tokens(paths: TextPath | Iterable[TextPath], unit: Unit = WORDS) -> Counter[str]:
-    """How often each token occurs in the texts, </s> once a line.  Raises InputError if one has no words."""
-    counts: Counter[str] = Counter()
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        lines = words = 0
-        for sentence in open_text(path, unit):
-            counts.update(sentence)
-            lines += 1
-            words += len(sentence)
-        if not words:
-            raise no_words(path)
-        counts[EOS] += lines
-    return counts
+def units_of(block: Block, unit: Unit, meter: Meter | None = None) -> Iterator[list[str]]:
+    """The units of each line of a block."""
+    for number, line in enumerate(lines_of(block), block.line):
+        if meter is not None:
+            meter.line(line)
+        words = unit.split(line)
+        yield without_marks(words, f"{block.source.name}, line {number}", A_LINE) if "s>" in line else words
 
 
 def read_words(path: TextPath) -> list[str]:
@@ -102,50 +92,104 @@ def read_words(path: TextPath) -> list[str]:
     return words
 
 
-# ---- reading lines
+# ---- blocks and their lines
 
 
-def _open_bytes(path: TextPath) -> AbstractContextManager[BinaryIO]:
-    if str(path) == "-":
-        if sys.stdin is None:
-            raise InputError("standard input: it is closed; give a file, or a pipe that is open")
-        return nullcontext(sys.stdin.buffer)
-    if Path(path).suffix == ".gz":
-        return cast(AbstractContextManager[BinaryIO], io.BufferedReader(gzip.open(path, "rb")))
-    return Path(path).open("rb")
+def read_blocks(sources: Iterable[Source]) -> Iterator[Block]:
+    """The sources in blocks of whole lines, each as often as its weight says."""
+    for source in chain.from_iterable([each] * each.weight for each in sources):
+        line = 1
+        try:
+            with open_source(source) as (file, raw):
+                for text in _whole_lines(file, source):
+                    if not text.endswith(b"\n") and len(text) > MAX_LINE and b"\0" not in text:
+                        raise _too_long(text, len(text) + _rest_of_line(file), f"{source.name}, line {line}")
+                    yield Block(source, line, text if text.endswith(b"\n") else text + b"\n", _position(raw))
+                    line += text.count(b"\n")
+        except Exception as error:
+            explained = _explain(source, error, line - 1)
+            if explained is None:
+                raise
+            raise explained from None
 
 
-def _line(raw: bytes, file: BinaryIO, name: str, number: int) -> str:
-    where = f"{name}, line {number}"
-    if number == 1:
-        _check_start(raw, name)
+def _whole_lines(file: Any, source: Source) -> Iterator[bytes]:
+    """Pieces of a file, cut at line feeds; the last may have none, and so may one that is longer than MAX_LINE."""
+    read = file.read1 if source.is_pipe else file.read  # what is typed is answered line by line
+    rest = piece = read(BLOCK)
+    _check_start(rest, source.name)
+    while piece:
+        cut = rest.rfind(b"\n") + 1
+        if cut:
+            yield rest[:cut]
+            rest = rest[cut:]
+        if len(rest) > MAX_LINE:
+            break
+        piece = read(BLOCK)
+        rest += piece
+    if rest:
+        yield rest
+
+
+def lines_of(block: Block) -> Iterator[str]:
+    """The lines of a block without their ends, LF or CRLF.  Raises the InputError of the first that is no text."""
+    text = block.text[block.skipped :]
+    if len(text) <= MAX_LINE and b"\0" not in text:
+        with suppress(UnicodeDecodeError):
+            lines = text.decode().replace("\r\n", "\n").split("\n")
+            lines.pop()
+            yield from lines
+            return
+    for number, raw in enumerate(block.text[:-1].split(b"\n"), block.line):
+        line = _line(raw, f"{block.source.name}, line {number}")
+        yield (line.removeprefix("\ufeff") if number == 1 else line).removesuffix("\r")
+
+
+def _line(raw: bytes, where: str) -> str:
+    """The line, decoded.  Raises InputError where it is no text."""
     if b"\0" in raw:
         raise InputError(f"{where}: a NUL byte; this looks like a binary file, not UTF-8 text")
-    if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
-        length = len(raw) + _rest_of_line(file)
-        raise InputError(f"{where}: {length} bytes long, more than {MAX_LINE}; put one sentence on a line")
+    if len(raw) > MAX_LINE:
+        raise _too_long(raw, len(raw), where)
     try:
-        line = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         byte = f"byte 0x{raw[error.start]:02x} at offset {error.start} of the line"
         raise InputError(f"{where}: {byte} is not UTF-8; convert the file to UTF-8") from None
-    return line.removeprefix("\ufeff") if number == 1 else line
 
 
 def _check_start(raw: bytes, name: str) -> None:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{name}, line 1: a UTF-16 byte order mark; convert the file to UTF-8")
-    if raw.startswith(b"\x1f\x8b"):
-        raise InputError(f"{name}: this is gzip; give the file a name that ends in .gz")
+    for suffix, packed in FORMATS.items():
+        if raw.startswith(packed.starts):
+            raise InputError(f"{name}: this is {packed.name}; give the file a name that ends in {suffix}")
 
 
 def _rest_of_line(file: BinaryIO) -> int:
+    """Bytes up to the line's end, which are read and let go."""
     length = 0
     while piece := file.readline(MAX_LINE):
         length += len(piece.rstrip(b"\n"))
         if piece.endswith(b"\n"):
             break
     return length
+
+
+def _too_long(start: bytes, length: int, where: str) -> InputError:
+    mac = start.count(b"\r") > 1
+    remedy = (
+        "its line ends are carriage returns alone: convert it with  tr '\\r' '\\n'"
+        if mac
+        else "put one sentence on a line"
+    )
+    return InputError(f"{where}: {length} bytes long, more than {MAX_LINE}; {remedy}")
+
+
+def _position(raw: BinaryIO) -> int:
+    with suppress(OSError, ValueError):  # of a pipe
+        return raw.tell()
+    return 0
 
 
 def without_marks(words: list[str], where: str, what: str) -> list[str]:
@@ -163,42 +207,22 @@ def without_marks(words: list[str], where: str, what: str) -> list[str]:
     return words
 
 
-def text_stat(path: TextPath) -> os.stat_result | None:
-    """Size and time of a file; None for standard input, or where there is no file to be seen."""
-    try:
-        return None if str(path) == "-" else Path(path).stat()
-    except OSError:  # the error comes when it is opened, with the reason
+def _explain(source: Source, error: Exception, lines: int) -> InputError | None:
+    """The one line for a source that cannot be read on after so many lines; None for an error of another kind."""
+    reason = " ".join(str(error).split())
+    if (kind := damage(source, error)) is not None:
+        what = f"damaged {kind}, found when {lines} lines were read ({reason})"
+        return InputError(f"{source.name}: {what}; compress or copy the file again")
+    if not isinstance(error, OSError):
         return None
+    known = {
+        FileNotFoundError: "no such file; check the path",
+        IsADirectoryError: "a folder, not a text file; name a file in it",
+        PermissionError: "not readable; change its permissions",
+    }
+    return InputError(f"{source.name}: {known.get(type(error)) or f'cannot be read ({error.strerror or reason})'}")
 
 
-def is_pipe(path: TextPath) -> bool:
-    """Whether the text can be read only once."""
-    now = text_stat(path)
-    if now is None:
-        return str(path) == "-"
-    return not (stat.S_ISREG(now.st_mode) or stat.S_ISDIR(now.st_mode))
-
-
-def text_name(path: TextPath) -> str:
-    """The path as messages show it: on one line, whatever is in it."""
-    name = "standard input" if str(path) == "-" else str(path)
-    return name if name and name.isprintable() else repr(name)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _explain(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file; check the path"
-    if isinstance(error, IsADirectoryError):
-        return "a folder, not a text file; name a file in it"
-    if isinstance(error, PermissionError):
-        return "not readable; change its permissions"
-    return f"cannot be read ({error.strerror or _one_line(error)})"
-
-
-def no_words(path: TextPath) -> InputError:
+def no_words(name: str) -> InputError:
     """The one line for a text without a word."""
-    return InputError(f"{text_name(path)}: empty, there is no word in it; give a text with one sentence per line")
+    return InputError(f"{name}: empty, there is no word in it; give a text with one sentence per line")

@@ -5,6 +5,7 @@ id 1 is </s>, the end of a sentence.  Then come the words by count, most frequen
 There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from numbers import Integral
@@ -108,10 +109,10 @@ class Vocabulary:
             raise InputError("a given word list is the whole vocabulary: leave out min_count and max_size")
         else:
             kept = set(words)
-        order = sorted(kept - {UNK, EOS}, key=lambda w: (-counts.get(w, 0), w))
-        if max_size is not None:
-            del order[max_size - 2 :]
-        known = [int(counts.get(w, 0)) for w in order]
+        by_text = sorted(kept - {UNK, EOS})
+        known = np.array([counts.get(w, 0) for w in by_text], np.int64)
+        places = np.argsort(-known, kind="stable")[: None if max_size is None else max_size - 2]
+        order, known = [by_text[k] for k in places.tolist()], known[places].tolist()
         eos_count = int(counts.get(EOS, 0))
         unk_count = sum(map(int, counts.values())) - eos_count - sum(known)
         return cls([UNK, EOS, *order], [unk_count, eos_count, *known])
@@ -269,6 +270,8 @@ def check_ids(ids: npt.NDArray[Any], vocab_size: int, what: str) -> None:
 
 
 def _check_tokens(tokens: Sequence[str]) -> None:
+    if _are_plain(tokens):
+        return
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             raise InputError(f"token {i} of the vocabulary, {token!r}, is not a text")
@@ -281,7 +284,22 @@ def _check_tokens(tokens: Sequence[str]) -> None:
             raise InputError(f"token {i} of the vocabulary, {token!r}, is not valid Unicode text")
 
 
+def _are_plain(tokens: Sequence[str]) -> bool:
+    """Whether nothing is wrong with any token, seen at a glance: a large vocabulary has millions."""
+    try:
+        lines = "\n".join(["", *tokens, ""])
+        lines.encode()
+    except (TypeError, UnicodeEncodeError):
+        return False
+    found = map(lines.count, ASCII_SPACE - {"\n"})
+    return not any(found) and lines.count("\n") == len(tokens) + 1 and not re.search(f"\n(\n|{BOS}\n)", lines)
+
+
 def _check_counts(counts: Iterable[tuple[str, int]]) -> None:
+    counts = list(counts)
+    numbers = [count for _, count in counts]
+    if {*map(type, numbers)} <= {int} and min(numbers, default=0) >= 0 and sum(numbers) <= MAX_COUNT:
+        return
     total = 0
     for token, count in counts:
         if isinstance(count, bool) or not isinstance(count, Integral):

@@ -4,8 +4,9 @@ tensors   PyTorch's names and shapes: encoder.weight, rnn.weight_ih_l0, rnn.weig
           layer's one bias), rnn.bias_hh_l0 (zero), decoder.weight, decoder.bias, and `vocabulary`, uint8, lines
           of "token<TAB>count"; `tokenizer`, uint8, the bytes of a tokenizer's file, where the unit has one
 metadata  format, version, config (JSON), provenance (JSON), mean_log_z (JSON, where it is known), sha256 over all of
-          these and the tensors; white_space, the rule that separates words, "unicode" where it is missing; for a unit
-          that is not the word version 2 and unit (JSON, decision 0014)
+          these and the tensors; white_space, the rule that separates words, "unicode" where it is missing; unk, the
+          mark of unknown words in texts, where it is not <unk>; for a unit that is not the word version 2 and unit
+          (JSON, decision 0014)
 A run's last.safetensors has in addition the tensors run.* and the metadata key `run` (JSON).
 """
 
@@ -164,7 +165,8 @@ def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors,
 def _pack_unit(unit: Unit, tensors: Tensors) -> Metadata:
     """The metadata of a unit; its tokenizer's bytes are put among the tensors."""
     if isinstance(unit, Words):  # files of the first rule have no key for it, and keep their bytes
-        return {} if unit.rule == FIRST_RULE else {"white_space": unit.rule}
+        about = {name: value for name, value in describe(unit).items() if name != "kind"}
+        return about if unit.rule != FIRST_RULE else {name: about[name] for name in about.keys() - {"white_space"}}
     if unit.data:
         tensors["tokenizer"] = np.frombuffer(unit.data, np.uint8)
     return {"version": UNITS_VERSION, "unit": to_json(describe(unit))}
@@ -172,7 +174,7 @@ def _pack_unit(unit: Unit, tensors: Tensors) -> Metadata:
 
 def _unpack_unit(tensors: Tensors, metadata: Metadata) -> Unit:
     if metadata["version"] != UNITS_VERSION:
-        return restore({"kind": "word", "white_space": metadata.get("white_space", FIRST_RULE)})
+        return restore({"kind": "word"} | {name: metadata[name] for name in ("white_space", "unk") if name in metadata})
     data = tensors["tokenizer"].tobytes() if "tokenizer" in tensors else b""
     return restore(parse_object(metadata["unit"], "unit"), data)
 

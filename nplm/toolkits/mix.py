@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.text import TextPath, open_lines, text_name
+from nplm.data.sources import TextPath, text_name
+from nplm.data.text import open_lines
 from nplm.data.units import toolkit_words
 from nplm.data.vocabulary import UNK
 from nplm.errors import InputError

@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from nplm.data.text import TextPath, open_lines, text_name, without_marks
+from nplm.data.sources import TextPath, text_name
+from nplm.data.text import open_lines, without_marks
 from nplm.data.units import toolkit_words
 from nplm.errors import InputError
 from nplm.logs import LN10

@@ -13,6 +13,7 @@ from typing import Any
 from nplm._version import __version__
 from nplm.config import ModelConfig, TextConfig, TrainConfig, settings
 from nplm.data.corpus import Corpus
+from nplm.data.encode import in_blocks
 from nplm.data.units import FIRST_RULE, Words
 from nplm.errors import InputError
 from nplm.layers.precision import Products
@@ -130,6 +131,6 @@ def fingerprint(corpus: Corpus) -> str:
     for ids in (corpus.train, corpus.valid):
         if ids is not None:
             digest.update(len(ids).to_bytes(8, "little"))
-            for start in range(0, len(ids), 2**22):  # a memory-mapped text is never whole in memory
-                digest.update(ids[start : start + 2**22].tobytes())
+            for block in in_blocks(ids):  # a memory-mapped text is never whole in memory
+                digest.update(block.tobytes())
     return digest.hexdigest()

@@ -68,6 +68,7 @@ class Trainer:
         self.shards = Shards(model, config.shards, bfloat16=self.products.bfloat16)
         self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         self.stopping = False  # asked for by the observer
+        self.shuffled: int | None = None  # the epoch whose order the lines are in
         self.last_lr = self.progress.lr  # of the last update
         self.clock = self.saved = time.monotonic()
 
@@ -122,6 +123,7 @@ class Trainer:
     def step(self, span: Span) -> Step:
         """Train on one chunk: prepare, gradient, rate, update.  A due checkpoint is written before the update."""
         config, progress = self.config, self.progress
+        self._shuffle()
         inputs, targets = self.streams.window(span.start, span.stop)  # (T,B)
         noise_ids = self.noise.group(progress.epoch, span.sequence, span.chunk)  # claims 2 and 3
         carried, plan = self.state.columns(0, inputs.shape[1]), self._plan(span)
@@ -160,6 +162,13 @@ class Trainer:
             optimizer.start_averaging(self.model.params)
         progress.lr = next_rate(config, progress.lr, progress.epoch, progress.stalled)
         progress.stopped = 0 < config.patience <= progress.stalled
+
+    def _shuffle(self) -> None:
+        """Put the lines into the order of the epoch, a function of the seed, where that was asked for."""
+        epoch = self.progress.epoch
+        if self.config.shuffle and self.shuffled != epoch:
+            self.streams.shuffle(np.random.default_rng([stream_key(self.config.seed, "order"), epoch]))
+            self.shuffled = epoch
 
     def _settled(self) -> LanguageModel:
         """The model with no row lagging; with averaging, a model of the averages."""

@@ -9,6 +9,7 @@ from nplm.data.units.sentencepiece import SentencePieces
 from nplm.data.units.tokenizer import Tokens
 from nplm.data.units.unit import Unit
 from nplm.data.units.words import FIRST_RULE, WHITE_SPACE, WORDS, Words
+from nplm.data.vocabulary import UNK
 from nplm.errors import InputError
 
 OF_A_FILE: dict[str, type[SentencePieces] | type[Tokens]] = {"spm": SentencePieces, "hf": Tokens}
@@ -38,7 +39,7 @@ def describe(unit: Unit) -> dict[str, Any]:
     """What a model file says of its unit, besides the tokenizer's bytes: plain values, for `restore`."""
     about: dict[str, Any] = {"kind": unit.kind}
     if isinstance(unit, Words):
-        about["white_space"] = unit.rule
+        about |= {"white_space": unit.rule} | ({} if unit.unk == UNK else {"unk": unit.unk})
     elif isinstance(unit, Graphemes):
         about["version"] = unit.version
     elif isinstance(unit, (SentencePieces, Tokens)):
@@ -54,7 +55,7 @@ def restore(about: Mapping[str, Any], data: bytes = b"") -> Unit:
     if kind == "word":
         if (rule := about.get("white_space", FIRST_RULE)) not in WHITE_SPACE:
             raise InputError(f"its words are separated by a rule {rule[:40]!r} that this nplm does not know")
-        return Words(rule)
+        return Words(rule, about.get("unk", UNK))
     if kind == "char":
         return Characters()
     if kind == "grapheme":

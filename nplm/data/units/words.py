@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nplm.data.vocabulary import UNK
+
 ASCII_SPACE = " \t\n\v\f\r"
 WHITE_SPACE: dict[str, Callable[[str], list[str]]] = {  # by the rule's name: the words of a text
     "ascii+u3000": re.compile(f"[^{ASCII_SPACE}\u3000]+").findall,
@@ -20,21 +22,23 @@ toolkit_words: Callable[[str], list[str]] = re.compile(f"[^{ASCII_SPACE}]+").fin
 
 @dataclass(frozen=True)
 class Words:
-    """Words between white space; `rule` is a name in WHITE_SPACE."""
+    """Words between white space; `rule` is a name in WHITE_SPACE, `unk` the mark of unknown words in the text."""
 
     rule: str = "ascii+u3000"
+    unk: str = UNK
     kind: str = "word"
     name: str = "word"
     data: bytes = b""
 
     @property
     def identity(self) -> str:
-        """The name and the rule."""
-        return f"word {self.rule}"
+        """The name, the rule, and the mark where it is not <unk>."""
+        return f"word {self.rule}" + ("" if self.unk == UNK else f" unk {self.unk}")
 
     def split(self, line: str) -> list[str]:
-        """The words of a line."""
-        return WHITE_SPACE[self.rule](line)
+        """The words of a line; the mark of unknown words comes out as <unk>."""
+        words = WHITE_SPACE[self.rule](line)
+        return words if self.unk == UNK or self.unk not in line else [UNK if w == self.unk else w for w in words]
 
     def join(self, units: Sequence[str]) -> str:
         """The words with one space between them."""

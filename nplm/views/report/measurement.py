@@ -15,7 +15,8 @@ from nplm.arrays import Array
 from nplm.data.encode import BLOCK
 from nplm.data.measured import open_measured, read_measured
 from nplm.data.size import Meter, TextSize
-from nplm.data.text import TextPath, is_pipe, open_tokens, text_name
+from nplm.data.sources import Texts, find_sources, name_sources
+from nplm.data.text import open_tokens
 from nplm.data.units import WORDS, Unit
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.errors import InputError
@@ -116,21 +117,22 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
 
 
 def read_text(
-    path: TextPath, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS
+    texts: Texts, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS
 ) -> tuple[Array, list[str], TextSize]:
     """The text's ids (n,), its first `shown` tokens as they stand there, and its size; a pipe is read once."""
-    if not is_pipe(path):
-        ids, size = read_measured(path, vocabulary, unit)
-        return ids, list(islice(open_tokens(path, unit), shown)), size
+    sources = find_sources(texts)
+    if not any(source.is_pipe for source in sources):
+        ids, size = read_measured(sources, vocabulary, unit)
+        return ids, list(islice(open_tokens(sources, unit), shown)), size
     words: list[str] = []
     meter, blocks = Meter(), [np.empty(0, np.int32)]
-    tokens = (token for units in open_measured(path, vocabulary, unit, meter) for token in (*units, EOS))
+    tokens = (token for units in open_measured(sources, vocabulary, unit, meter) for token in (*units, EOS))
     while block := list(islice(tokens, BLOCK)):
         words += block[: shown - len(words)]
         blocks.append(vocabulary.encode(block))
     ids = np.concatenate(blocks)
     if not (ids > vocabulary.eos).any():
-        raise InputError(f"{text_name(path)}: no word of it is in the vocabulary; is it the right text?")
+        raise InputError(f"{name_sources(sources)}: no word of it is in the vocabulary; is it the right text?")
     return ids, words, meter.size
 
 

@@ -206,6 +206,8 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         for name, value in tensors.items():
             if name.startswith("rnn.bias_ih_"):
                 second = tensors[name.replace("_ih_", "_hh_")]  # zero in files of ours: keep every bit
+                if second.shape != value.shape:
+                    raise ValueError(f"the two biases {name} and {name.replace('_ih_', '_hh_')} differ in shape")
                 params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
             elif name not in ("vocabulary", "tokenizer") and not name.startswith(("run.", "rnn.bias_hh_")):
                 params[name] = value

@@ -22,6 +22,7 @@ from nplm.data.units import toolkit_words
 from nplm.data.vocabulary import UNK
 from nplm.errors import InputError
 from nplm.logs import LN10, power
+from nplm.toolkits.number import to_number
 
 BLOCK = 2**16  # words in one step of a sum
 CERTAIN = 1e-3  # log10: what rounding may add to a probability of one
@@ -203,10 +204,7 @@ def _parse(fields: list[str], number: int, where: str) -> Line:
 
 
 def _float(text: str, what: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = to_number(text)
     if math.isnan(value):
         raise InputError(f"{where}: {what} {text!r} is not a number")
     return value

@@ -17,6 +17,7 @@ from nplm.data.text import open_lines, without_marks
 from nplm.data.units import toolkit_words
 from nplm.errors import InputError
 from nplm.logs import LN10
+from nplm.toolkits.number import to_number
 
 DECIPHER = ("NBestList1.0", "NBestList2.0")
 PAUSE = "-pau-"  # SRILM's word for a pause, which its tools do not score
@@ -78,11 +79,8 @@ def list_name(path: TextPath) -> str:
 
 
 def _number(text: str, what: str, where: str, finite: bool = True) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value) or "_" in text or (finite and math.isinf(value)):
+    value = to_number(text)
+    if math.isnan(value) or (finite and math.isinf(value)):
         raise InputError(f"{where}: {what} {text!r} is not a {'finite ' * finite}number")
     return value
 

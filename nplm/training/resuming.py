@@ -3,6 +3,7 @@
 The kernels trust the optimiser's clock and dates as places in arrays, so all is checked before anything is put back.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -52,8 +53,8 @@ def check_settings_of(record: Mapping[str, Any], now: Mapping[str, Any], where: 
             )
 
 
-def check_progress(record: Mapping[str, Any], where: str) -> Progress:
-    """The progress that a checkpoint's record holds."""
+def check_progress(record: Mapping[str, Any], where: str, largest_rate: float = math.inf) -> Progress:
+    """The progress that a checkpoint's record holds; no schedule raises the rate above the one that was set."""
     kinds: dict[str, Any] = {field.name: field.type for field in fields(Progress)}
     check_fields(record, kinds, where, ANY_NUMBER)
     try:
@@ -63,6 +64,8 @@ def check_progress(record: Mapping[str, Any], where: str) -> Progress:
     for name in ("best_epoch", "stalled"):
         if record.get(name, 0) > progress.epoch:
             raise InputError(f"{where}: {name} = {record[name]} is beyond epoch = {progress.epoch}")
+    if progress.lr > largest_rate:
+        raise InputError(f"{where}: lr = {progress.lr:g} is above the run's `lr` = {largest_rate:g}")
     return progress
 
 

@@ -77,7 +77,7 @@ class RunFolder:
         (saved, record, extra), where = checkpoint.load_run(self.last), str(self.last)
         resuming.check_model(saved, model, where)
         resuming.check_settings_of(checkpoint.provenance(self.last), self.provenance, where)
-        progress = resuming.check_progress(record, where)
+        progress = resuming.check_progress(record, where, self.provenance["train"]["lr"])
         resuming.check_arrays(extra, optimizer, model, where)
         if progress.best_epoch:
             checkpoint.load_model(self.best)  # gone or damaged: say so now, not after days of training

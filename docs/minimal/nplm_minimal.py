@@ -13,7 +13,7 @@ import numpy as np
 
 T, B, N = 20, 20, 10  # time steps in a chunk, streams of text side by side, chunks in a sequence
 E, H, K, M = 16, 32, 32, 5  # numbers in an embedding, LSTM units, noise words in a group, groups in a pool
-LR, CLIP, EPOCHS = 10.0, 0.25, 3  # learning rate (halved every epoch), largest norm of a gradient, epochs
+LR, CLIP, EPOCHS = 20.0, 0.5, 3  # learning rate (halved every epoch), largest norm of a gradient, epochs
 EOS = 1  # the id of </s>, the end of a sentence; it also stands before the first word
 
 
@@ -123,7 +123,7 @@ def check(rng):
         print(f"{name:17} largest gradient {np.abs(grad).max():.3f}, largest error {error:.1e}")
 
 
-def made_up_text(rng, words=64, length=200_000):
+def made_up_text(rng, words=32, length=100_000):
     """A Markov chain: each word depends on the one before it only. No model can beat the chain's own perplexity."""
     p, ids = rng.dirichlet(np.full(words, 0.1), words), [EOS]  # p[v]: the distribution of the word after v
     for u in rng.random(length):

@@ -1,7 +1,7 @@
 """Configuration of the site.  pip install '.[docs]', then: python -m sphinx -W docs site; open site/index.html.
 
-Nothing is loaded from another host, and the folder reads from disk.  Formulas become MathML while the site is built: every
-browser of today draws it, with no script and no fonts to ship; KaTeX would add both, and node to the build.
+Nothing is loaded from another host, and the folder reads from disk.  Formulas become MathML when the site is built:
+current browsers draw it with no script and no fonts to ship; KaTeX would add both, and node to the build.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""What the site needs beyond Sphinx: pages of the source, labels that lead to lines, MathML, pictures in both themes."""
+"""What the site needs beyond Sphinx: source pages, labels that lead to lines, MathML, pictures in both themes."""

@@ -1,7 +1,8 @@
-"""Opens pages of the built site in headless Chromium, from disk: python docs/_site/look.py SITE [--shots FOLDER] [PAGE ...]
+"""Opens pages of the built site in headless Chromium, from disk: python docs/_site/look.py SITE [PAGE ...]
 
-At 360, 768 and 1280 pixels, light and dark, every page must write nothing to the console, load nothing from another host,
-and not be wider than the window.  Needs `pip install playwright` and a Chromium: Debian's package, or playwright's own.
+At 360, 768 and 1280 pixels, light and dark, a page must write nothing to the console, load nothing from another host,
+and not be wider than the window; --shots FOLDER keeps what was seen.  Needs `pip install playwright` and a Chromium:
+Debian's package, or playwright's own.
 """
 
 import argparse

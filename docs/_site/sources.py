@@ -1,4 +1,4 @@
-"""Pages of the source files: a link to a file or folder of the project leads to a page of the site, and to a line there."""
+"""Pages of the source files, with an anchor at every line: links to files and folders of the project lead to them."""
 
 import importlib
 import inspect
@@ -38,7 +38,7 @@ def has_page(path: Path) -> bool:
 
 
 def link_files(app: Any, doctree: nodes.document) -> None:
-    """Lead links to Python files to their pages, where Sphinx offers a download, and links to folders, where it has nothing."""
+    """Make links to Python files and folders lead to their pages; for Sphinx they are downloads, or lead nowhere."""
     docname = app.env.docname
     page = Path(app.env.doc2path(docname))
     for kind in (addnodes.download_reference, addnodes.pending_xref):
@@ -51,7 +51,9 @@ def link_files(app: Any, doctree: nodes.document) -> None:
                 node.replace_self(reference(app, docname, path, node.children))
 
 
-def reference(app: Any, docname: str, path: Path, content: list[nodes.Node], line: int | None = None) -> nodes.reference:
+def reference(
+    app: Any, docname: str, path: Path, content: list[nodes.Node], line: int | None = None
+) -> nodes.reference:
     """A link from a page to a file, or to a line of it."""
     uri = app.builder.get_relative_uri(docname, page_of(path)) + (f"#L-{line}" if line else "")
     return nodes.reference("", "", *[child.deepcopy() for child in content], internal=True, refuri=uri)
@@ -68,14 +70,20 @@ def pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     for folder in sorted(folders):
         inside = sorted({p for p in (*files, *folders) if p.parent == folder})
         hrefs = [f"{p.name}/index.html" if p.is_dir() else f"{p.name}.html" for p in inside]
-        items = "".join(f'<li><a href="{href}">{escape(p.name)}</a></li>' for href, p in zip(hrefs, inside, strict=True))
+        items = "".join(
+            f'<li><a href="{href}">{escape(p.name)}</a></li>' for href, p in zip(hrefs, inside, strict=True)
+        )
         yield context(folder, f"<ul>{items}</ul>")
 
 
 def context(path: Path, body: str) -> tuple[str, dict[str, Any], str]:
     """What Sphinx wants of a page."""
     title = path.relative_to(ROOT).as_posix()
-    return page_of(path), {"title": title, "body": f'<h1>{escape(title)}</h1><div class="source">{body}</div>'}, "page.html"
+    return (
+        page_of(path),
+        {"title": title, "body": f'<h1>{escape(title)}</h1><div class="source">{body}</div>'},
+        "page.html",
+    )
 
 
 def line_of(value: Any) -> tuple[Path, int] | None:

@@ -10,7 +10,7 @@
 
 Sentences are contexts: each begins after one <s>, is predicted up to its </s>, and knows nothing of the one before.
 <unk> is a word like any other.  So tokens, out-of-vocabulary words and vocabulary are those of `nplm eval`, and the
-perplexities compare.  Derivation: docs/derivations/kneser_ney.md.
+perplexities compare.  Derivation: docs/learn/kneser_ney.md.
 
 Memory: 41 bytes for each different n-gram, at most n of an order, and, while they are counted or looked up, about
 100 bytes a token of the text.

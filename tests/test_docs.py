@@ -99,10 +99,10 @@ def test_links_and_skips(page: Path) -> None:
 @pytest.mark.parametrize("layer", DERIVED)
 def test_equations_are_the_same_in_code_and_derivation(layer: str) -> None:
     """Oracle: the labelled lines of layers/ and reference/ stand in the derivation, and no others are cited."""
-    page = (ROOT / "docs" / "derivations" / f"{layer}.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "learn" / f"{layer}.md").read_text(encoding="utf-8")
     fast, slow = ((ROOT / "nplm" / part / f"{layer}.py").read_text() for part in ("layers", "reference"))
     derived = equations(page)
-    assert blocks(ROOT / "docs" / "derivations" / f"{layer}.md"), "a derivation has a check under it"
+    assert blocks(ROOT / "docs" / "learn" / f"{layer}.md"), "a derivation has a check under it"
     assert derived and derived == equations(fast)
     for label, formulas in equations(slow).items():
         assert all(ours.startswith(theirs) for theirs, ours in zip(formulas, derived[label], strict=True)), label

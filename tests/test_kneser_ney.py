@@ -130,7 +130,7 @@ def test_every_context_sums_to_one(kn, order):
 
 
 def test_by_hand(kn):
-    """Two sentences, worked out on paper in docs/derivations/kneser_ney.md."""
+    """Two sentences, worked out on paper in docs/learn/kneser_ney.md."""
     a, b, c = 2, 3, 4
     model = kn.train(np.array([a, b, EOS, a, c, EOS]), 5, order=2)
     probs, found = kn.word_probs(model, np.array([a, b, EOS, a, a, EOS, UNK]))

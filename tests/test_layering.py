@@ -10,7 +10,7 @@ import pytest
 import nplm
 
 PACKAGE = Path(nplm.__file__).parent
-DERIVATIONS = PACKAGE.parent / "docs" / "derivations"
+DERIVATIONS = PACKAGE.parent / "docs" / "learn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LABEL = re.compile(r"\[(d?[A-Z]\d+)\]")
 
@@ -287,7 +287,7 @@ def test_labels_are_defined_in_the_docstring(path):
 
 @pytest.mark.parametrize("path", LAYERS, ids=module_name)
 def test_labels_stand_in_the_reference_and_the_derivation(path):
-    """docs/derivations/<name>.md has every label of the layer; reference/<name>.py defines no other forward ones."""
+    """docs/learn/<name>.md has every label of the layer; reference/<name>.py defines no other forward ones."""
     defined = defined_labels(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
     reference = ast.get_docstring(ast.parse((PACKAGE / "reference" / path.name).read_text("utf-8"))) or ""
     assert forward(defined) == forward(LABEL.findall(reference))

@@ -421,7 +421,7 @@ def test_adam(dtype):
 
 
 def test_equations_are_the_same_in_code_and_derivation():
-    """Every labelled line of the module's docstring, in docs/derivations/optim.md."""
-    page = Path(__file__).parent.parent / "docs" / "derivations" / "optim.md"
+    """Every labelled line of the module's docstring, in docs/learn/optim.md."""
+    page = Path(__file__).parent.parent / "docs" / "learn" / "optim.md"
     derived = equations(page.read_text(encoding="utf-8"))
     assert len(derived) == 8 and derived == equations(Path(optim.__file__).read_text(encoding="utf-8"))

@@ -189,7 +189,7 @@ def test_kept_hits_are_consistent(vocab, num_noise):
 def test_distance_to_the_limit_halves(keep_hits):
     """Expansion in 1/K, every group enumerated, q uniform: with hits kept the limit is the softmax's gradient.
 
-    Left out, position n has 1 / (1 - p(target_n)) times that (docs/derivations/sampled_softmax.md).
+    Left out, position n has 1 / (1 - p(target_n)) times that (docs/learn/sampled_softmax.md).
     """
     scores, q = np.array([0.3, -0.4, 0.9]), np.full(3, 1 / 3)
     _, cache = softmax.forward(np.eye(3), np.arange(3), np.tile(scores, (3, 1)).T.copy(), np.zeros(3), 1.0)

@@ -5,7 +5,7 @@
 [G3] C_2k+2(h) = (4^k C_2k(h/2) - C_2k(h)) / (4^k - 1)    order 2k + 2 from order 2k (Richardson 1911)
 [G4] |C_6(h/2) - C_6(h)| + 16 noise / h                   bounds the error of C_6(h/2)
 
-derivations: docs/derivations/gradcheck.md
+derivations: docs/learn/gradcheck.md
 """
 
 from collections.abc import Callable, Mapping

@@ -2,7 +2,7 @@
 
 Nothing here is rounded: masses are whole numbers of grains, which float64 adds and subtracts exactly, and the
 rest is integers.  So no fused or reordered operation can change a bit, and a seed gives the same words with and
-without the JIT (docs/derivations/alias.md, decision 0003).
+without the JIT (docs/learn/alias.md, decision 0003).
 
 Speed, measured once by hand: 4.7 ns a draw at V = 100,000 (Zipf counts, table in cache), of which 2.6 are
 Philox; 9 ns at V = 1,000,000; a table is built in 4 to 8 ns a word.  Best of 300 calls of 2**20 draws from Python,

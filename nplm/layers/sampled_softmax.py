@@ -11,7 +11,7 @@
 
 (Jean et al. 2015; Jozefowicz et al. 2016; Ma & Collins 2018.)  A noise word drawn m times is one column with
 multiplicity m.  A draw that equals a position's target, a hit, is left out for that position, or kept: only the
-kept ones leave the objective consistent (docs/derivations/sampled_softmax.md).
+kept ones leave the objective consistent (docs/learn/sampled_softmax.md).
 Scores and their gradients are those of nce.py.  The reference implementation is reference/sampled_softmax.py.
 """
 

@@ -6,7 +6,7 @@
 [A4] bits * V = column * 2**64 + place; word = column if place < threshold * 2**64 else alias[column]
 
 The only rounding is that of [A1], to 2**-52 of the whole: sums of grains are exact in float64, so [A2] adds no
-error, where plain float64 would lose digits at every step of a heavy word.  See docs/derivations/alias.md.
+error, where plain float64 would lose digits at every step of a heavy word.  See docs/learn/alias.md.
 Source: M. D. Vose, "A linear algorithm for generating random numbers with a given distribution", 1991.
 """
 

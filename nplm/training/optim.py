@@ -20,7 +20,7 @@ The average of w over the steps after step T, n = t - T of them, is w_t + lag_t 
 
 [O8] lag       lag_t = sum over i = T+1 ... t of (w_i - w_t) = lag_(t-1) + (t - 1 - T) (w_(t-1) - w_t)
 
-Derivations, with the bound on what [O6] may leave out: docs/derivations/optim.md; why rows lag: decision 0010.
+Derivations, with the bound on what [O6] may leave out: docs/learn/optim.md; why rows lag: decision 0010.
 """
 
 import math

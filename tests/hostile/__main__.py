@@ -42,7 +42,7 @@ SCRATCH = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def trials(stages: list[str], seed: str, folder: Path, until: float, count: int | None) -> Iterator[tuple[Any, float]]:
-    """Rows of the stages by turns, each with the seconds it took, until the time is over, or `count` of each."""
+    """Rows of the stages by turns, each with the CPU seconds it took, until the time is over, or `count` of each."""
     begun: dict[str, Iterator[dict[str, Any]]] = {}
     spent, done = dict.fromkeys(stages, 0.0), dict.fromkeys(stages, 0)
     while time.time() < until and (left := [s for s in stages if count is None or done[s] < count]):
@@ -52,11 +52,12 @@ def trials(stages: list[str], seed: str, folder: Path, until: float, count: int 
             begun[stage] = STAGES[stage](seed, folder / stage)
         start = time.time()
         while time.time() < min(until, start + SLICE) and (count is None or done[stage] < count):
-            before = time.time()
+            before = sum(os.times()[:4])
             row = next(begun[stage])
-            spent[stage] += time.time() - before
+            took = sum(os.times()[:4]) - before
+            spent[stage] += took
             done[stage] += 1
-            yield row, time.time() - before
+            yield row, took
 
 
 def worker(arguments: argparse.Namespace, seed: str, stages: list[str]) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-HANGS = 60.0  # seconds without progress after which a child is taken to hang
+HANGS = 300.0  # seconds without progress after which a child is taken to hang
 
 
 class Ending(NamedTuple):

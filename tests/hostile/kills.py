@@ -49,7 +49,7 @@ def one(seed: str, n: int, folder: Path) -> dict[str, Any]:
     fault = "" if whole.code == 0 else f"the whole run ended with {whole.code}"
     while kills < MOST and not fault:
         try:
-            if not killed(case, folder / "killed", rng.uniform(0, duration)):
+            if not killed(case, folder / "killed", rng.uniform(0, duration / 4)):
                 break
         except AssertionError as error:
             fault = str(error)

@@ -24,10 +24,10 @@ def add(rows: dict[tuple[str, ...], dict[str, Any]], new: dict[str, Any], second
     """Add a row of a stage to the run's rows."""
     place = tuple(str(new.get(name, "")) for name in NAMES)
     names = {name: new[name] for name in NAMES if name in new}
-    row = rows.setdefault(place, names | {"counts": {}, "faults": [], "seconds": 0.0})
+    row = rows.setdefault(place, names | {"counts": {}, "faults": [], "cpu_seconds": 0.0})
     row["counts"] = dict(Counter(row["counts"]) + Counter(new["counts"]))
     row["faults"] = (row["faults"] + new["faults"])[:KEPT]
-    row["seconds"] = round(row["seconds"] + seconds, 3)
+    row["cpu_seconds"] = round(row["cpu_seconds"] + seconds, 3)
 
 
 def total(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def total(rows: list[dict[str, Any]]) -> dict[str, Any]:
     runs = len({row["run"] for row in rows})
     names = ("inputs", "read", "refused", "inputs_wrong", "configurations", "cuts", "configurations_wrong", "kills")
     names += ("killed_runs", "kills_wrong", "injected_faults", "injected_wrong", "crashes")
-    hours = round(sum(row["seconds"] for row in rows) / 3600, 3)
-    return {"kind": "total", "runs": runs, "core_hours": hours} | {name: found[name] for name in names}
+    hours = round(sum(row["cpu_seconds"] for row in rows) / 3600, 3)
+    return {"kind": "total", "runs": runs, "cpu_hours": hours} | {name: found[name] for name in names}
 
 
 def read(path: Path) -> list[dict[str, Any]]:

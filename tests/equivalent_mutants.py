@@ -1,0 +1,8 @@
+"""Mutants that survive because they change no value, each with the reason; found by tests/mutants.py, read one by one.
+
+Three reasons recur. SPEED: the result is the same and only the time or the memory differs. MESSAGE: the text of an
+error. UNREACHED: the code runs with the JIT or on another processor only, so a mutant of it is not seen here.
+"""
+
+SPEED, UNREACHED = "the same result, slower or in more memory", "not run as plain Python"
+EQUIVALENT: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The site.  Oracles: Sphinx with warnings as errors; the built folder itself, whose links must lead somewhere inside it."""
+"""The site.  Oracles: Sphinx, with warnings as errors; the built folder, in which every link must lead somewhere."""
 
 import re
 import subprocess
@@ -77,7 +77,7 @@ def _is_foreign(url):
 def site(tmp_path_factory):
     """The site, built as .ci/run and a reader build it."""
     folder = tmp_path_factory.mktemp("site").resolve()
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", folder.parent / "doctrees"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2", "-d", folder.parent / "doctrees"]
     done = subprocess.run([*command, ROOT / "docs", folder], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return folder

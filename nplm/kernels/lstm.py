@@ -105,8 +105,8 @@ def sweep_forward(
 ) -> None:
     """[L0] to [L5] for t = 0 ... T-1.
 
-    inputs (R,4H): x W_ih' + b; places (T*B,): the row of each position; may be the rows of out_gates itself.
-    panels: weight_hh' (H,4H) packed. mask (B,H), keep (T,B): r and k of [L0], or both of size 0: all ones.
+    inputs (R,4H): x W_ih^T + b; places (T*B,): the row of each position; may be the rows of out_gates itself.
+    panels: weight_hh^T (H,4H) packed. mask (B,H), keep (T,B): r and k of [L0], or both of size 0: all ones.
     h, c (T+1,B,H): [0] is the state carried in, the rest is written. h_read (T,B,H): written, h[:-1] itself
     where mask and keep have size 0. left: h_read as the product reads it, itself, or (T,B,ceil(H/2)) written here.
     out_gates (T,B,4H): i f g o. out_tanh_c (T,B,H).

@@ -1,18 +1,18 @@
 """One LSTM layer over a chunk (Hochreiter & Schmidhuber 1997, with the forget gate of Gers 2000).
 
-[L0]  h'_{t-1} = r k_t h_{t-1}    c'_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
-[L1]  a_t = x_t W_ih' + h'_{t-1} W_hh' + b           a = (a_i, a_f, a_g, a_o), as in torch.nn.LSTM
+[L0]  h~_{t-1} = r k_t h_{t-1}    c~_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
+[L1]  a_t = x_t W_ih^T + h~_{t-1} W_hh^T + b           a = (a_i, a_f, a_g, a_o), as in torch.nn.LSTM
 [L2]  i = sigmoid(a_i)   f = sigmoid(a_f)   o = sigmoid(a_o)
 [L3]  g = tanh(a_g)
-[L4]  c_t = f * c'_{t-1} + i * g
+[L4]  c_t = f * c~_{t-1} + i * g
 [L5]  h_t = o * tanh(c_t)
 
 [dL5] do = dh_t * tanh(c_t)    dc_t += dh_t * o * (1 - tanh(c_t)^2)
-[dL4] df = dc_t * c'_{t-1}   di = dc_t * g   dg = dc_t * i   dc'_{t-1} = dc_t * f
+[dL4] df = dc_t * c~_{t-1}   di = dc_t * g   dg = dc_t * i   dc~_{t-1} = dc_t * f
 [dL3] da_g = dg * (1 - g^2)
-[dL2] da = d * s * (1 - s)    for each of the gates s = i, f, o
-[dL1] dx_t = da_t W_ih   dh'_{t-1} = da_t W_hh   dW_ih += da_t' x_t   dW_hh += da_t' h'_{t-1}   db += da_t
-[dL0] dh_{t-1} = r k_t dh'_{t-1}    dc_{t-1} = k_t dc'_{t-1}
+[dL2] da_s = ds * s * (1 - s)    for each of the gates s = i, f, o
+[dL1] dx_t = da_t W_ih   dh~_{t-1} = da_t W_hh   dW_ih += da_t^T x_t   dW_hh += da_t^T h~_{t-1}   db += sum_b da_t
+[dL0] dh_{t-1} = r k_t dh~_{t-1}    dc_{t-1} = k_t dc~_{t-1}
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
 only the recurrence itself goes step by step, in kernels/lstm.py.  The reference implementation is reference/lstm.py.
@@ -46,8 +46,8 @@ class LSTMCache(NamedTuple):
     places: Array | None  # (T,B) with rows: the row of each position
     gates: Array  # (T,B,4H), i f g o after their non-linearities; the backward leaves da in it
     h: Array  # (T+1,B,H), h[0] is the state carried in
-    h_read: Array  # (T,B,H), h' of [L0], as the products read it; h[:-1] itself where nothing is left out nor rounded
-    c: Array  # (T+1,B,H), c' of [L0], and c[T] to carry on
+    h_read: Array  # (T,B,H), h~ of [L0], as the products read it; h[:-1] itself where nothing is left out nor rounded
+    c: Array  # (T+1,B,H), c~ of [L0], and c[T] to carry on
     tanh_c: Array  # (T,B,H)
     factors: Factors
 
@@ -66,7 +66,7 @@ class LSTMGradients(NamedTuple):
 class Packed(NamedTuple):
     """A weight (4H,D) as the products read it."""
 
-    forward: Array  # weight' (D,4H) in panels
+    forward: Array  # weight^T (D,4H) in panels
     backward: Array  # weight (4H,D) in panels
 
 

@@ -1,7 +1,7 @@
 """Matrix products of the layers: one interface, whatever multiplies.
 
     product             out (M,N) = left (M,K) @ right (K,N) + bias      right packed once, left as `operand` gives it
-    transposed_product  out (M,N) = left (K,M)' @ right (K,N)            both as `by_position` gives them
+    transposed_product  out (M,N) = left (K,M)^T @ right (K,N)            both as `by_position` gives them
 
 Operands are the numbers themselves, or, where bfloat16=True was asked for when they were made, pairs of bfloat16
 (kernels/bfloat16.py).  Results are of the numbers' type either way.  Which code multiplies follows from the operands

@@ -8,7 +8,7 @@
 
 [dS5] dlog Z_n = 2 penalty log Z_n / N
 [dS4] to [dS2] ds(n, w) = (p(w | n) - [w = target_n]) / N + p(w | n) dlog Z_n
-[dS1] dhidden = ds W     dW = ds' hidden     db = sum_n ds
+[dS1] dhidden = ds W     dW = ds^T hidden     db = sum_n ds
 
 With a penalty the model normalises itself (Devlin et al. 2014).  Training needs memory for N V scores; `normaliser`
 works block by block: its memory does not grow with V.  The reference implementation is reference/softmax.py.

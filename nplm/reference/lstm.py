@@ -1,10 +1,10 @@
 """One LSTM layer, as printed: one step at a time, one line an equation.
 
-[L0]  h'_{t-1} = r k_t h_{t-1}    c'_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
-[L1]  a_t = x_t W_ih' + h'_{t-1} W_hh' + b           a = (a_i, a_f, a_g, a_o)
+[L0]  h~_{t-1} = r k_t h_{t-1}    c~_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
+[L1]  a_t = x_t W_ih^T + h~_{t-1} W_hh^T + b           a = (a_i, a_f, a_g, a_o)
 [L2]  i = sigmoid(a_i)   f = sigmoid(a_f)   o = sigmoid(a_o)
 [L3]  g = tanh(a_g)
-[L4]  c_t = f * c'_{t-1} + i * g
+[L4]  c_t = f * c~_{t-1} + i * g
 [L5]  h_t = o * tanh(c_t)
 
 q is applied to the operands of every product: nothing, or the rounding of bfloat16.py.

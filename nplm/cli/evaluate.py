@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
+from nplm.cli.common import check_stdin, reset_option, shown_option, threads_option
+from nplm.cli.job import job_options, open_for_job
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, raw_text_rows, seen, show
 from nplm.config import TrainConfig
+from nplm.ranks.mpi import join
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
@@ -48,6 +50,7 @@ Examples:
 )
 @threads_option("Threads; 0: as many as there are cores, up to four.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
+@job_options
 def command(
     model: str,
     files: tuple[str, ...],
@@ -58,6 +61,7 @@ def command(
     check_norm: bool,
     threads: int,
     as_json: bool,
+    allow_mixed: bool,
 ) -> int:
     """Exact perplexity of MODEL on each FILE; - is standard input, .gz is unpacked.
 
@@ -66,10 +70,12 @@ def command(
     if verbose and check_norm:
         raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
     check_stdin(files)
-    path, loaded = open_model(model)
+    path, loaded = open_for_job(model, allow_mixed)
     results = []
     for file in files:
         figures: dict[str, Any] = {"model": str(path), "file": file}
+        if verbose and join().rank > 0:
+            continue  # one stream, read and written by rank 0
         if verbose:
             figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
         else:
@@ -92,8 +98,10 @@ def _measure(
     from nplm.scoring.score import norm_deviation
     from nplm.toolkits.srilm import TextStats
 
-    ids, size = read_measured(file, model.vocabulary, model.unit)
-    tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads)
+    ranks = join()
+    ids, size = ranks.first(lambda: read_measured(file, model.vocabulary, model.unit))
+    threads = ranks.threads(threads)
+    tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads, ranks=ranks)
     got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
     figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
     if check_norm:

@@ -23,6 +23,7 @@ import _record
 import bench_eval
 import bench_memory
 import bench_noise
+import bench_scale
 import bench_score
 import bench_train
 import bench_vocab
@@ -38,12 +39,12 @@ from _tables import Section, read
 from nplm import atomic
 
 DOCS = _record.ROOT / "docs"
-PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md")
+PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
-    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, study_recipes, study_objectives,
-    kneser_ney, study_units, study_chunks, study_gradients, study_faults,
+    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_scale, study_recipes,
+    study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import check_stdin, reset_option, shown_option, threads_option
-from nplm.cli.job import job_options, open_for_job
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, raw_text_rows, seen, show
 from nplm.config import TrainConfig
-from nplm.ranks.mpi import join
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
@@ -74,7 +73,7 @@ def command(
     results = []
     for file in files:
         figures: dict[str, Any] = {"model": str(path), "file": file}
-        if verbose and join().rank > 0:
+        if verbose and job_ranks().rank > 0:
             continue  # one stream, read and written by rank 0
         if verbose:
             figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
@@ -98,7 +97,7 @@ def _measure(
     from nplm.scoring.score import norm_deviation
     from nplm.toolkits.srilm import TextStats
 
-    ranks = join()
+    ranks = job_ranks()
     ids, size = ranks.first(lambda: read_measured(file, model.vocabulary, model.unit))
     threads = ranks.threads(threads)
     tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads, ranks=ranks)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nplm.errors import InputError
-from nplm.ranks.alone import Ranks
-from nplm.ranks.launcher import launch
-from nplm.ranks.mpi import TIMEOUT, MPIRanks, join
+from nplm.ranks.launcher import TIMEOUT, launch
 
 if TYPE_CHECKING:
     from nplm.model import LanguageModel
+    from nplm.ranks.alone import Ranks
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PARALLEL = ("train", "eval", "score", "rescore")
@@ -44,12 +43,12 @@ def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Cal
         command = next((word for word in args if not word.startswith("-")), "")
         if command not in PARALLEL:
             raise InputError(f"{started.size} processes of nplm {command} would do the same: start it without mpirun")
-        ranks.append(join())
+        ranks.append(job_ranks())
         result = run()
         ended.append(True)
         return result
 
-    ranks: list[Ranks] = []
+    ranks: list[Any] = []  # once it has joined
     try:
         code = exit_code(joined)
     except SystemExit as stop:  # a signal
@@ -57,11 +56,18 @@ def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Cal
     except Exception:
         traceback.print_exc()
         code = 1
-    if ranks and not ended and isinstance(ranks[0], MPIRanks):
+    if ranks and not ended:
         sys.stderr.flush()
         said = sys.stderr.getvalue().strip() if isinstance(sys.stderr, LastLine) else ""
         ranks[0].fail(code, said.removeprefix("nplm: error: "))
     return code
+
+
+def job_ranks() -> "Ranks":
+    """The ranks of this job; this process alone where no launcher started it."""
+    from nplm.ranks.mpi import join
+
+    return join()
 
 
 def job_options(function: Function) -> Function:
@@ -88,7 +94,7 @@ def open_for_job(model: str, allow_mixed: bool) -> "tuple[Path, LanguageModel]":
     """`open_model` by rank 0, for all ranks of the job, which have to be alike."""
     from nplm.cli.common import open_model
 
-    ranks = join()
+    ranks = job_ranks()
     if ranks.size > 1:
         from nplm.ranks import agreement
 
@@ -97,6 +103,5 @@ def open_for_job(model: str, allow_mixed: bool) -> "tuple[Path, LanguageModel]":
 
 
 def _set_timeout(ctx: click.Context, param: click.Parameter, value: float) -> None:
-    ranks = join()
-    if isinstance(ranks, MPIRanks):
-        ranks.timeout = value
+    if launch().size > 1:
+        job_ranks().timeout = value

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from nplm.cli.common import check_stdin, shown_option
-from nplm.cli.job import job_options, open_for_job
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import emit, say
 from nplm.errors import InputError
 from nplm.logs import LN10
-from nplm.ranks import mpi
 
 if TYPE_CHECKING:
     from nplm.toolkits.nbest import NBest
@@ -94,7 +93,7 @@ def command(
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
     path, loaded = open_for_job(model, allow_mixed)
-    ranks = mpi.join()
+    ranks = job_ranks()
     if unnormalised:
         say(f"unnormalised scores: log Z is taken as {loaded.mean_log_z or 0.0:+.4f} nats everywhere")
     ranked = rescore(

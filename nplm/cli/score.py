@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nplm.cli.common import check_stdin, shown_option, threads_option
-from nplm.cli.job import job_options, open_for_job
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import emit, perplexity_text, say
 from nplm.errors import InputError
 from nplm.logs import LN10
-from nplm.ranks.mpi import join
 
 if TYPE_CHECKING:
     from nplm.data.units import Unit
@@ -76,7 +75,7 @@ def command(
 
     check_stdin(files)
     path, scorer = open_for_job(model, allow_mixed)
-    ranks = join()
+    ranks = job_ranks()
     threads = ranks.threads(threads)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.job import job_options
+from nplm.cli.job import job_options, job_ranks
 from nplm.cli.settings import (
     RESUMED,
     SETTINGS,
@@ -20,7 +20,6 @@ from nplm.cli.settings import (
 )
 from nplm.config import ModelConfig, TextConfig, TrainConfig
 from nplm.errors import InputError
-from nplm.ranks.mpi import join
 
 if TYPE_CHECKING:
     from nplm.data.corpus import Corpus
@@ -52,7 +51,7 @@ class TrainCommand(GroupedCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
         if not (ctx.resilient_parsing or {*args} & {*ctx.help_option_names}):
-            file, resumed = join().first(lambda: self._files(given))
+            file, resumed = job_ranks().first(lambda: self._files(given))
             ctx.default_map = resumed | file
             ctx.meta[RESUMED] = resumed.keys() - file.keys()
         return super().parse_args(ctx, args)
@@ -89,7 +88,7 @@ def command(save: str | None, resume: bool, as_json: bool, allow_mixed: bool, **
         save=save,
         resume=resume,
         source=record_of(text),
-        ranks=join(),
+        ranks=job_ranks(),
         allow_mixed=allow_mixed,
         before=lambda: session.echo_settings(found, corpus),
     )[1]
@@ -99,7 +98,7 @@ def command(save: str | None, resume: bool, as_json: bool, allow_mixed: bool, **
 
 def _check_readable_by_all(text: TextConfig) -> None:
     """Reject standard input where several ranks would read it."""
-    if join().size > 1 and "-" in (text.train, text.valid, text.test, text.vocab):
+    if job_ranks().size > 1 and "-" in (text.train, text.valid, text.test, text.vocab):
         raise InputError("every rank reads the texts, and standard input is rank 0's alone: give files")
 
 

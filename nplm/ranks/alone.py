@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 from nplm.arrays import Array
 from nplm.layers.row_gradient import Gradient
 from nplm.network import State
+from nplm.ranks.launcher import TIMEOUT
 from nplm.ranks.tree import Run, runs
 from nplm.threads import RunTasks
 
@@ -25,6 +26,7 @@ class Ranks:
     """One process alone.  With several, all call the same methods in the same order."""
 
     rank, size = 0, 1
+    timeout = TIMEOUT  # seconds that a rank waits for the others
 
     def runs(self, shards: int) -> list[Run]:
         """The shards that each rank computes."""

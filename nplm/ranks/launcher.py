@@ -14,6 +14,9 @@ VARIABLES = (  # number of processes, and this one's: MPICH and Intel MPI, Open 
 )
 
 
+TIMEOUT = 600.0  # seconds that a rank waits for the others; compiling on one of them takes a minute
+
+
 class Launch(NamedTuple):
     """What the launcher says."""
 

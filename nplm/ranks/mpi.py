@@ -15,10 +15,9 @@ from nplm.arrays import Array
 from nplm.errors import DivergedError, InputError, NotFiniteError
 from nplm.ranks.alone import ALONE, Ranks, Sums, Value
 from nplm.ranks.exchange import Exchange
-from nplm.ranks.launcher import launch
+from nplm.ranks.launcher import TIMEOUT, launch
 from nplm.threads import RunTasks, affinity
 
-TIMEOUT = 600.0  # seconds that a rank waits for the others; compiling on one of them takes a minute
 GRACE = 3.0  # seconds in which the others may fail in the same way
 FAILURES: dict[str, type[Exception]] = {kind.__name__: kind for kind in (DivergedError, NotFiniteError)}
 
@@ -29,7 +28,6 @@ class MPIRanks(Ranks):
     def __init__(self, mpi: Any) -> None:
         self.mpi, self.comm, self.failures = mpi, mpi.COMM_WORLD.Dup(), mpi.COMM_WORLD.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
-        self.timeout = TIMEOUT
         self.cores = self._own_cores()
         self.exchange: Exchange | None = None
         self.seconds_waited = 0.0  # in transfers, for others or for the wire

@@ -139,7 +139,6 @@ def _agree(
     facts = settings | {"type of the model": str(model.dtype)} | text
     agreement.check(ranks, facts, allow_mixed=allow_mixed)
     ranks.share(model.params.values())
-    ranks.use(model.params)
 
 
 def _check_without_valid(config: TrainConfig) -> None:

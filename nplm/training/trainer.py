@@ -63,6 +63,7 @@ class Trainer:
         self.model, self.streams, self.config, self.ranks = model, streams, config, ranks
         self.valid, self.valid_size, self.observer = valid, valid_size, observer or Observer()
         self.folder: RunFolder | SharedRun | None = None
+        ranks.use(model.params)
         self.spans = streams.spans(config.sequence_length, config.bptt)
         self.noise = make_noise(model.noise, config, config.seed)
         self.objective = make_objective(config.objective, config.log_z_penalty)

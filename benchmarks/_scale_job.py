@@ -2,7 +2,7 @@
 
     mpirun -n 2 python benchmarks/_scale_job.py '{"shapes": [...], "threads": 1, "shards": 2, "seconds": 0.5}'
 
-Rank 0 prints one JSON object: for every shape its seconds a step, bytes sent and seconds waited; with several ranks also
+Rank 0 prints one JSON object: for every shape its seconds a step, bytes sent, seconds waited; of several ranks also
 alpha (seconds until a message of no length is there), beta (seconds a byte) and overhead (seconds that another message
 under way at the same time costs).
 """

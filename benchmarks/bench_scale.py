@@ -43,8 +43,8 @@ SPEED = Section(
     "Strong: the columns are divided among the ranks; weak: each rank has B of its own. Speed (strong): tokens a second"
     " over those of one process with as many threads as there are ranks, and the same bits; (weak): over those of that"
     " many processes with one thread each and nothing to exchange. It is the median of the ratios of neighbours, then"
-    " their range. Waiting: share of the step spent in transfers, for other ranks or for the link. Repeated: the part of"
-    " a step that does not depend on B (norm, update, packing); every rank does it whole, whereas threads divide it.",
+    " their range. Waiting: share of the step spent in transfers, for other ranks or the link. Repeated: the part of a"
+    " step that does not depend on B (norm, update, packing); every rank does it whole, whereas threads divide it.",
     "bench_scale.json",
     {
         SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "ms a step": "ms:.2f",
@@ -56,8 +56,8 @@ SPEED = Section(
 )  # fmt: skip
 LINKS = Section(
     "Links",
-    "alpha: time of a message of no length; 1 / beta: rate of long messages; overhead: time of each further small message"
-    " that is under way at once. By ping-pong between two ranks.",
+    "alpha: time of a message of no length; 1 / beta: rate of long messages; overhead: time of each further small"
+    " message that is under way at once. By ping-pong between two ranks.",
     "bench_scale.json",
     {
         "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
@@ -67,7 +67,7 @@ LINKS = Section(
 )  # fmt: skip
 CHECK = Section(
     "Prediction against measurement",
-    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [S1] to [S3].",
+    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [Y1] to [Y3].",
     "bench_scale.json",
     {
         SHAPE: "shape", "link": "link", "ms, measured": "ms:.2f", "ms, predicted": "predicted_ms:.2f",
@@ -147,7 +147,7 @@ def speed_rows(found: Found, shapes: dict[str, Shape], ranks: int) -> Rows:
 
 
 def fitted(found: Found, name: str, shape: Shape, whole: str, half: str) -> tuple[float, float]:
-    """fixed and column of [S1]: the line through the step times of B and of B / 2 columns."""
+    """fixed and column of [Y1]: the line through the step times of B and of B / 2 columns."""
     columns = shape.B, max(1, shape.B // 2)
     times = [median(got[name]["seconds"] for got in found[side]) for side in (whole, half)]
     column = (times[0] - times[1]) / max(1, columns[0] - columns[1])

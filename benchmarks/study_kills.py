@@ -1,9 +1,9 @@
-"""Does a job end when a rank of it is killed, and does the run that is resumed give the bytes of one that nobody killed?
+"""Does a job end when a rank of it is killed, and does the resumed run give the bytes of one that nobody killed?
 
-A tiny model is trained by 2 to 4 ranks, with a checkpoint at every chunk.  A rank gets SIGKILL: while the job starts, at
-a random moment of training, or, for rank 0, in the middle of writing a file.  The job has to end by itself with an exit code
-other than 0.  It is resumed with a random number of ranks and killed again, until a job reaches the end of training
-unharmed; then best.safetensors is compared with that of one process.
+A tiny model is trained by 2 to 4 ranks, with a checkpoint at every chunk.  A rank gets SIGKILL: while the job starts,
+at a random moment of training, or, for rank 0, in the middle of writing a file.  The job has to end by itself with an
+exit code other than 0.  It is resumed with a random number of ranks and killed again, until a job reaches the end of
+training unharmed; then best.safetensors is compared with that of one process.
 
     python benchmarks/study_kills.py --kills 200
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +28,7 @@ from _tables import Row, Rows, Section
 
 HANGS = 60.0  # seconds after which a job that has lost a rank counts as hanging
 RANKS = (2, 3, 4)
+NPLM = (sys.executable, "-m", "nplm")
 MOMENTS = ("start", "training", "training", "save", "save")
 TRAIN = [
     *("train", "--train", "a.txt", "--valid", "b.txt", "--hidden", "8", "--emsize", "6", "--layers", "1", "--nce", "8"),
@@ -37,13 +38,13 @@ TRAIN = [
 SECTION = Section(
     "Ranks killed",
     "By number of ranks of the job. In a save: a file was left half written. Hanging: the job had not ended after"
-    f" {HANGS:.0f} s. Runs: that reached their end after the kills before, each resumed with other numbers of ranks; same"
+    f" {HANGS:.0f} s. Runs: those that reached their end, killed and resumed with other numbers of ranks before; same"
     " bytes: of `best.safetensors`, as without any kill. Run with `python benchmarks/study_kills.py --kills 200`.",
     "study_kills.json",
     {
         "ranks": "ranks", "kills": "kills", "of rank 0": "of_rank_0", "while starting": "starting",
-        "in a save": "in_a_save", "hanging": "hanging", "seconds to end, median": "seconds:.2f", "longest": "longest:.2f",
-        "runs": "runs", "same bytes": "same_bytes",
+        "in a save": "in_a_save", "hanging": "hanging", "seconds to end, median": "seconds:.2f",
+        "longest": "longest:.2f", "runs": "runs", "same bytes": "same_bytes",
     },
 )  # fmt: skip
 SECTIONS = {"kills": SECTION}
@@ -74,11 +75,11 @@ def study(folder: Path, kills: int, seed: int = 0) -> Iterator[Row]:
         shutil.rmtree(run)
 
 
-def start(folder: Path, ranks: int, arguments: list[str]) -> "subprocess.Popen[str]":
+def start(folder: Path, ranks: int, arguments: Sequence[str], program: Sequence[str] = NPLM) -> "subprocess.Popen[str]":
     """A job of so many ranks, which can be found by its token."""
     environment = os.environ | {"PYTHONPATH": str(_record.ROOT), "OMP_NUM_THREADS": "1"}
     environment["NPLM_JOB"] = token = os.urandom(8).hex()
-    line = [*([mpirun(), "-n", str(ranks)] if ranks > 1 else []), sys.executable, "-m", "nplm", *arguments]
+    line = [*([mpirun(), "-n", str(ranks)] if ranks > 1 else []), *program, *arguments]
     streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     job = subprocess.Popen(line, cwd=folder, env=environment, start_new_session=True, **streams)
     job.token = token  # type: ignore[attr-defined]

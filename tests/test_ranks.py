@@ -1,5 +1,6 @@
 """Several ranks over MPI.  Oracle: one process with the same shards, byte for byte."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -33,21 +34,12 @@ SMALL = [
 ]
 
 
-def start(ranks, command, folder=ROOT, **more):
-    """A job of this many ranks; one rank is a process without mpirun."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    launcher = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    line = [*launcher, *map(str, command)]
-    environment["NPLM_TEST_JOB"] = token = os.urandom(8).hex()
-    job = subprocess.Popen(line, cwd=folder, env=environment, start_new_session=True, **streams, **more)
-    job.token = token
-    return job
-
-
 def run(ranks, command, folder=ROOT, timeout=120, stdin=None):
-    """Exit code, stdout and stderr of a job, which must end in time."""
-    job = start(ranks, command, folder, stdin=subprocess.PIPE)
+    """Exit code, stdout and stderr of a job, which must end in time; one rank is a process without mpirun."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    line = [*([MPIRUN, "-n", str(ranks)] if ranks > 1 else []), *map(str, command)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    job = subprocess.Popen(line, cwd=folder, env=environment, start_new_session=True, **streams)
     try:
         out, err = job.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -217,47 +209,70 @@ def test_a_hanging_rank_ends_the_job(texts):
     assert code not in (0, None) and "has waited 5 s" in err and "resume from the last checkpoint" in err
 
 
-def ranks_of(job):
-    """Process ids of a job's ranks, by the environment that `start` and the launcher gave them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (path / "environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or another user's
-            continue
-        if f"NPLM_TEST_JOB={job.token}".encode() in environment and any(
-            x.startswith(b"PMI_RANK=") for x in environment
-        ):
-            found.append(int(path.name))
-    return found
+@pytest.fixture
+def study_kills(monkeypatch):
+    """benchmarks/study_kills.py, which starts jobs and kills their ranks."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("study_kills")
 
 
 @needs_mpi
-def test_killed_ranks(texts):
-    """NPLM_KILLS jobs (3) lose a random rank at a random moment: none hangs, and the bytes are the unbroken run's."""
-    epochs = ["--epochs", "12", "--save-interval", "0"]
-    assert run(1, [*COMMAND, *SMALL, *epochs, "--save", "whole"], texts)[0] == 0
-    rng, killed, folder, kills = random.Random(0), 0, texts / "broken", int(os.environ.get("NPLM_KILLS", "3"))
-    for _ in range(4 * kills):
-        resume = ["--resume"] if (folder / "config.json").exists() else []
-        arguments = ["train", "--save", "broken", *resume] if resume else [*SMALL, *epochs, "--save", "broken"]
-        job = start(rng.choice([2, 3, 4]), [*COMMAND, *arguments], texts)
-        deadline = time.monotonic() + rng.uniform(1, 6)
-        while killed < kills and job.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if killed < kills and job.poll() is None and (ranks := ranks_of(job)):
-            os.kill(rng.choice(ranks), signal.SIGKILL)
-            killed += 1
-            job.communicate(timeout=60)
-            assert job.returncode != 0
-            continue
-        _, err = job.communicate(timeout=120)
-        assert job.returncode == 0, err
-        if killed >= kills:
-            break
-        shutil.rmtree(folder)  # finished unharmed: the next one begins anew
-    assert killed >= kills
-    assert (folder / "best.safetensors").read_bytes() == (texts / "whole" / "best.safetensors").read_bytes()
+def test_killed_ranks(tmp_path, study_kills):
+    """The run that nobody kills: NPLM_KILLS jobs (3) lose a rank, none hangs, and what is resumed gives its bytes."""
+    kills = int(os.environ.get("NPLM_KILLS", "3"))
+    found = list(study_kills.study(tmp_path, kills))
+    assert [row["hanging"] for row in found if row["kind"] == "kill"] == [False] * kills
+    ends = [row["same"] for row in found if row["kind"] == "run"]
+    assert ends and all(ends)
+
+
+SLOW = (  # a step takes 30 ms more, so that a signal comes in the middle of training
+    "import sys, time; from nplm.training import trainer; step = trainer.Trainer.step\n"
+    "trainer.Trainer.step = lambda self, span: time.sleep(0.03) or step(self, span)\n"
+    "from nplm.cli import main; main(sys.argv[1:])"
+)
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("number", "to_rank_0", "code"), [("SIGINT", False, 130), ("SIGTERM", False, 143), ("SIGTERM", True, 143)]
+)
+def test_a_signal_saves_and_ends_all_ranks(tmp_path, study_kills, number, to_rank_0, code):
+    """One process without a signal: sent to mpirun, or to rank 0 alone; three ranks go on to the same bytes."""
+    study_kills.write_texts(tmp_path)
+    whole, broken = (["--epochs", "3", "--save", name] for name in ("whole", "broken"))
+    assert run(1, [*COMMAND, *SMALL, *whole], tmp_path)[0] == 0
+    job = study_kills.start(tmp_path, 2, [*SMALL, *broken, "--save-interval", "0.3"], [sys.executable, "-c", SLOW])
+    last = tmp_path / "broken" / "last.safetensors"
+    until(lambda: last.exists())
+    before = last.stat().st_mtime_ns
+    until(lambda: last.stat().st_mtime_ns != before)  # training is under way
+    os.kill(study_kills.processes(job)[0] if to_rank_0 else job.pid, getattr(signal, number))
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == code and "nplm train --save broken --resume" in err, err
+    assert run(3, [*COMMAND, "train", "--save", "broken", "--resume"], tmp_path)[0] == 0
+    best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "broken")]
+    assert best[0] == best[1]
+
+
+@needs_mpi
+def test_a_signal_to_another_rank_is_not_its_decision(tmp_path, study_kills):
+    """By hand: SIGTERM to rank 1 alone changes nothing; rank 0 decides."""
+    study_kills.write_texts(tmp_path)
+    job = study_kills.start(tmp_path, 2, [*SMALL, "--epochs", "1", "--save", "run"], [sys.executable, "-c", SLOW])
+    until(lambda: (tmp_path / "run" / "last.safetensors").exists())
+    time.sleep(0.5)
+    os.kill(study_kills.processes(job)[1], signal.SIGTERM)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 0, err
+
+
+def until(condition, timeout=60):
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_alone_has_every_shard():

@@ -18,7 +18,7 @@ from nplm.layers import row_gradient
 from nplm.layers.row_gradient import RowGradient
 from nplm.model import param_shapes
 from nplm.network import State
-from nplm.ranks.alone import Sums
+from nplm.ranks.alone import ALONE, Sums
 from nplm.scoring.evaluate import evaluate
 from nplm.scoring.score import score_batch
 from nplm.storage.checkpoint import load_run
@@ -27,7 +27,7 @@ from nplm.training import trainer as training
 
 
 def gradients(model, shards, seed=3):
-    """The parts that shards give: dense gradients for the LSTM, rows of the others; and the states of 2 columns each."""
+    """The parts that shards give: dense gradients for the LSTM, rows of the others, and states of 2 columns each."""
     rng, parts = np.random.default_rng(seed), []
     for _ in range(shards):
         grads = {}
@@ -39,7 +39,8 @@ def gradients(model, shards, seed=3):
                 tail = rng.normal(0, 1, (rows.size, *value.shape[1:])).astype(value.dtype)
                 grads[name] = RowGradient(rows, tail, len(value))
         state = State(*rng.normal(0, 1, (2, 2, 2, model.config.hidden_dim)).astype(value.dtype))
-        parts.append((float(rng.normal()), grads, state))
+        loss = float(rng.normal() * 10.0 ** rng.integers(-8, 9))  # so that the order of their sum shows
+        parts.append((loss, grads, state))
     return parts
 
 
@@ -49,9 +50,8 @@ def summed(parts):
     while len(losses) > 1:
         losses = [sum(pair) for pair in row_gradient.in_pairs(losses)]
     totals = {name: row_gradient.total([grads[name] for _, grads, _ in parts]) for name in parts[0][1]}
-    return Sums(
-        losses[0], totals, State(*(np.concatenate(x, axis=1) for x in zip(*(s for *_, s in parts), strict=True)))
-    )
+    states = [state for *_, state in parts]
+    return Sums(losses[0], totals, State(*(np.concatenate(part, axis=1) for part in zip(*states, strict=True))))
 
 
 @pytest.mark.parametrize("shards", [3, 5, 7])
@@ -80,16 +80,14 @@ def test_exchange(shards, ranks):
 def test_training(name, ranks):
     """One process with the same shards: parameters, best model and metrics."""
     settings = (RECIPES | {"asgd": ASGD})[name] | {"threads": 1}
-    from nplm.ranks.alone import ALONE
-
     assert set(together(ranks, partial(train, name, settings))) == {train(name, settings, ALONE)}
 
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_evaluation(reset):
     """One process, on a text whose parts all differ."""
-    model, ids = make_model(np.float32), np.random.default_rng(5).integers(0, 11, 83, np.int32)
-    how = {"batch_size": 5, "reset": reset, "threads": 1}
+    model, ids = make_model(np.float32), np.random.default_rng(5).integers(0, 11, 403, np.int32)
+    how = {"batch_size": 9, "reset": reset, "shards": 8, "threads": 1}
     for got in together(3, lambda job: evaluate(model, ids, **how, ranks=job)):
         assert got == evaluate(model, ids, **how)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from nplm.ranks.mpi import MPIRanks
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 20.0  # seconds
 
 
 class World:

@@ -15,7 +15,7 @@ from nplm.arrays import Array
 from nplm.errors import DivergedError, InputError, NotFiniteError
 from nplm.ranks.alone import ALONE, Ranks, Sums, Value
 from nplm.ranks.exchange import Exchange
-from nplm.ranks.launcher import TIMEOUT, launch
+from nplm.ranks.launcher import launch
 from nplm.threads import RunTasks, affinity
 
 GRACE = 3.0  # seconds in which the others may fail in the same way

@@ -28,11 +28,10 @@ TABLE = Section(
     " python-demo in `nplm/cli/demo.py`.",
     "recipe-*.json",
     {
-        "recipe": "recipe", "objective": "objective", "precision": "precision", "seed": "seed",
-        "valid": "valid_perplexity:.2f",
-        "test": "test_perplexity:.2f", "floor": "floor_perplexity:.2f", "unigram": "unigram_perplexity:.1f",
-        "test tokens": "tokens:,", "log Z": "mean_log_z:+.3f", "sd": "std_log_z:.3f",
-        "tokens/s": "tokens_per_second:,.0f", "training s": "seconds:,.0f",
+        "recipe": "recipe", "objective": "objective", "precision": "precision", "epochs": "epochs", "seed": "seed",
+        "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "floor": "floor_perplexity:.2f",
+        "unigram": "unigram_perplexity:.1f", "test tokens": "tokens:,", "log Z": "mean_log_z:+.3f",
+        "sd": "std_log_z:.3f", "tokens/s": "tokens_per_second:,.0f", "training s": "seconds:,.0f",
     },
 )  # fmt: skip
 SECTIONS = {"recipes": TABLE}

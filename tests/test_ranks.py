@@ -34,7 +34,7 @@ SMALL = [
 ]
 
 
-def run(ranks, command, folder=ROOT, timeout=120, stdin=None):
+def run(ranks, command, folder=ROOT, timeout=600, stdin=None):
     """Exit code, stdout and stderr of a job, which must end in time; one rank is a process without mpirun."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     line = [*([MPIRUN, "-n", str(ranks)] if ranks > 1 else []), *map(str, command)]

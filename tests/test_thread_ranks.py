@@ -28,7 +28,7 @@ from nplm.training import trainer as training
 
 def gradients(model, shards, seed=3):
     """The parts that shards give: dense gradients for the LSTM, rows of the others, and states of 2 columns each."""
-    rng, parts = np.random.default_rng(seed), []
+    rng, losses, parts = np.random.default_rng(seed), np.random.default_rng(2), []
     for _ in range(shards):
         grads = {}
         for name, value in model.params.items():
@@ -39,8 +39,7 @@ def gradients(model, shards, seed=3):
                 tail = rng.normal(0, 1, (rows.size, *value.shape[1:])).astype(value.dtype)
                 grads[name] = RowGradient(rows, tail, len(value))
         state = State(*rng.normal(0, 1, (2, 2, 2, model.config.hidden_dim)).astype(value.dtype))
-        loss = float(rng.normal() * 10.0 ** rng.integers(-8, 9))  # so that the order of their sum shows
-        parts.append((loss, grads, state))
+        parts.append((losses.normal(), grads, state))
     return parts
 
 
@@ -58,7 +57,7 @@ def summed(parts):
 @pytest.mark.parametrize("ranks", [2, 3, 4, 6])
 def test_exchange(shards, ranks):
     """The sums over all shards by one process: every bit of loss, gradients, squares and states."""
-    model = make_model(np.float32)
+    model = make_model(np.float32, hidden=60)  # its squares are summed over several stretches
     want = summed(gradients(model, shards))
 
     def work(job):

@@ -14,6 +14,7 @@ import numpy as np
 
 from nplm.ranks.mpi import MPIRanks
 
+IN_PLACE = object()
 PATIENCE = 20.0  # seconds
 
 
@@ -66,6 +67,9 @@ class Communicator:
 
     def Iallgatherv(self, own: Any, receive: list[Any]) -> Any:
         out, counts = receive
+        if own is IN_PLACE:
+            start = int(np.sum(counts[: self.rank]))
+            own = out[start : start + int(counts[self.rank])]
         parts = self.meet("Iallgatherv", own.copy())
         assert [part.size for part in parts] == [int(count) for count in counts]
         out[...] = np.concatenate(parts)
@@ -94,7 +98,7 @@ def together(size: int, function: Callable[[Any], Any]) -> list[Any]:
 
     def work(rank: int) -> None:
         try:
-            results[rank] = function(MPIRanks(SimpleNamespace(COMM_WORLD=Communicator(world, rank))))
+            results[rank] = function(MPIRanks(SimpleNamespace(COMM_WORLD=Communicator(world, rank), IN_PLACE=IN_PLACE)))
         except BaseException as error:
             errors.append(error)
             for place in (world, *world.copies.values()):

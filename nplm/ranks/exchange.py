@@ -2,8 +2,8 @@
 
 A dense gradient is cut into one slice a rank.  Every rank sends its slices to their owners; an owner adds what it has
 received in the order of the tree, and sends the sum to all: 2 (R - 1) / R of the gradient leaves a rank, whatever the
-tree.  Of a row gradient every rank gets the rows of every other and merges them itself.  Norms are computed by every
-rank from the totals, which are the same everywhere.
+tree.  Of a row gradient every rank gets the rows of every other and merges them itself.  From the totals on every rank
+has the same bits.
 
 All transfers of a kind are under way at once.  The order in which they are begun is that of the names.
 """
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from nplm.arrays import Array
+from nplm.kernels import row_gradient as kernels
+from nplm.kernels.row_gradient import STRETCH
 from nplm.layers import row_gradient
 from nplm.layers.row_gradient import RowGradient
 from nplm.layers.workspace import Workspace
@@ -29,11 +31,11 @@ NO_GRADIENT, DENSE = -2, -1  # in place of a number of rows
 class Exchange:
     """The transfers of chunk after chunk between the ranks of a communicator of mpi4py.
 
-    params: the parameters, whose shapes and type their gradients have.
+    params: the parameters, whose shapes and type their gradients have.  in_place: MPI's constant of this name.
     """
 
-    def __init__(self, comm: Any, params: dict[str, Array]) -> None:
-        self.comm, self.params, self.room = comm, params, Workspace()
+    def __init__(self, comm: Any, params: dict[str, Array], in_place: Any) -> None:
+        self.comm, self.params, self.in_place, self.room = comm, params, in_place, Workspace()
         self.bytes_sent = 0  # as if every other rank were sent to directly
 
     def add(self, part: Sums | None, cut: Sequence[Run], names: Iterable[str], run_tasks: RunTasks) -> Sums:
@@ -78,40 +80,66 @@ class Exchange:
         self.bytes_sent += own.nbytes * (self.comm.size - 1)
         return self.comm.Iallgatherv(own, [out, counts])
 
+    def gather_in_place(self, out: Array, counts: Array) -> Any:
+        """Begin to collect every rank's numbers where they belong; this rank's are there already."""
+        self.bytes_sent += int(counts[self.comm.rank]) * out.itemsize * (self.comm.size - 1)
+        return self.comm.Iallgatherv(self.in_place, [out, counts])
+
 
 class _DenseSum:
-    """A dense gradient, of which this rank adds one slice."""
+    """A dense gradient, of which this rank adds one slice.
+
+    Slices are of whole stretches, the pieces that a sum of squares is made of (kernels/row_gradient.py): a rank squares
+    what it has just added, and all ranks add up the squares of all stretches in their order, as one process does.
+    """
 
     def __init__(self, exchange: Exchange, name: str, grad: Any, live: int) -> None:
         self.exchange, self.live, self.comm = exchange, live, exchange.comm
         param, room = exchange.params[name], exchange.room.part(name)
         self.grad: Array = room.empty("total", param.shape, param.dtype) if grad is None else grad
         self.has_gradient = grad is not None
-        ranks = np.arange(self.comm.size + 1)
-        self.cuts = param.size * ranks // self.comm.size
-        self.counts = np.diff(self.cuts)
-        self.own = int(self.counts[self.comm.rank])
-        self.received = room.empty("received", (live, self.own), param.dtype)
+        stretches = -(-param.size // STRETCH)
+        self.stretches = stretches * np.arange(self.comm.size + 1) // self.comm.size
+        self.cuts = np.minimum(STRETCH * self.stretches, param.size)
+        own = slice(*self.cuts[self.comm.rank :][:2])
+        self.slice = self.grad.reshape(-1)[own]
+        self.squares = room.empty("squares", (stretches,), np.float64)
+        self.own_squares = self.squares[slice(*self.stretches[self.comm.rank :][:2])]
+        self.received = room.empty("received", (live, self.slice.size), param.dtype)
 
     def begin(self) -> list[Any]:
         """Every slice to its owner."""
-        sent = self.counts if self.has_gradient else np.zeros_like(self.counts)
-        comes = np.where(np.arange(self.comm.size) < self.live, self.own, 0)
-        self.exchange.bytes_sent += int(sent.sum() - sent[self.comm.rank]) * self.grad.itemsize
-        receive = [self.received, (comes, np.cumsum(comes) - comes)]
+        ranks = np.arange(self.comm.size)
+        others = ranks != self.comm.rank
+        sent = np.where(others & self.has_gradient, np.diff(self.cuts), 0)
+        comes = np.where(others & (ranks < self.live), self.slice.size, 0)
+        self.exchange.bytes_sent += int(sent.sum()) * self.grad.itemsize
+        receive = [self.received, (comes, np.minimum(ranks, self.live - 1) * self.slice.size)]
         return [self.comm.Ialltoallv([self.grad.reshape(-1), (sent, self.cuts[:-1])], receive)]
 
     def fold(self, cut: Sequence[Run]) -> None:
-        """The sum of this rank's slice."""
-        self.received[0] = fold(list(self.received), cut, lambda a, b: np.add(a, b, out=a))
+        """The sum of this rank's slice, in its place, and the squares of its stretches."""
+        parts = [self.slice if rank == self.comm.rank else self.received[rank] for rank in range(self.live)]
+
+        def add(a: Array, b: Array) -> Array:
+            other, out = (a, b) if b is self.slice else (b, a)
+            kernels.add_and_squares(other, out, self.own_squares)
+            return out
+
+        total = fold(parts, cut, add)
+        if total is not self.slice:
+            self.slice[...] = total
+        if self.live == 1:
+            kernels.squares(self.slice, self.own_squares)
 
     def publish(self) -> list[Any]:
-        """This rank's slice to all."""
-        return [self.exchange.gather(self.received[0], self.counts, self.grad.reshape(-1))]
+        """This rank's slice to all, and its squares."""
+        gather = self.exchange.gather_in_place
+        return [gather(self.grad.reshape(-1), np.diff(self.cuts)), gather(self.squares, np.diff(self.stretches))]
 
     def total(self) -> tuple[Array, float]:
         """The sum, and that of its squares."""
-        return self.grad, row_gradient.total([self.grad])[1]
+        return self.grad, float(np.cumsum(self.squares)[-1])
 
 
 class _RowSum:

@@ -68,7 +68,7 @@ class MPIRanks(Ranks):
                 self.comm.Bcast(array)
 
     def use(self, params: dict[str, Array]) -> None:
-        self.exchange = Exchange(self.comm, params)
+        self.exchange = Exchange(self.comm, params, self.mpi.IN_PLACE)
 
     def add(self, part: Sums | None, shards: int, names: Iterable[str], run_tasks: RunTasks) -> Sums:
         if self.exchange is None:

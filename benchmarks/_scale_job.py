@@ -3,8 +3,8 @@
     mpirun -n 2 python benchmarks/_scale_job.py '{"shapes": [...], "threads": 1, "shards": 2, "seconds": 0.5}'
 
 Rank 0 prints one JSON object: for every shape its seconds a step, bytes sent, seconds waited; of several ranks also
-alpha (seconds until a message of no length is there), beta (seconds a byte) and overhead (seconds that another message
-under way at the same time costs).
+alpha (seconds until a message of no length is there), beta (seconds a byte), overhead (seconds that another message
+under way at the same time costs) and hidden (share of an exchange that goes on while the ranks compute).
 """
 
 import json
@@ -20,6 +20,7 @@ from nplm.ranks.mpi import MPIRanks, join
 
 SIZES = [2**k for k in range(10, 24, 2)]  # bytes of the messages that beta is fitted to
 MESSAGES = 64  # under way at once, for the overhead
+EXCHANGED = 2**23  # bytes, as the gradient of a matrix
 
 
 def steps(shape: Shape, ranks: Ranks, threads: int, shards: int, seconds: float) -> dict[str, float]:
@@ -55,7 +56,8 @@ def link(ranks: MPIRanks, seconds: float) -> dict[str, float]:
     empty = _one_way(ranks, 0, seconds)
     times = [_one_way(ranks, size, seconds) for size in SIZES]
     alpha, beta = fit(SIZES, times)
-    return {"alpha": empty, "alpha_fitted": alpha, "beta": beta, "overhead": _overhead(ranks, seconds, empty)}
+    found = {"alpha": empty, "alpha_fitted": alpha, "beta": beta, "overhead": _overhead(ranks, seconds, empty)}
+    return found | {"hidden": _hidden(ranks, seconds)}
 
 
 def fit(sizes: list[int], times: list[float]) -> tuple[float, float]:
@@ -63,6 +65,8 @@ def fit(sizes: list[int], times: list[float]) -> tuple[float, float]:
     times_, ones = np.array(times), np.ones(len(sizes))
     design = np.stack([ones, np.array(sizes, float)], axis=1) / times_[:, None]
     alpha, beta = np.linalg.lstsq(design, ones, rcond=None)[0]
+    if min(alpha, beta) <= 0:  # no line, on a busy machine: the shortest message and the longest
+        return min(times), times[-1] / sizes[-1]
     return float(alpha), float(beta)
 
 
@@ -92,6 +96,37 @@ def _overhead(ranks: MPIRanks, seconds: float, alpha: float) -> float:
             requests[0].Waitall(requests)
 
     return max(0.0, _repeated(ranks, once, seconds) - alpha) / MESSAGES
+
+
+def _hidden(ranks: MPIRanks, seconds: float) -> float:
+    """Share of an exchange that goes on while the rank computes for as long: what an overlap of the two could save."""
+    (sent, got), numbers = np.zeros((2, EXCHANGED), np.uint8), np.random.default_rng(0).random(500_000)
+    rounds = [1]
+
+    def compute() -> None:
+        for _ in range(rounds[0]):
+            np.sqrt(numbers, out=numbers)
+
+    def exchange(meanwhile: Any) -> None:
+        request = ranks.comm.Ialltoall(sent, got)
+        meanwhile()
+        request.Wait()
+
+    transfer = _repeated(ranks, lambda: exchange(lambda: None), seconds)
+    rounds[0] = ranks.first(lambda: max(1, round(transfer / _repeated_alone(compute))))
+    computing = _repeated(ranks, compute, seconds)
+    both = _repeated(ranks, lambda: exchange(compute), seconds)
+    return (transfer + computing - both) / min(transfer, computing)
+
+
+def _repeated_alone(once: Any) -> float:
+    """Least of the seconds that `once` takes."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        once()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _repeated(ranks: MPIRanks, once: Any, seconds: float) -> float:

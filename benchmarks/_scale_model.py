@@ -1,14 +1,15 @@
 """Seconds of a training step on R machines, from what was measured on one and on a link.
 
 [Y1] step = fixed + b column + transfer + merge              b: columns of the rank that has most
-[Y2] transfer = 3 ceil(log2 R) alpha + 2 (R-1) tensors overhead + beta (2 (R-1)/R dense + (R-1) rows)
+[Y2] transfer = rounds ceil(log2 R) alpha + (R-1) messages overhead + beta (2 (R-1)/R dense + (R-1) rows)
 [Y3] merge = dense_rate (R-1)/R dense + row_rate R rows
 
 fixed, column: the time of a step on one machine is fixed + B column, measured with B and with B/2 columns: what every
 rank repeats (norm, update, packing) and what ranks divide.  dense: bytes of the LSTM's gradients, of which each rank
 sends a slice to every other, and its own summed slice to all.  rows: bytes of a rank's row gradients, which go to all;
-their number is expected from the Zipf law of the words: V - sum over w of (1 - p_w)^n.  Three rounds of messages: the
-numbers of rows, the gradients, the sums.  Of several messages under way only the first pays alpha.
+their number is expected from the Zipf law of the words: V - sum over w of (1 - p_w)^n.  rounds: the numbers of rows,
+the gradients and the sums one each, and two each for rank 0's decisions to save and to stop.  messages of a round are
+under way at once, and only the first pays alpha: three for every dense gradient, two for every row gradient, one state.
 """
 
 import math
@@ -18,6 +19,7 @@ import numpy as np
 from _workload import Shape, zipf
 
 FLOAT, INT = 4, 4  # bytes
+ROUNDS = 7
 
 
 class Machine(NamedTuple):
@@ -54,11 +56,10 @@ def transfer(shape: Shape, ranks: int, wire: Wire) -> float:
     """[Y2]"""
     if ranks == 1:
         return 0.0
-    tensors = 3 * shape.L + 3
     rows = row_bytes(shape, math.ceil(shape.B / ranks))
     volume = 2 * (ranks - 1) / ranks * dense_bytes(shape) + (ranks - 1) * rows
-    messages = 2 * (ranks - 1) * tensors
-    return 3 * math.ceil(math.log2(ranks)) * wire.alpha + messages * wire.overhead + volume * wire.beta
+    messages = (ranks - 1) * (9 * shape.L + 7)
+    return ROUNDS * math.ceil(math.log2(ranks)) * wire.alpha + messages * wire.overhead + volume * wire.beta
 
 
 def merge(shape: Shape, ranks: int, machine: Machine) -> float:

@@ -57,11 +57,13 @@ SPEED = Section(
 LINKS = Section(
     "Links",
     "alpha: time of a message of no length; 1 / beta: rate of long messages; overhead: time of each further small"
-    " message that is under way at once. By ping-pong between two ranks.",
+    " message that is under way at once; by ping-pong between two ranks. Hidden: share of an exchange of 8 MB that goes"
+    " on while both ranks compute for as long.",
     "bench_scale.json",
     {
         "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
-        "overhead, us": "overhead_us:.2f", "not possible here": "reason",
+        "overhead, us": "overhead_us:.2f",
+        "hidden": "hidden:.0%", "not possible here": "reason",
     },
     rows=only(kind="link"),
 )  # fmt: skip
@@ -159,10 +161,11 @@ def wire(found: Found, side: str) -> model.Wire:
     return model.Wire(*(median(got["link"][key] for got in found[side]) for key in ("alpha", "beta", "overhead")))
 
 
-def link_row(name: str, link: model.Wire) -> Row:
+def link_row(found: Found, name: str, side: str) -> Row:
     """A row of the table of links."""
+    link, hidden = wire(found, side), median(got["link"]["hidden"] for got in found[side])
     shown = {"alpha_us": 1e6 * link.alpha, "megabytes_per_second": 1e-6 / link.beta, "overhead_us": 1e6 * link.overhead}
-    return {"kind": "link", "link": name, "reason": None} | shown
+    return {"kind": "link", "link": name, "hidden": hidden, "reason": None} | shown
 
 
 def check_rows(found: Found, shapes: dict[str, Shape], side: str, link: str, rates: tuple[float, float]) -> Rows:
@@ -222,7 +225,7 @@ def predictions(found: Found, shapes: dict[str, Shape], links: list[Link]) -> Ro
     rates = model.rates()
     sides = {MEMORY.name: "strong 2"} if "strong 2" in found else {}
     sides |= {link.name: link.name for link in links}
-    rows = LINKS.show([link_row(name, wire(found, side)) for name, side in sides.items()])
+    rows = LINKS.show([link_row(found, name, side) for name, side in sides.items()])
     rows += CHECK.show([row for name, side in sides.items() for row in check_rows(found, shapes, side, name, rates)])
     limited = next((link for link in links if link.gbit), None)
     base, gbit = (wire(found, limited.name), limited.gbit) if limited and limited.gbit else (None, 0.0)

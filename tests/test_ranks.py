@@ -34,9 +34,9 @@ SMALL = [
 ]
 
 
-def run(ranks, command, folder=ROOT, timeout=600, stdin=None):
+def run(ranks, command, folder=ROOT, timeout=600, stdin=None, **variables):
     """Exit code, stdout and stderr of a job, which must end in time; one rank is a process without mpirun."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"} | variables
     line = [*([MPIRUN, "-n", str(ranks)] if ranks > 1 else []), *map(str, command)]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     job = subprocess.Popen(line, cwd=folder, env=environment, start_new_session=True, **streams)
@@ -183,6 +183,15 @@ def test_refused_in_one_line_before_a_folder_is_made(texts):
         lines = [line for line in err.splitlines() if not line.startswith("Abort(")]  # MPI's own
         assert (code, out, len(lines)) == (2, "", 1) and says in lines[0]
         assert not (texts / "run").exists()
+
+
+@needs_mpi
+def test_the_wrong_mpi_is_refused(texts):
+    """Planted: srun's variables without its MPI, so that each process would do all the work; nothing is written."""
+    slurm = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}
+    code, out, err = run(1, [*COMMAND, *SMALL, "--save", "run"], texts, **slurm)
+    assert (code, out) == (2, "") and "started 2 processes (SLURM_STEP_NUM_TASKS), but MPI sees 1" in err, err
+    assert err.count("\n") == 1 and not (texts / "run").exists()
 
 
 @needs_mpi

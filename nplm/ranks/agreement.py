@@ -6,13 +6,14 @@ from typing import Any
 
 import numba
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from nplm._version import __version__
 from nplm.errors import InputError
 from nplm.kernels._jit import BFLOAT16_MAKER, processor
 from nplm.ranks.alone import Ranks
 
-MAY_DIFFER = ("processor", "maker of bfloat16")  # where the user allows it
+MAY_DIFFER = ("processor", "maker of bfloat16", "BLAS")  # where the user allows it
 
 
 def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
@@ -23,6 +24,7 @@ def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
         "Numba": numba.__version__,
         "processor": processor(),
         "maker of bfloat16": BFLOAT16_MAKER,
+        "BLAS": _blas(),
         **facts,
     }
     hosts, found = zip(*ranks.gather((socket.gethostname(), own)), strict=True)
@@ -38,6 +40,12 @@ def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
             f"{name} is {values[0]} on rank 0 ({hosts[0]}) and {values[other]} on rank {other} ({hosts[other]}):"
             f" {remedy}"
         )
+
+
+def _blas() -> list[tuple[Any, ...]]:
+    """Name, version and kernels of the libraries that NumPy multiplies with."""
+    keys = ("internal_api", "version", "architecture")
+    return [tuple(pool.get(key) for key in keys) for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def check_threads(ranks: Ranks, shards: int, batch_size: int, threads: int) -> None:

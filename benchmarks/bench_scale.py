@@ -5,6 +5,8 @@ many as there are cores; as many ranks of one thread, over shared memory (strong
 over TCP on the loopback, and over virtual Ethernet links limited to 1 and 10 Gbit/s (_links.py).  Every rank reports
 what it sent and how long it waited.  alpha and beta of each link come from ping-pong (_scale_job.py).
 
+Two ranks are also started as they should not be: on one core, not bound to cores, with too many threads.
+
 Predicted, by the formulas of _scale_model.py: the measured jobs, as a check; and 1 to 1,000 machines like this one at
 1, 10 and 100 Gbit/s.
 
@@ -19,6 +21,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,80 +30,40 @@ import _links
 import _scale_model as model
 import _timing
 from _links import LOOPBACK, MEMORY, VETH, Link
-from _tables import Row, Rows, Section, only
+from _scale_tables import CHECK, GROWTH, LINKS, SECTIONS, SETUP, SPEED
+from _tables import Row, Rows
 from _workload import Shape
 from bench_train import QUICK
 from bench_train import SHAPES as ALL_SHAPES
 
-from nplm.threads import cores
+from nplm.threads import affinity, cores
 
 SHAPES = {name: ALL_SHAPES[name] for name in ("h200", "h512", "h650")}
 MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 GBIT = (1, 10, 100)
-SHAPE = "(B, T, E, H, L, K, V)"
-SPEED = Section(
-    "Step time against ranks",
-    "Strong: the columns are divided among the ranks; weak: each rank has B of its own. Speed (strong): tokens a second"
-    " over those of one process with as many threads as there are ranks, and the same bits; (weak): over those of that"
-    " many processes with one thread each and nothing to exchange. It is the median of the ratios of neighbours, then"
-    " their range. Waiting: share of the step spent in transfers, for other ranks or the link. Repeated: the part of a"
-    " step that does not depend on B (norm, update, packing); every rank does it whole, whereas threads divide it.",
-    "bench_scale.json",
-    {
-        SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "ms a step": "ms:.2f",
-        "of one process": "reference_ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",
-        "highest": "speed_high:.2f", "MB sent by a rank": "megabytes:.2f", "waiting": "waiting:.0%",
-        "repeated, ms": "repeated_ms:.2f", "samples": "samples",
-    },
-    rows=only(kind="speed"),
-)  # fmt: skip
-LINKS = Section(
-    "Links",
-    "alpha: time of a message of no length; 1 / beta: rate of long messages; overhead: time of each further small"
-    " message that is under way at once; by ping-pong between two ranks. Hidden: share of an exchange of 8 MB that goes"
-    " on while both ranks compute for as long.",
-    "bench_scale.json",
-    {
-        "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
-        "overhead, us": "overhead_us:.2f",
-        "hidden": "hidden:.0%", "not possible here": "reason",
-    },
-    rows=only(kind="link"),
-)  # fmt: skip
-CHECK = Section(
-    "Prediction against measurement",
-    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [Y1] to [Y3].",
-    "bench_scale.json",
-    {
-        SHAPE: "shape", "link": "link", "ms, measured": "ms:.2f", "ms, predicted": "predicted_ms:.2f",
-        "predicted over measured": "ratio:.2f", "of it transfer, ms": "transfer_ms:.2f",
-    },
-    rows=only(kind="check"),
-)  # fmt: skip
-GROWTH = Section(
-    "Predicted step time on 1 to 1,000 machines",
-    "Machines like the one measured, one rank each with all cores. Strong: B columns in all; empty where there are more"
-    " machines than columns. Weak: B columns on each machine. Efficiency: tokens a second over those of that many"
-    " machines with nothing to exchange (weak).",
-    "bench_scale.json",
-    {
-        SHAPE: "shape", "Gbit/s": "gbit", "machines": "machines", "strong, ms": "strong_ms:,.1f",
-        "strong, speed-up": "strong_speedup:.2f", "weak, ms": "weak_ms:,.1f", "weak, speed-up": "weak_speedup:,.1f",
-        "efficiency": "efficiency:.0%",
-    },
-    rows=only(kind="growth"),
-)  # fmt: skip
-SECTIONS = {"scale-speed": SPEED, "scale-links": LINKS, "scale-check": CHECK, "scale-growth": GROWTH}
+SETUPS = {  # name: options of mpirun, whether both ranks are held to one core, threads of each (0: all cores)
+    "bound": ("-bind-to core", False, 1),
+    "not bound": ("-bind-to none", False, 1),
+    "on one core": ("-bind-to none", True, 1),
+    "crowded": ("-bind-to none", False, 0),
+}
+__all__ = ["SECTIONS"]
 Found = dict[str, list[dict[str, Any]]]  # what the jobs of a side printed, a round each
 
 
 def job(
-    arguments: argparse.Namespace, shapes: dict[str, Shape], ranks: int, threads: int, shards: int, link: Link
+    arguments: argparse.Namespace,
+    shapes: dict[str, Shape],
+    ranks: int,
+    threads: int,
+    shards: int,
+    link: Link,
+    launcher: Sequence[str] = (),
 ) -> Any:
     """What rank 0 of one job printed."""
     spec = {"shapes": shapes, "threads": threads, "shards": shards, "seconds": arguments.seconds}
     program = [sys.executable, str(Path(__file__).with_name("_scale_job.py")), json.dumps(spec)]
-    line = _links.command(link, ranks, program, shlex.split(arguments.launcher))
+    line = _links.command(link, ranks, program, launcher or shlex.split(arguments.launcher))
     run = subprocess.run(line, capture_output=True, text=True, env=_links.environment(link), timeout=1800)
     if run.returncode:
         sys.exit(f"{shlex.join(line[:4])} ...: exit code {run.returncode}\n{run.stderr}")
@@ -122,12 +85,41 @@ def measure(arguments: argparse.Namespace, shapes: dict[str, Shape], links: list
         wide = {name: shape._replace(B=shape.B * ranks) for name, shape in shapes.items()}
         sides[f"weak {ranks}"] = (wide, ranks, 1, ranks, MEMORY)
     sides |= {link.name: (shapes, 2, 1, 2, link) for link in links}
+    if links:
+        sides |= {name: _setup(shapes, *how, all_cores) for name, how in SETUPS.items()}
     found: Found = {name: [] for name in sides}
     for number in range(arguments.samples):
         for name, side in sides.items():
             print(f"round {number + 1} of {arguments.samples}: {name}", file=sys.stderr, flush=True)
             found[name].append(job(arguments, *side))
     return found
+
+
+def _setup(shapes: dict[str, Shape], options: str, one_core: bool, threads: int, all_cores: int) -> tuple[Any, ...]:
+    """The arguments of `job` for a set-up of two ranks."""
+    held = ["taskset", "-c", str(min(affinity()))] if one_core else []
+    threads = threads or all_cores
+    return shapes, 2, threads, 2 * threads, MEMORY, [*held, _links.mpirun(), *options.split()]
+
+
+def setup_rows(found: Found, shapes: dict[str, Shape]) -> Rows:
+    """One row for every shape and set-up."""
+    rows = []
+    for name, shape in shapes.items():
+        best = [got[name]["seconds"] for got in found["bound"]]
+        for setup in SETUPS:
+            mine = [got[name] for got in found[setup]]
+            seconds = [got["seconds"] for got in mine]
+            row: Row = {
+                "kind": "setup",
+                "name": name,
+                "shape": list(shape),
+                "setup": setup,
+                "ms": 1e3 * median(seconds),
+            }
+            row |= _timing.ratios(best, seconds, "speed")
+            rows.append(row | {"waiting": median(got["seconds_waited"] / got["seconds"] for got in mine)})
+    return rows
 
 
 def speed_rows(found: Found, shapes: dict[str, Shape], ranks: int) -> Rows:
@@ -214,7 +206,7 @@ def main() -> None:
     rows = [row for ranks in arguments.ranks for row in speed_rows(found, shapes, ranks)]
     SPEED.show(rows)
     if arguments.only is None:
-        rows += predictions(found, shapes, links)
+        rows += SETUP.show(setup_rows(found, shapes)) + predictions(found, shapes, links)
         rows += [{"kind": "link", "link": link.name, "reason": reason} for link, reason in reasons.items() if reason]
     if arguments.only is None or arguments.json:
         _timing.finish(arguments, "bench_scale", rows)

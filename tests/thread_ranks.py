@@ -15,7 +15,7 @@ import numpy as np
 from nplm.ranks.mpi import MPIRanks
 
 IN_PLACE = object()
-PATIENCE = 20.0  # seconds
+PATIENCE = 120.0  # seconds, on a busy machine
 
 
 class World:

@@ -21,6 +21,7 @@ from nplm.config import ModelConfig, Objective, Optimizer, Precision, TrainConfi
 from nplm.data.streams import Streams
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 from nplm.model import LanguageModel, param_shapes
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.training.trainer import Trainer
 
 EXPONENT, SHIFT = 1.0835, 1.3617
@@ -110,7 +111,7 @@ class OurTrainer:
     """Our side: the package's own Trainer on a stream of words, with fresh noise for every chunk.
 
     num_shards: as many as threads unless given.  A word that two shards share is computed in both, so who has one core
-    cuts the chunk into one.
+    cuts the chunk into one.  ranks: those of a job, each of which has such a trainer.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class OurTrainer:
         objective: Objective = "nce",
         optimizer: Optimizer = "sgd",
         precision: Precision = "float32",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.threads, num_shards = threads, min(num_shards or threads, shape.B)
         config = TrainConfig(
@@ -139,7 +141,7 @@ class OurTrainer:
             clip=CLIP,
             schedule="constant",
         )
-        self.trainer = Trainer(model, Streams(ids[1:].T.ravel(), shape.B), config)
+        self.trainer = Trainer(model, Streams(ids[1:].T.ravel(), shape.B), config, ranks=ranks)
         self.spans = cycle(self.trainer.spans)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Fills the tables of docs/{benchmarks,quality,patent,faults}.md from the results, and checks the figures there.
+"""Fills the tables of docs/{benchmarks,quality,patent,faults,scale}.md from the results, and checks the figures there.
 
 The pages are written by hand except for the tables, which stand between markers,
 
@@ -24,6 +24,7 @@ import bench_eval
 import bench_input
 import bench_memory
 import bench_noise
+import bench_scale
 import bench_score
 import bench_train
 import bench_vocab
@@ -31,6 +32,7 @@ import kneser_ney
 import study_chunks
 import study_faults
 import study_gradients
+import study_kills
 import study_objectives
 import study_recipes
 import study_units
@@ -39,12 +41,12 @@ from _tables import Section, read
 from nplm import atomic
 
 DOCS = _record.ROOT / "docs"
-PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md")
+PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
-    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, study_recipes,
-    study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults,
+    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale, study_recipes,
+    study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

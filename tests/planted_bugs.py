@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
+RANKS = ("rank_cases", "thread_ranks")  # which the tests of ranks import
 CLEAN = "clean: "  # before the name of a bug: the same test without the bug
 
 
@@ -736,6 +737,82 @@ BUGS = [
         "test_schedule::test_step",
         trains=True,
     ),
+    # ---- several ranks
+    Bug(
+        "ranks: the tree over shards is cut in the middle",
+        "ranks/tree.py",
+        "return start + (1 << ((stop - start - 1).bit_length() - 1))",
+        "return (start + stop) // 2",
+        "test_thread_ranks::test_exchange",
+        {"shards": 7, "ranks": 3},
+    ),
+    Bug(
+        "ranks: dense gradients added in the order of the ranks",
+        "ranks/exchange.py",
+        "total = fold(parts, cut, add)",
+        "import functools; total = functools.reduce(add, parts)",
+        "test_thread_ranks::test_exchange",
+        {"shards": 7, "ranks": 6},
+    ),
+    Bug(
+        "ranks: rows merged in the order of the ranks",
+        "ranks/exchange.py",
+        "self.sum = fold(grads, cut, add)",
+        "self.sum = grads[0]; [setattr(self, 'sum', add(self.sum, grad)) for grad in grads[1:]]",
+        "test_thread_ranks::test_exchange",
+        {"shards": 7, "ranks": 6},
+    ),
+    Bug(
+        "ranks: losses added in the order of the ranks",
+        "ranks/exchange.py",
+        "loss = fold(kinds[:live, 0].tolist(), cut, lambda a, b: sum((a, b)))",
+        "loss = sum(kinds[:live, 0].tolist())",
+        "test_thread_ranks::test_exchange",
+        {"shards": 7, "ranks": 6},
+    ),
+    Bug(
+        "ranks: each rank saves by its own clock",
+        "training/trainer.py",
+        "if self.ranks.first(lambda: is_due):",
+        "if is_due:",
+        "test_thread_ranks::test_checkpoints_are_due_by_the_clock_of_rank_0",
+    ),
+    Bug(
+        "ranks: each rank stops for itself",
+        "training/trainer.py",
+        "return self.ranks.first(lambda: self.stopping or interrupted())",
+        "return self.stopping or interrupted()",
+        "test_thread_ranks::test_a_run_is_stopped_by_rank_0_and_resumed",
+    ),
+    Bug(
+        "ranks: the optimiser's memory is put back on rank 0 only",
+        "training/shared_run.py",
+        "self.ranks.share([*model.params.values(), *optimizer.memory.values()])",
+        "self.ranks.share([*model.params.values()])",
+        "test_thread_ranks::test_a_run_is_stopped_by_rank_0_and_resumed",
+    ),
+    Bug(
+        "ranks: a folder that rank 0 refuses is not refused by the others",
+        "ranks/mpi.py",
+        "raise FAILURES.get(name, InputError)(text)",
+        "pass",
+        "test_thread_ranks::test_what_fails_on_rank_0_fails_on_all",
+    ),
+    Bug(
+        "ranks: parts of an evaluation merged in the order of the ranks",
+        "scoring/evaluate.py",
+        "total.merge(tallies[k % ranks.size][k // ranks.size])",
+        "total.merge([tally for part in tallies for tally in part][k])",
+        "test_thread_ranks::test_evaluation",
+        {"reset": False},
+    ),
+    Bug(
+        "ranks: sentences scored elsewhere are left out",
+        "scoring/score.py",
+        "for rank, (scores, log_z) in enumerate(ranks.gather(out)):",
+        "for rank, (scores, log_z) in enumerate(ranks.gather(out)[:1]):",
+        "test_thread_ranks::test_scores",
+    ),
 ]
 
 
@@ -752,7 +829,7 @@ def plant(bug: Bug, folder: Path) -> None:
 def call(bug: Bug, folder: Path) -> None:
     """Call the bug's check on the package in `folder`, everything imported afresh."""
     for name in list(sys.modules):
-        if name.split(".")[0] in ("nplm", "conftest") or name.startswith("test_"):
+        if name.split(".")[0] in ("nplm", "conftest", "golden", *RANKS) or name.startswith("test_"):
             del sys.modules[name]
     importlib.invalidate_caches()
     kept = sys.path[:]

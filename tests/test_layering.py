@@ -99,7 +99,7 @@ def test_only_one_file_names_the_options_of_numba(path):
 ORDER = (  # files and folders at the package's root, in the order of the data's way; docs/contributing.md draws it
     *("_version", "errors", "arrays", "logs", "config", "atomic", "threads", "optional"),
     *("kernels", "data", "reference", "gradcheck", "noise", "layers", "network", "model", "testing"),
-    *("storage", "scoring", "training", "toolkits", "export", "views", "cli", "__main__"),
+    *("ranks", "storage", "scoring", "training", "toolkits", "export", "views", "cli", "__main__"),
 )
 SEALED = {  # what these import of third parties, and of the package besides themselves
     "reference": ({"numpy"}, set()),

@@ -12,6 +12,7 @@ exit code   0  done
 """
 
 import sys
+from functools import partial
 from importlib import import_module
 from itertools import takewhile
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ import click
 
 from nplm._version import __version__
 from nplm.cli.errors import ClosedPipe, Interrupted, exit_code, signals, suggestion
+from nplm.cli.job import run_in_job
 from nplm.cli.streams import streams
 
 # command -> file; the order is that of the help
@@ -107,5 +109,6 @@ def main(args: list[str] | None = None) -> NoReturn:
     args = sys.argv[1:] if args is None else args
     debug = "--debug" in takewhile(lambda word: word.startswith("-"), args)
     with streams(), signals() as interrupted:
-        code = exit_code(lambda: cli.main(args, "nplm", standalone_mode=False), debug, interrupted)
+        ending = partial(exit_code, debug=debug, interrupted=interrupted)
+        code = run_in_job(args, lambda: cli.main(args, "nplm", standalone_mode=False), ending)
     sys.exit(code)

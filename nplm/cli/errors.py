@@ -18,7 +18,7 @@ from nplm.errors import DivergedError, InputError, shortened, visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
 CLOSED_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
-ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk")  # options that messages name, but no settings
+ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk", "allow_mixed")  # named, but no settings
 
 
 class Interrupted(Exception):

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, reset_option, shown_option, threads_option
+from nplm.cli.common import check_stdin, reset_option, shown_option, threads_option
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import Rows, emit, log_z_rows, perplexity_text, raw_text_rows, seen, show
 from nplm.config import TrainConfig
 
@@ -49,6 +50,7 @@ Examples:
 )
 @threads_option("Threads; 0: as many as there are cores, up to four.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
+@job_options
 def command(
     model: str,
     files: tuple[str, ...],
@@ -59,6 +61,7 @@ def command(
     check_norm: bool,
     threads: int,
     as_json: bool,
+    allow_mixed: bool,
 ) -> int:
     """Exact perplexity of MODEL on each FILE, which may also be a folder or a pattern: its files as one text.
 
@@ -69,10 +72,12 @@ def command(
     if verbose and check_norm:
         raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
     check_stdin(files)
-    path, loaded = open_model(model)
+    path, loaded = open_for_job(model, allow_mixed)
     results = []
     for file in files:
         figures: dict[str, Any] = {"model": str(path), "file": file}
+        if verbose and job_ranks().rank > 0:
+            continue  # one stream, read and written by rank 0
         if verbose:
             figures |= _describe(loaded, file, reset, verbose == "word", skip_oov, as_json)
         else:
@@ -96,9 +101,11 @@ def _measure(
     from nplm.scoring.score import norm_deviation
     from nplm.toolkits.srilm import TextStats
 
+    ranks = job_ranks()
     with Watch() as reading:
-        ids, size = read_measured(file, model.vocabulary, model.unit, reading=reading)
-    tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads)
+        ids, size = ranks.first(lambda: read_measured(file, model.vocabulary, model.unit, reading=reading))
+    threads = ranks.threads(threads)
+    tally = tally_text(model, ids, batch_size=batch_size, reset=reset, threads=threads, ranks=ranks)
     got = summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
     figures = got.as_dict() | {"unigram_perplexity": unigram_perplexity(model.vocabulary, ids)}
     if check_norm:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, shown_option
+from nplm.cli.common import check_stdin, shown_option
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import emit, say
 from nplm.errors import InputError
 from nplm.logs import LN10
@@ -64,6 +65,7 @@ Examples:
 @click.option("--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too.")
 @click.option("--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
+@job_options
 def command(
     model: str,
     files: tuple[str, ...],
@@ -78,6 +80,7 @@ def command(
     output: str | None,
     unnormalised: bool,
     as_json: bool,
+    allow_mixed: bool,
 ) -> None:
     """Rank the hypotheses of each NBEST list with MODEL's score; without NBEST, or for -, standard input is read.
 
@@ -89,18 +92,19 @@ def command(
 
     files = files or ("-",)
     _check(files, form, acoustic, mix_old, nbest, output)
-    path, loaded = open_model(model)
+    path, loaded = open_for_job(model, allow_mixed)
+    ranks = job_ranks()
     if unnormalised:
         say(f"unnormalised scores: log Z is taken as {loaded.mean_log_z or 0.0:+.4f} nats everywhere")
     ranked = rescore(
-        _lists(files, form, acoustic, mix_old),
-        *model_functions(loaded, normalize=not unnormalised, join=join),
+        ranks.each(lambda: _lists(files, form, acoustic, mix_old)),
+        *model_functions(loaded, normalize=not unnormalised, join=join, threads=ranks.threads(0), ranks=ranks),
         lm_scale=lm_scale,
         word_penalty=word_penalty / LN10 if form == "kaldi" else word_penalty,
         mix_old=mix_old,
         skip=frozenset([*skip, PAUSE] if form == "srilm" else skip),
     )
-    counts = _write(ranked, nbest, output)
+    counts = _write(ranked, nbest, output if ranks.rank == 0 else None)
     if as_json:
         settings = {"format": form, "lm_scale": lm_scale, "word_penalty": word_penalty, "mix_old": mix_old}
         emit({"model": str(path)} | settings | {"unnormalised": unnormalised} | counts)

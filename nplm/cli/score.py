@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplm.cli.common import check_stdin, open_model, shown_option, threads_option
+from nplm.cli.common import check_stdin, shown_option, threads_option
+from nplm.cli.job import job_options, job_ranks, open_for_job
 from nplm.cli.output import emit, perplexity_text, say
 from nplm.errors import InputError
 from nplm.logs import LN10
@@ -52,6 +53,7 @@ Examples:
 )
 @threads_option("Threads; 0: as many as there are cores.")
 @click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
+@job_options
 def command(
     model: str,
     files: tuple[str, ...],
@@ -62,6 +64,7 @@ def command(
     lines: int,
     threads: int,
     as_json: bool,
+    allow_mixed: bool,
 ) -> None:
     """The log10 probability of every line of FILE..., a line each, in their order.
 
@@ -74,15 +77,17 @@ def command(
     from nplm.scoring.tally import Tally
 
     check_stdin(files)
-    path, scorer = open_model(model)
+    path, scorer = open_for_job(model, allow_mixed)
+    ranks = job_ranks()
+    threads = ranks.threads(threads)
     if unnormalised:
         say(_what_stands_for_log_z(scorer))
     tally, meter, kaldi = Tally(), Meter(), form == "kaldi"
-    for piece in in_pieces(_lines(files or ("-",), kaldi, scorer, meter), TOKENS, lines):
+    for piece in ranks.each(lambda: in_pieces(_lines(files or ("-",), kaldi, scorer, meter), TOKENS, lines)):
         names = [words.pop(0) if kaldi else "" for words in piece]
         ids, lengths = encode(scorer.vocabulary, piece, not no_eos)
         scores, log_z = sentence_scores(
-            scorer, ids, lengths, bos=not no_bos, normalize=not unnormalised, threads=threads
+            scorer, ids, lengths, bos=not no_bos, normalize=not unnormalised, threads=threads, ranks=ranks
         )
         tally.add(ids, log_z - scores, sentences=lengths.size)
         by_line = totals(scores - log_z, lengths) / (-1 if kaldi else LN10)

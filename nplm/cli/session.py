@@ -16,6 +16,7 @@ from nplm.config import ModelConfig, Setting, TrainConfig, shown
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.encode import Ids
 from nplm.model import LanguageModel
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.evaluate import evaluate
 from nplm.scoring.tally import perplexity
 from nplm.training.loop import TrainResult, train
@@ -32,6 +33,8 @@ def run_session(
     resume: bool = False,
     source: Mapping[str, Any] | None = None,
     before: Callable[[], None],
+    ranks: Ranks = ALONE,
+    allow_mixed: bool = False,
 ) -> tuple[TrainResult, Figures]:
     """Train a model, evaluate the best one; what happens is shown on stderr.
 
@@ -42,21 +45,22 @@ def run_session(
     model = LanguageModel.init(model_config, corpus.vocabulary, rng, unit=corpus.unit)
     try:
         with Display(config.epochs, before) as display:
-            result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display)
+            job: Any = {"ranks": ranks, "allow_mixed": allow_mixed}
+            result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display, **job)
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, one before training began, or a signal to end
         if save is not None and Path(save, "last.safetensors").is_file():
             say(f"to go on from the last checkpoint: {resuming(save)}")
         raise
     if result.interrupted:
         say(f"interrupted in epoch {result.progress.epoch + 1}")
-    return result, measure(result, corpus, config) | {
+    return result, measure(result, corpus, config, ranks) | {
         "wall_seconds": time.monotonic() - begun,
         "interrupted": result.interrupted,
         "save": save,
     }
 
 
-def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures:
+def measure(result: TrainResult, corpus: Corpus, config: TrainConfig, ranks: Ranks = ALONE) -> Figures:
     """The evaluation of the best model on the test text, or on the valid text where there is no test text."""
     split, ids = ("test", corpus.test) if corpus.test is not None else ("valid", corpus.valid)
     progress = result.progress
@@ -83,14 +87,14 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
     }
     if ids is None:
         return figures
-    return figures | _measured(result.best, split, ids, corpus, config)
+    return figures | _measured(result.best, split, ids, corpus, config, ranks)
 
 
-def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig) -> Figures:
+def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig, ranks: Ranks) -> Figures:
     say(f"measuring the best model on the {split} text ...")
     reset, streams = config.reset_at_eos, config.eval_batch_size
-    size = corpus.sizes.get(split)
-    got = evaluate(model, ids, size=size, batch_size=streams, reset=reset, threads=config.threads)
+    size, threads = corpus.sizes.get(split), ranks.threads(config.threads)
+    got = evaluate(model, ids, size=size, batch_size=streams, reset=reset, threads=threads, ranks=ranks)
     figures = got.as_dict() | {
         f"{split}_perplexity": got.perplexity,
         "split": split,

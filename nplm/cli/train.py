@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nplm.cli.job import job_options, job_ranks
 from nplm.cli.settings import (
     RESUMED,
     SETTINGS,
@@ -53,11 +54,15 @@ class TrainCommand(GroupedCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
         if not (ctx.resilient_parsing or {*args} & {*ctx.help_option_names}):
-            file = read_config_file(given["config"]) if "config" in given else {}
-            resumed = resumed_settings(given.get("save"), {*file, *given}) if given.get("resume") else {}
+            file, resumed = job_ranks().first(lambda: self._files(given))
             ctx.default_map = resumed | file
             ctx.meta[RESUMED] = resumed.keys() - file.keys()
         return super().parse_args(ctx, args)
+
+    def _files(self, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The settings of the config file, and of the run that is resumed."""
+        file = read_config_file(given["config"]) if "config" in given else {}
+        return file, resumed_settings(given.get("save"), {*file, *given}) if given.get("resume") else {}
 
 
 @click.command("train", cls=TrainCommand, epilog=EPILOG)
@@ -66,12 +71,14 @@ class TrainCommand(GroupedCommand):
 @saving_option("--resume", is_flag=True, help="Continue the run in --save DIR.")
 @saving_option("--config", metavar="FILE.toml", help="File of settings; flags win.")
 @saving_option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
-def command(save: str | None, resume: bool, as_json: bool, **_: Any) -> int:
+@job_options
+def command(save: str | None, resume: bool, as_json: bool, allow_mixed: bool, **_: Any) -> int:
     """Train a language model on a text, evaluate it exactly, save it."""
     found = values()
     train_config = build(TrainConfig, found)
     build(ModelConfig, found, vocab_size=2)  # complain before a large text is read
     text = build(TextConfig, found)
+    _check_readable_by_all(text)
 
     corpus = load_text(text, choose_unit(text, save if resume and found["unit"].source in KEPT else None))
     from nplm.cli import session  # now: it takes longer to import than a text to be seen
@@ -84,10 +91,19 @@ def command(save: str | None, resume: bool, as_json: bool, **_: Any) -> int:
         save=save,
         resume=resume,
         source=record_of(text),
+        ranks=job_ranks(),
+        allow_mixed=allow_mixed,
         before=lambda: session.echo_settings(found, corpus),
     )[1]
     session.report(figures, as_json)
     return session.finish(figures, as_json)
+
+
+def _check_readable_by_all(text: TextConfig) -> None:
+    """Reject standard input where several ranks would read it."""
+    given = [*(text.train or ()), *(text.valid or ()), *(text.test or ()), text.vocab]
+    if job_ranks().size > 1 and "-" in given:
+        raise InputError("every rank reads the texts, and standard input is rank 0's alone: give files")
 
 
 def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:

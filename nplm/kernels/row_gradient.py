@@ -66,3 +66,20 @@ def add_and_square(values: np.ndarray, out: np.ndarray) -> float:
             part[j] += added[j]
         total += _sum_of_squares(part)
     return total
+
+
+@njit()
+def squares(values: np.ndarray, out: np.ndarray) -> None:
+    """out[k] = the k-th term of `sum_of_squares`: the squares of a stretch of values (n,)."""
+    for k in range(out.size):
+        out[k] = _sum_of_squares(values[k * STRETCH : (k + 1) * STRETCH])
+
+
+@njit()
+def add_and_squares(values: np.ndarray, out: np.ndarray, out_squares: np.ndarray) -> None:
+    """out += values, and out_squares[k] = the k-th term of `add_and_square`."""
+    for k in range(out_squares.size):
+        part, added = out[k * STRETCH : (k + 1) * STRETCH], values[k * STRETCH : (k + 1) * STRETCH]
+        for j in range(part.size):
+            part[j] += added[j]
+        out_squares[k] = _sum_of_squares(part)

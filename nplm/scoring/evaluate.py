@@ -25,6 +25,7 @@ from nplm.data.streams import Streams, bounds
 from nplm.data.vocabulary import check_ids
 from nplm.errors import InputError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.raw_text import raw_figures
 from nplm.scoring.scorer import Window, read_sentences, read_streams, score_words
 from nplm.scoring.sentences import longest_first, sentence_lengths
@@ -135,6 +136,7 @@ def evaluate(
     reset: bool = False,
     shards: int = SHARDS,
     threads: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Exact evaluation of a model on a text.
 
@@ -153,6 +155,8 @@ def evaluate(
         Parts that the work is cut into, summed in a fixed order; part of the rounding.
     threads : int
         0 for as many as there are cores and shards; never changes a bit.
+    ranks : Ranks
+        Those of the job that share the work, each with the model and the text; never changes a bit.
 
     Returns
     -------
@@ -165,14 +169,20 @@ def evaluate(
     ValueError
         On an id outside the vocabulary.
     """
-    tally = tally_text(
-        language_model_of(model), ids, batch_size=batch_size, reset=reset, shards=shards, threads=threads
-    )
+    how: Any = {"batch_size": batch_size, "reset": reset, "shards": shards}
+    tally = tally_text(language_model_of(model), ids, **how, threads=threads, ranks=ranks)
     return summary(tally, min(batch_size, tally.tokens), "reset" if reset else "carried", size)
 
 
 def tally_text(
-    model: LanguageModel, ids: Array, *, batch_size: int, reset: bool, shards: int = SHARDS, threads: int
+    model: LanguageModel,
+    ids: Array,
+    *,
+    batch_size: int,
+    reset: bool,
+    shards: int = SHARDS,
+    threads: int,
+    ranks: Ranks = ALONE,
 ) -> LogZTally:
     """The sums that `evaluate` makes its figures of."""
     ids = np.asarray(ids)
@@ -201,10 +211,12 @@ def tally_text(
             tally.add_scores(words, *score_words(network, hidden, words))
         return tally
 
+    own = [partial(count, part) for part in windows[ranks.rank :: ranks.size]]
+    with workers(threads, max(len(own), 1)) as run:
+        tallies = ranks.gather(run(own))
     total = LogZTally()
-    with workers(threads, len(windows)) as run:
-        for tally in run([partial(count, part) for part in windows]):  # in this order, whoever is first
-            total.merge(tally)
+    for k in range(len(windows)):  # in this order, whoever is first
+        total.merge(tallies[k % ranks.size][k // ranks.size])
     return total
 
 

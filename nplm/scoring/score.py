@@ -23,6 +23,7 @@ from nplm.layers.precision import choose
 from nplm.logs import LN10
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import Network, hidden_states
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.scorer import Scores, read_sentences, score_words
 from nplm.scoring.sentences import SENTENCES, Text, as_units, encode, longest_first, sentence_lengths, totals
 from nplm.threads import one_blas_thread, workers
@@ -72,6 +73,7 @@ def score_batch(
     normalize: bool = True,
     threads: int = 0,
     precision: str = "float32",
+    ranks: Ranks = ALONE,
 ) -> Array:
     """Total log10 probability of each sentence, whatever their lengths, in lock-step.
 
@@ -91,6 +93,8 @@ def score_batch(
     precision : str
         Of the products' operands: float32 (the model's own type), bfloat16, or auto, which is bfloat16 where that is
         known to be faster.  How far bfloat16 moves a score is measured by benchmarks/bench_score.py.
+    ranks : Ranks
+        Those of the job that share the work, each with the model and the sentences; never changes a bit.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def score_batch(
         units = [as_units(sentence, model.unit) for sentence in sentences[start : start + SENTENCES]]
         ids, lengths = encode(model.vocabulary, units, eos)
         scores, log_z = sentence_scores(
-            model, ids, lengths, bos=bos, normalize=normalize, threads=threads, precision=precision
+            model, ids, lengths, bos=bos, normalize=normalize, threads=threads, precision=precision, ranks=ranks
         )
         parts.append(totals(scores - log_z, lengths) / LN10)
     return np.concatenate(parts)
@@ -126,6 +130,7 @@ def sentence_scores(
     normalize: bool = True,
     threads: int = 0,
     precision: str = "float32",
+    ranks: Ranks = ALONE,
 ) -> Scores:
     """`word_scores` of sentences of `lengths` (m,), one after the other in ids (n,), each from the zero state.
 
@@ -141,13 +146,20 @@ def sentence_scores(
             if normalize:
                 out[1][places] = log_z
 
-    tasks = [partial(fill, *group) for group in longest_first(lengths, COLUMNS)]
+    groups = longest_first(lengths, COLUMNS)
+    tasks = [partial(fill, *group) for group in groups[ranks.rank :: ranks.size]]
     if len(tasks) == 1:
         with one_blas_thread():
             tasks[0]()
     else:
         with workers(threads, max(1, len(tasks))) as run:
             run(tasks)
+    if ranks.size > 1:
+        for rank, (scores, log_z) in enumerate(ranks.gather(out)):
+            for places in (
+                np.arange(s, s + n) for group in groups[rank :: ranks.size] for s, n in zip(*group, strict=True)
+            ):
+                out[0][places], out[1][places] = scores[places], log_z[places]
     return out
 
 

@@ -16,6 +16,7 @@ from nplm.arrays import Array
 from nplm.data.units import toolkit_words
 from nplm.errors import InputError
 from nplm.model import LanguageModel
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.score import score_batch
 from nplm.scoring.sentences import encode, totals
 from nplm.toolkits.nbest import Hypothesis, NBest
@@ -79,11 +80,13 @@ def rescore(
             yield ranked._replace(units=int(units[part].sum()), unknown=int(unknown[part].sum()))
 
 
-def model_functions(model: LanguageModel, *, normalize: bool = True, join: str = " ") -> tuple[Score, Count]:
+def model_functions(
+    model: LanguageModel, *, normalize: bool = True, join: str = " ", threads: int = 0, ranks: Ranks = ALONE
+) -> tuple[Score, Count]:
     """How a model scores sentences, and counts their units.
 
     The toolkit's words are taken as they are by a model of words.  One of another unit is given the text, with `join`
-    between the words.
+    between the words.  ranks: those that share the scoring, each with the model and the sentences.
     """
 
     def units(sentence: str) -> list[str]:
@@ -91,7 +94,8 @@ def model_functions(model: LanguageModel, *, normalize: bool = True, join: str =
         return words if model.unit.kind == "word" else model.unit.split(join.join(words))
 
     def score(sentences: Sequence[str]) -> Array:
-        return score_batch(model, [units(sentence) for sentence in sentences], normalize=normalize)
+        divided = [units(sentence) for sentence in sentences]
+        return score_batch(model, divided, normalize=normalize, threads=threads, ranks=ranks)
 
     def count(sentences: Sequence[str]) -> tuple[Array, Array]:
         ids, lengths = encode(model.vocabulary, [units(sentence) for sentence in sentences], eos=False)

@@ -1,7 +1,7 @@
 """Ctrl-C, `kill`, a terminal that is closed: the first is noted, so that the chunk can be finished and saved.
 
 The second ends at once.  After SIGTERM and SIGHUP the signal is raised again when all is saved, so that the process
-ends by it as it would have; Ctrl-C ends training only.
+ends by it as it would have; Ctrl-C ends training only.  Of several ranks the signals of rank 0 count.
 """
 
 import signal
@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from nplm.ranks.alone import ALONE, Ranks
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """A function that returns whether one of the signals came.
+def interrupts(ranks: Ranks = ALONE) -> Iterator[Callable[[], bool]]:
+    """A function that returns whether one of the signals came to this process.
 
     One that is ignored, as in the background of a script or under nohup, stays ignored; on another thread all stay as
     they are.
@@ -36,6 +38,6 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in came:
+    for number in ranks.first(lambda: came):
         if number != signal.SIGINT:
             signal.raise_signal(number)

@@ -1,7 +1,7 @@
 """`nplm.train`: a run from its first chunk, or from where it was stopped, to its last."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ from nplm.data.corpus import Corpus
 from nplm.data.streams import Streams
 from nplm.errors import InputError
 from nplm.model import LanguageModel
+from nplm.ranks import agreement
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.training.interrupts import interrupts
 from nplm.training.observer import Observer
 from nplm.training.progress import Progress
-from nplm.training.run_folder import open_run
+from nplm.training.run_config import fingerprint
+from nplm.training.shared_run import open_shared
 from nplm.training.trainer import Trainer, warm_up
 
 
@@ -53,6 +56,8 @@ def train(
     resume: bool = False,
     source: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
+    ranks: Ranks = ALONE,
+    allow_mixed: bool = False,
 ) -> TrainResult:
     """Train `model` in place on corpus.train; Ctrl-C ends after the current chunk, with all that is good saved.
 
@@ -71,7 +76,11 @@ def train(
     source : mapping, optional
         Where the corpus came from, for the record.
     observer : Observer, optional
-        Watches every step, and may stop training.
+        Watches every step, and may stop training; where there are several ranks, that of rank 0.
+    ranks : Ranks
+        Those of the job that train together, each with the same model and corpus; never changes a bit.
+    allow_mixed : bool
+        Let the ranks' processors be of different kinds: bits may then differ.
 
     Returns
     -------
@@ -97,16 +106,19 @@ def train(
             " make the model with unit=corpus.unit"
         )
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
+    if ranks.size > 1:
+        _agree(ranks, model, corpus, config, streams.batch_size, allow_mixed)
     trainer = Trainer(
-        model, streams, config, valid=corpus.valid, valid_size=corpus.sizes.get("valid"), observer=observer
+        model, streams, config, valid=corpus.valid, valid_size=corpus.sizes.get("valid"), observer=observer, ranks=ranks
     )
-    with open_run(save, resume, model.config, config, corpus, source, trainer.products, observer.warning) as run:
+    files = save, resume, model.config, config, corpus, source, trainer.products, observer.warning
+    with open_shared(ranks, *files) as run:
         trainer.attach(run)
         observer.compiling()
         precision: Any = "bfloat16" if trainer.products.bfloat16 else "float32"
         observer.compiled(warm_up(model.dtype, replace(config, precision=precision)))
         observer.begin(len(corpus.train), trainer.progress)
-        with interrupts() as interrupted:
+        with interrupts(ranks) as interrupted:
             trainer.train(interrupted)
         progress = trainer.progress
         is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
@@ -114,6 +126,19 @@ def train(
         changed |= corpus.valid is not None and model.mean_log_z is None  # an old checkpoint did not hold it
         best = model if not progress.best_epoch or (is_best and not changed) else run.best_model()
         return TrainResult(best, run.history(), progress, not trainer.finished)
+
+
+def _agree(
+    ranks: Ranks, model: LanguageModel, corpus: Corpus, config: TrainConfig, batch_size: int, allow_mixed: bool
+) -> None:
+    """Reject ranks that are too many or not alike; then every rank's parameters are those of rank 0."""
+    agreement.check_threads(ranks, config.shards, batch_size, config.threads)
+    settings = {f"`{name}`": value for part in (model.config, config) for name, value in asdict(part).items()}
+    settings.pop("`threads`")
+    text = {"unit": corpus.unit.identity, "SHA-256 of the text": fingerprint(corpus)}
+    facts = settings | {"type of the model": str(model.dtype)} | text
+    agreement.check(ranks, facts, allow_mixed=allow_mixed)
+    ranks.share(model.params.values())
 
 
 def _check_without_valid(config: TrainConfig) -> None:

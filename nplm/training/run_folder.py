@@ -68,6 +68,10 @@ class RunFolder:
         extra |= optimizer.memory
         checkpoint.save_run(model, self.last, self.provenance, asdict(progress), extra)
 
+    def has_checkpoint(self) -> bool:
+        """Whether last.safetensors has been written."""
+        return self.last.exists()
+
     def begun(self) -> bool:
         """Whether there is anything to go on from; a run may have been killed before its first checkpoint."""
         return any(path.exists() for path in (self.best, self.last, self.metrics))

@@ -2,7 +2,8 @@
 
 The recurrences of different columns are independent, so the B columns of a chunk are cut into shards, and every shard
 runs forward and backward on its own.  The rest is divided by parameter: adding the shards' gradients, then, when the
-norm of all is known, updating and packing.  The cut and the order of every sum depend on the configuration alone.
+norm of all is known, updating and packing.  With several ranks each computes some of the shards, and updates alike.
+The cut and the order of every sum depend on the configuration alone.
 A word of the input that two shards share is multiplied in both: sharing it needs two more barriers, and was no faster.
 """
 
@@ -20,6 +21,7 @@ from nplm.layers.row_gradient import Gradient
 from nplm.layers.workspace import Workspace
 from nplm.model import LanguageModel
 from nplm.network import Grads, Network, Packed, Plan, State, chunk_gradient, pack
+from nplm.ranks.alone import ALONE, Ranks, Sums
 from nplm.threads import Result, RunTasks, here
 from nplm.training.optim import Optimizer
 
@@ -45,9 +47,15 @@ class Shards:
     """
 
     def __init__(
-        self, model: LanguageModel, shards: int, run_tasks: RunTasks = here, *, bfloat16: bool = False
+        self,
+        model: LanguageModel,
+        shards: int,
+        run_tasks: RunTasks = here,
+        *,
+        bfloat16: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.run_tasks, self.bfloat16 = model, run_tasks, bfloat16
+        self.model, self.run_tasks, self.bfloat16, self.ranks = model, run_tasks, bfloat16, ranks
         self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
         self.packed: Packed | None = None  # to be set to None when parameters change otherwise than by `update`
 
@@ -81,7 +89,15 @@ class Shards:
             return chunk_gradient(network, *part, noise_ids, columns, scale, room, own)
 
         columns = bounds(inputs.shape[1], len(self.rooms))
-        results = self.run_tasks([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)])
+        own = slice(*self.ranks.runs(len(columns))[self.ranks.rank])
+        results = self.run_tasks([partial(shard, *c, room) for c, room in zip(columns, self.rooms, strict=False)][own])
+        part = self._sums(results) if results else None
+        loss, totals, after = self.ranks.add(part, len(columns), model.params, self.run_tasks)
+        norm = math.sqrt(sum(squares for _, squares in totals.values()))
+        return ChunkGradient(loss, {name: grad for name, (grad, _) in totals.items()}, norm, after)
+
+    def _sums(self, results: list[tuple[float, Grads, State]]) -> Sums:
+        """Sums over this rank's shards."""
         losses = [loss for loss, _, _ in results]
         grads, states = [grads for _, grads, _ in results], [state for _, _, state in results]
 
@@ -91,9 +107,8 @@ class Shards:
         totals = self._by_name(total)
         while len(losses) > 1:  # over the same tree
             losses = [sum(pair) for pair in row_gradient.in_pairs(losses)]
-        norm = math.sqrt(sum(squares for _, squares in totals.values()))
         after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
-        return ChunkGradient(losses[0], {name: grad for name, (grad, _) in totals.items()}, norm, after)
+        return Sums(losses[0], totals, after)
 
     def update(self, optimizer: Optimizer, chunk: ChunkGradient, lr: float) -> None:
         """Optimizer.update; each weight is packed while it is in the cache."""

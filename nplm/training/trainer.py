@@ -27,6 +27,7 @@ from nplm.model import LanguageModel
 from nplm.network import Plan
 from nplm.noise import make_noise
 from nplm.noise.groups import stream_key
+from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.evaluate import Evaluation, evaluate, without_mean_log_z
 from nplm.threads import here, workers
 from nplm.training.observer import Observer, Step
@@ -34,6 +35,7 @@ from nplm.training.optim import Optimizer, non_finite_gradient
 from nplm.training.progress import Progress
 from nplm.training.run_folder import RunFolder
 from nplm.training.schedule import chunk_rate, first_rate, next_rate
+from nplm.training.shared_run import SharedRun
 from nplm.training.step import ChunkGradient, Shards
 
 PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
@@ -43,8 +45,8 @@ class Trainer:
     """Owns what changes in training: model, optimiser, progress, carried state, and the folder they are saved in.
 
     model is trained in place, on streams; valid: ids (n,) to choose the best epoch by, and valid_size: of its raw text,
-    for figures per byte.  Nothing is saved until `attach`
-    is given a folder.
+    for figures per byte.  Nothing is saved until `attach` is given a folder.  Of several ranks each has a trainer of
+    its own, and all of them change alike.
     """
 
     def __init__(
@@ -56,23 +58,25 @@ class Trainer:
         valid: Array | None = None,
         valid_size: TextSize | None = None,
         observer: Observer | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.streams, self.config = model, streams, config
+        self.model, self.streams, self.config, self.ranks = model, streams, config, ranks
         self.valid, self.valid_size, self.observer = valid, valid_size, observer or Observer()
-        self.folder: RunFolder | None = None
+        self.folder: RunFolder | SharedRun | None = None
+        ranks.use(model.params)
         self.spans = streams.spans(config.sequence_length, config.bptt)
         self.noise = make_noise(model.noise, config, config.seed)
         self.objective = make_objective(config.objective, config.log_z_penalty)
         self.optimizer = Optimizer(model.params, config.optimizer, config.clip, config.weight_decay)
-        self.products = choose(config.precision, model.dtype, model.config.hidden_dim)
-        self.shards = Shards(model, config.shards, bfloat16=self.products.bfloat16)
+        self.products = ranks.first(lambda: choose(config.precision, model.dtype, model.config.hidden_dim))
+        self.shards = Shards(model, config.shards, bfloat16=self.products.bfloat16, ranks=ranks)
         self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
         self.stopping = False  # asked for by the observer
         self.shuffled: int | None = None  # the epoch whose order the lines are in
         self.last_lr = self.progress.lr  # of the last update
         self.clock = self.saved = time.monotonic()
 
-    def attach(self, folder: RunFolder) -> None:
+    def attach(self, folder: RunFolder | SharedRun) -> None:
         """Save to this folder from now on: continue from its last checkpoint, or write the first one."""
         self.folder = folder
         if folder.begun():
@@ -93,11 +97,15 @@ class Trainer:
         """Train until the last epoch's end, early stopping, an interrupt, or until the observer stops it; then save."""
         self.clock = self.saved = time.monotonic()
         self.stopping = False
+
+        def stop() -> bool:  # rank 0 decides
+            return self.ranks.first(lambda: self.stopping or interrupted())
+
         with self.threads():
-            while not (self.finished or self.stopping or interrupted()):
+            while not (self.finished or stop()):
                 for span in islice(self.spans, self.progress.chunk, None):  # claim 1: the earliest not yet used
                     self.step(span)
-                    if (self.stopping or interrupted()) and self.progress.chunk < len(self.spans):
+                    if stop() and self.progress.chunk < len(self.spans):
                         break
                 else:
                     self.end_epoch()
@@ -108,12 +116,17 @@ class Trainer:
     @contextmanager
     def threads(self) -> Iterator[None]:
         """The threads that steps run on; outside of this the calling thread does everything."""
-        with workers(self.config.threads, min(self.config.shards, self.streams.batch_size)) as run_tasks:
+        with workers(self.ranks.threads(self.config.threads), self._most_shards()) as run_tasks:
             self.shards.run_tasks = run_tasks
             try:
                 yield
             finally:
                 self.shards.run_tasks = here
+
+    def _most_shards(self) -> int:
+        """The shards of a whole chunk that this rank computes."""
+        start, stop = self.ranks.runs(min(self.config.shards, self.streams.batch_size))[self.ranks.rank]
+        return max(stop - start, 1)
 
     @property
     def finished(self) -> bool:
@@ -183,14 +196,8 @@ class Trainer:
             shown.mean_log_z = None
             return None
         config = self.config
-        valid = evaluate(
-            shown,
-            self.valid,
-            size=self.valid_size,
-            batch_size=config.eval_batch_size,
-            reset=config.reset_at_eos,
-            threads=config.threads,
-        )
+        how: Any = {"batch_size": config.eval_batch_size, "reset": config.reset_at_eos, "size": self.valid_size}
+        valid = evaluate(shown, self.valid, **how, threads=self.ranks.threads(config.threads), ranks=self.ranks)
         shown.mean_log_z = valid.mean_log_z
         return valid
 
@@ -223,7 +230,7 @@ class Trainer:
     def _diverged(self, what: str) -> DivergedError:
         """Go back to the last checkpoint, and return the error that says so."""
         rate, restored = self.progress.lr, ""
-        if self.folder is not None and self.folder.last.exists():
+        if self.folder is not None and self.folder.has_checkpoint():
             self.progress, self.state = self.folder.load(self.model, self.optimizer)
             self.shards.packed, restored = None, " and the model is back at its last good state"
         self.optimizer.settle(self.model.params)
@@ -246,7 +253,8 @@ class Trainer:
     def _save_if_due(self) -> None:
         """A checkpoint, where the last one is older than save_interval."""
         now = time.monotonic()
-        if self.folder is not None and now - self.saved >= self.config.save_interval:
+        is_due = self.folder is not None and now - self.saved >= self.config.save_interval
+        if self.ranks.first(lambda: is_due):
             self.saved = now
             self._save()
 

@@ -1,0 +1,107 @@
+"""A command as the ranks of one job: rank 0 speaks for all, and a rank that fails ends the whole job."""
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nplm.errors import InputError
+from nplm.ranks.launcher import TIMEOUT, launch
+
+if TYPE_CHECKING:
+    from nplm.model import LanguageModel
+    from nplm.ranks.alone import Ranks
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PARALLEL = ("train", "eval", "score", "rescore")
+
+
+class LastLine(io.StringIO):
+    """Keeps what was last written: of a rank that is silent, its error."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self.seek(0)
+            self.truncate()
+        return super().write(text)
+
+
+def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Callable[[], Any]], int]) -> int:
+    """The exit code of a command; started by a launcher, it joins the job first."""
+    started, ended = launch(), []
+    if started.size == 1:
+        return exit_code(run)
+    if started.rank > 0:
+        sys.stdout, sys.stderr = Path(os.devnull).open("w", encoding="utf-8"), LastLine()  # noqa: SIM115
+
+    def joined() -> Any:
+        command = next((word for word in args if not word.startswith("-")), "")
+        if command not in PARALLEL:
+            raise InputError(f"{started.size} processes of nplm {command} would do the same: start it without mpirun")
+        ranks.append(job_ranks())
+        result = run()
+        ended.append(True)
+        return result
+
+    ranks: list[Any] = []  # once it has joined
+    try:
+        code = exit_code(joined)
+    except SystemExit as stop:  # a signal
+        code = stop.code if isinstance(stop.code, int) else 1
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if ranks and not ended:
+        sys.stderr.flush()
+        said = sys.stderr.getvalue().strip() if isinstance(sys.stderr, LastLine) else ""
+        ranks[0].fail(code, said.removeprefix("nplm: error: "))
+    return code
+
+
+def job_ranks() -> "Ranks":
+    """The ranks of this job; this process alone where no launcher started it."""
+    from nplm.ranks.mpi import join
+
+    return join()
+
+
+def job_options(function: Function) -> Function:
+    """Options that matter where mpirun has started the command."""
+    for decorate in (
+        click.option(
+            "--allow-mixed", is_flag=True, help="mpirun: let processors differ; the bits may then differ, too."
+        ),
+        click.option(
+            "--mpi-timeout",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            default=TIMEOUT,
+            expose_value=False,
+            callback=_set_timeout,
+            help=f"mpirun: end the job when a rank has waited so long for the others.  [default: {TIMEOUT:g}]",
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+def open_for_job(model: str, allow_mixed: bool) -> "tuple[Path, LanguageModel]":
+    """`open_model` by rank 0, for all ranks of the job, which have to be alike."""
+    from nplm.cli.common import open_model
+
+    ranks = job_ranks()
+    if ranks.size > 1:
+        from nplm.ranks import agreement
+
+        agreement.check(ranks, {}, allow_mixed=allow_mixed)
+    return ranks.first(lambda: open_model(model))
+
+
+def _set_timeout(ctx: click.Context, param: click.Parameter, value: float) -> None:
+    if launch().size > 1:
+        job_ranks().timeout = value

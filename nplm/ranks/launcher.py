@@ -1,0 +1,33 @@
+"""Whether a launcher such as mpirun or srun started this process, found out without importing MPI.
+
+Every launcher sets variables in the environment of its processes.  The first that is there counts: the processes of an
+mpirun inside a Slurm job inherit Slurm's variables, which then describe something else.
+"""
+
+import os
+from typing import NamedTuple
+
+VARIABLES = (  # number of processes, and this one's: MPICH and Intel MPI, Open MPI, srun
+    ("PMI_SIZE", "PMI_RANK"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+
+
+TIMEOUT = 600.0  # seconds that a rank waits for the others; compiling on one of them takes a minute
+
+
+class Launch(NamedTuple):
+    """What the launcher says."""
+
+    size: int = 1
+    rank: int = 0
+    variable: str = ""  # that says so
+
+
+def launch() -> Launch:
+    """The launcher's number of processes, and which this one is; one process where there is no launcher."""
+    for size, rank in VARIABLES:
+        if os.environ.get(size, "").isdigit() and os.environ.get(rank, "").isdigit():
+            return Launch(int(os.environ[size]), int(os.environ[rank]), size)
+    return Launch()

@@ -4,7 +4,7 @@ The script makes the text itself: words by the Zipf law of _workload.py, every o
 is a process of its own that calls `load_corpus`; its seconds are those of the process, from its start to the corpus.
 The kernels are compiled before, by a start with a small text: `compiling_seconds`.  Peak: ru_maxrss.
 
-With --minutes the second start goes on and trains a model of 1 x 200 units for so long, and its peak is set against the
+With --minutes a third start goes on and trains a model of 1 x 200 units for so long, and its peak is set against the
 sum of what must be held (bench_memory.py), less the text, whose ids lie in a file that is mapped.
 
     python benchmarks/bench_input.py                                          200 MB, 1.3 million types

@@ -16,7 +16,9 @@ from nplm.data.cache import Cache
 from nplm.data.corpus import load_corpus
 from nplm.data.encode import read_ids
 from nplm.data.reading import Reading
-from nplm.data.text import open_text, open_tokens
+from nplm.data.sources import Source
+from nplm.data.table import Table, find_words
+from nplm.data.text import Block, open_text, open_tokens
 from nplm.data.units import Words
 from nplm.data.vocabulary import Vocabulary
 from nplm.threads import in_order
@@ -48,6 +50,19 @@ def random_text(lines=400, words=300, seed=0):
 
 
 # ---- compiled counting and encoding
+
+
+def test_words_found_by_hand():
+    """Oracle: ids, lines and counts by hand; every separator, marks at a line's ends, an empty line, U+00A0 in a word."""
+    text = "<s> a\u3000bc\tа\u00a0b </s>\n\n bc\v\u3000bc\f日\r\n".encode()
+    found = find_words(Block(Source("x"), 2, text, 0))
+    assert (found.words, found.filled, found.keys.size) == (6, 2, 9)
+    table = Table.of(["bc", "а\u00a0b", "日"])
+    assert table.look_up(found).tolist() == [0, 2, 3, 1, 1, 2, 2, 4, 1]
+    table.add(found)
+    words, counts = table.in_order()
+    assert [word.decode() for word in words] == ["a", "bc", "а\u00a0b", "日"] and counts.tolist() == [1, 4, 2, 2]
+    assert Table.of(["a", "b c"]) is None and Table.of(["<s>"]) is None
 
 
 @pytest.mark.parametrize("limits", [{}, {"min_count": 2}, {"max_size": 20}, {"min_count": 3, "max_size": 50}])

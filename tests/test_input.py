@@ -53,7 +53,7 @@ def random_text(lines=400, words=300, seed=0):
 
 
 def test_words_found_by_hand():
-    """Oracle: ids, lines and counts by hand; every separator, marks at a line's ends, an empty line, U+00A0 in a word."""
+    """Oracle: ids and counts by hand; every separator, marks at the ends, an empty line, U+00A0 in a word."""
     text = "<s> a\u3000bc\tа\u00a0b </s>\n\n bc\v\u3000bc\f日\r\n".encode()
     found = find_words(Block(Source("x"), 2, text, 0))
     assert (found.words, found.filled, found.keys.size) == (6, 2, 9)

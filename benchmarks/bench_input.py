@@ -4,7 +4,7 @@ The script makes the text itself: words by the Zipf law of _workload.py, every o
 is a process of its own that calls `load_corpus`; its seconds are those of the process, from its start to the corpus.
 The kernels are compiled before, by a start with a small text: `compiling_seconds`.  Peak: ru_maxrss.
 
-With --minutes the second start goes on and trains a model of 1 x 200 units for so long, and its peak is set against the
+With --minutes a third start goes on and trains a model of 1 x 200 units for so long, and its peak is set against the
 sum of what must be held (bench_memory.py), less the text, whose ids lie in a file that is mapped.
 
     python benchmarks/bench_input.py                                          200 MB, 1.3 million types
@@ -41,6 +41,7 @@ TABLE = Section(
 SECTIONS = {"input": TABLE}
 MB = 1e6
 WORDS_A_LINE = 20
+SHORTEST = 26 + 26**2 + 26**3  # shorter ones are left out: words have at least four letters
 PIECE = 2**20  # tokens written at a time
 BATCH, BPTT, NOISE, SIZE = 64, 35, 256, 200
 
@@ -67,7 +68,7 @@ def write_text(path: Path, tokens: int, types: int, seed: int = 1) -> None:
 
 def _word(k: int) -> str:
     """A word for a rank: the frequent ones are short."""
-    letters = ""
+    letters, k = "", k + SHORTEST
     while k >= 0:
         k, digit = divmod(k, 26)
         letters, k = chr(97 + digit) + letters, k - 1
@@ -174,7 +175,7 @@ def measure(folder: Path, tokens: int, types: int, minutes: float, large: int | 
 
 def _arguments() -> argparse.Namespace:
     flags = _record.parser(__doc__, "a tiny text", "bench_input")
-    flags.add_argument("--tokens", type=float, default=41e6, metavar="N", help="of the text; default 41e6: 200 MB")
+    flags.add_argument("--tokens", type=float, default=38e6, metavar="N", help="of the text; default 38e6: 200 MB")
     flags.add_argument("--types", type=float, default=1.3e6, metavar="V", help="different words; default 1.3e6")
     flags.add_argument("--minutes", type=float, default=0, metavar="M", help="train for so long; default: not at all")
     flags.add_argument("--folder", type=Path, metavar="DIR", help="where the text is made; default: a temporary folder")

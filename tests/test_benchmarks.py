@@ -57,6 +57,7 @@ def results(tmp_path_factory):
         quick(name, folder, "--threads", *threads)
     for name in ("noise", "memory"):
         quick(name, folder)
+    quick("input", folder, "--minutes", 0.01)
     rounded = ("--precision", "bfloat16", "--threads", 1, 2)
     run("bench_train.py", "--quick", "--json", folder / "bench_train-bfloat16.json", *rounded)
     return folder
@@ -153,6 +154,15 @@ def test_memory(rows):
         assert row["held_mb"] == pytest.approx(sum(row["held"].values()))
         assert row["peak_mb"] >= row["made_mb"]
         assert row["ratio"] == pytest.approx(row["peak_mb"] / row["held_mb"])
+
+
+def test_input(rows):
+    """The text as it was made, and the sums and ratios of what was measured."""
+    promised(rows, "megabytes", "first_seconds", "second_seconds", "first_peak_mb", "second_peak_mb")
+    for row in rows:
+        assert (row["types"], row["tokens"]) == (500, 21_000)
+        assert row["held_mb"] == pytest.approx(row["baseline_mb"] + sum(row["held"].values()))
+        assert row["ratio"] == pytest.approx(row["train_peak_mb"] / row["held_mb"])
 
 
 @pytest.mark.parametrize("sizes", [(4, 7, 12, 16, 2, 8, 50), (1, 9, 6, 10, 1, 5, 30)])

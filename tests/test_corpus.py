@@ -10,7 +10,8 @@ import pytest
 from test_text import TEXT, VOCABULARY, fails, write
 
 from nplm.data.corpus import Corpus, Floor, load_corpus, unigram_perplexity
-from nplm.data.encode import in_blocks, read_ids
+from nplm.data.encode import read_ids
+from nplm.data.mapped import in_blocks
 from nplm.data.streams import Span, Streams, split
 from nplm.data.text import read_words
 from nplm.data.vocabulary import Vocabulary

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_text import SENTENCES, TEXT, VOCABULARY, fails, write
+from test_text import SENTENCES, TEXT, VOCABULARY, fails, texts_in, write
 
 import nplm.data.encode as ids_module
 from nplm.data.cache import cache_folder
 from nplm.data.corpus import unigram_perplexity
-from nplm.data.encode import in_blocks, read_ids
+from nplm.data.encode import read_ids
+from nplm.data.mapped import in_blocks
 from nplm.data.vocabulary import Vocabulary
 
 
@@ -54,7 +55,7 @@ def test_a_large_text_is_encoded_once_and_mapped(tmp_path: Path, encodings: list
         assert ids.dtype == np.int32
         np.testing.assert_array_equal(ids, plain)
     assert len(encodings) == 2  # plain, and the first with a cache
-    assert [p.suffix for p in (cache / "texts").iterdir()] == [".ids"]
+    assert [p.suffix for p in texts_in(cache).iterdir()] == [".ids"]
     assert len(read_ids(path, VOCABULARY, large=len(TEXT.encode()), cache=cache)) == len(plain)
     assert len(encodings) == 3, "a text of exactly `large` bytes is not large"
 
@@ -103,7 +104,7 @@ def test_a_damaged_cache_is_written_anew(
     """Oracle: the undamaged ids."""
     path, cache = write(tmp_path, "a.txt", TEXT), tmp_path / "cache"
     expected = read_ids(path, VOCABULARY, large=0, cache=cache).tolist()
-    file = next((cache / "texts").iterdir())
+    file = next(texts_in(cache).iterdir())
     file.write_bytes(damage(file.read_bytes()))
     assert read_ids(path, VOCABULARY, large=0, cache=cache).tolist() == expected
     assert len(encodings) == 2
@@ -122,7 +123,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     monkeypatch.setattr(ids_module._Encoding, "blocks", grow)
     for large in (0, 2**20):
         fails(lambda large=large: read_ids(path, VOCABULARY, large=large, cache=cache), path, "changed while it was")
-    assert list((cache / "texts").iterdir()) == []
+    assert list(texts_in(cache).iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
@@ -137,14 +138,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "fsync", full)
     assert read_ids(path, VOCABULARY, large=0, cache=tmp_path / "c").tolist() == plain
-    assert "No space left" in caplog.text and list((tmp_path / "c" / "texts").iterdir()) == []
+    assert "No space left" in caplog.text and list(texts_in(tmp_path / "c").iterdir()) == []
 
 
 def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: where the file lies."""
     monkeypatch.setenv("NPLM_CACHE", str(tmp_path / "here"))
     read_ids(write(tmp_path, "a.txt", TEXT), VOCABULARY, large=0)
-    assert len(list((tmp_path / "here" / "texts").iterdir())) == 1
+    assert len(list(texts_in(tmp_path / "here").iterdir())) == 1
     monkeypatch.delenv("NPLM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "nplm"

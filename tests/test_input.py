@@ -10,13 +10,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_text import fails, write
+from test_text import fails, texts_in, write
 
 from nplm.data.cache import Cache
 from nplm.data.corpus import load_corpus
 from nplm.data.encode import read_ids
 from nplm.data.reading import Reading
-from nplm.data.text import open_text, open_tokens
+from nplm.data.sources import Source
+from nplm.data.table import Table, find_words
+from nplm.data.text import Block, open_text, open_tokens
 from nplm.data.units import Words
 from nplm.data.vocabulary import Vocabulary
 from nplm.threads import in_order
@@ -48,6 +50,19 @@ def random_text(lines=400, words=300, seed=0):
 
 
 # ---- compiled counting and encoding
+
+
+def test_words_found_by_hand():
+    """Oracle: ids and counts by hand; every separator, marks at the ends, an empty line, U+00A0 in a word."""
+    text = "<s> a\u3000bc\tа\u00a0b </s>\n\n bc\v\u3000bc\f日\r\n".encode()
+    found = find_words(Block(Source("x"), 2, text, 0))
+    assert (found.words, found.filled, found.keys.size) == (6, 2, 9)
+    table = Table.of(["bc", "а\u00a0b", "日"])
+    assert table.look_up(found).tolist() == [0, 2, 3, 1, 1, 2, 2, 4, 1]
+    table.add(found)
+    words, counts = table.in_order()
+    assert [word.decode() for word in words] == ["a", "bc", "а\u00a0b", "日"] and counts.tolist() == [1, 4, 2, 2]
+    assert Table.of(["a", "b c"]) is None and Table.of(["<s>"]) is None
 
 
 @pytest.mark.parametrize("limits", [{}, {"min_count": 2}, {"max_size": 20}, {"min_count": 3, "max_size": 50}])
@@ -178,9 +193,9 @@ def test_flipped_bits_in_the_cache_are_noticed(tmp_path):
     """Oracle: the ids of the first reading; all of 10,000 flipped bits are noticed, and some files made again."""
     path, cache = write(tmp_path, "a.txt", "the cat sat on the mat\n" * 9), tmp_path / "cache"
     expected = cached(path, cache).train.tolist()
-    files = sorted((cache / "texts").iterdir(), key=lambda file: file.suffix)
+    files = sorted(texts_in(cache).iterdir(), key=lambda file: file.suffix)
     assert [file.suffix for file in files] == [".counts", ".ids"]
-    assert (cache / "texts").stat().st_mode & 0o777 == 0o700
+    assert texts_in(cache).stat().st_mode & 0o777 == 0o700
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
     rng, notes = np.random.default_rng(1), Notes()
     keys = {file: verified_key(file) for file in files}
@@ -212,10 +227,10 @@ def test_what_is_foreign_in_the_cache_is_not_used(tmp_path):
     path, cache = write(tmp_path, "a.txt", "the cat sat on the mat\n" * 9), tmp_path / "cache"
     other = write(tmp_path, "b.txt", "on the mat the cat sat\n" * 9)
     expected = cached(path, cache).train.tolist()
-    ids = next((cache / "texts").glob("*.ids"))
+    ids = next(texts_in(cache).glob("*.ids"))
     whole = ids.read_bytes()
     cached(other, cache)
-    theirs = next(file for file in (cache / "texts").glob("*.ids") if file != ids)
+    theirs = next(file for file in texts_in(cache).glob("*.ids") if file != ids)
     target = write(tmp_path, "target", whole)
     for plant in (
         lambda: ids.symlink_to(target),
@@ -232,9 +247,10 @@ def test_what_is_foreign_in_the_cache_is_not_used(tmp_path):
         if not ids.is_fifo():
             assert ids.read_bytes() == whole and not ids.is_symlink()
     assert target.read_bytes() == whole, "a link was followed"
-    shutil.rmtree(cache / "texts")
+    place = texts_in(cache)
+    shutil.rmtree(place)
     (tmp_path / "elsewhere").mkdir()
-    (cache / "texts").symlink_to(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
     notes = Notes()
     assert cached(path, cache, notes).train.tolist() == expected
     assert len(notes.lines) == 1 and "a link" in notes.lines[0] and not list((tmp_path / "elsewhere").iterdir())

@@ -196,6 +196,19 @@ def files(tmp_path_factory):
     return folder, [part for name in texts for part in (f"--{name}", folder / f"{name}.txt")]
 
 
+def test_characters_in_bits_per_byte(kn, tmp_path):
+    """By hand: -log2 of every probability over the bytes of the file, line ends counted; the command's --unit."""
+    text = tmp_path / "a.txt"
+    text.write_text("天天 ab\nb天a\n" * 9, encoding="utf-8")
+    done = run("--train", text, "--test", text, "--unit", "char", "--order", 2, "--json", tmp_path / "kn.json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "kn.json").read_text(encoding="utf-8"))["rows"][-1]
+    assert (row["unit"], row["vocab_size"], row["test_tokens"]) == ("char", 6, 90)
+    bits = 90 * math.log2(row["test_perplexity"])
+    assert row["test_bits_per_byte"] == pytest.approx(bits / text.stat().st_size, rel=1e-12)
+    assert row["test_bits_per_character"] == pytest.approx(bits / 90, rel=1e-12)
+
+
 def test_the_command(kn, files, tmp_path):
     """The functions: rows printed and written; SRILM's words, probabilities and totals add up to the perplexity."""
     folder, texts = files

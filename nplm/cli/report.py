@@ -42,6 +42,7 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     word frequency, and the text with each word shaded by its surprisal.
     """
     from nplm.atomic import write
+    from nplm.cli.reading import Watch
     from nplm.data.sources import text_name
     from nplm.storage.checkpoint import provenance, split_provenance
     from nplm.views.report import measure, render
@@ -51,7 +52,8 @@ def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json:
     path, model = open_model(run)
     record, other = split_provenance(provenance(path))
     history = _history(path)
-    ids, words, size = read_text(text, model.vocabulary, tokens, model.unit)
+    with Watch() as reading:
+        ids, words, size = read_text(text, model.vocabulary, tokens, model.unit, reading)
     found = measure(model, ids, size=size, reset=reset, shown=tokens)
     page = render(
         found,

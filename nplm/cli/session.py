@@ -14,7 +14,7 @@ from nplm.cli.progress import Display, duration
 from nplm.cli.settings import SETTINGS, TEXT, Value
 from nplm.config import ModelConfig, Setting, TrainConfig, shown
 from nplm.data.corpus import Corpus, unigram_perplexity
-from nplm.data.encode import Ids
+from nplm.data.mapped import Ids
 from nplm.model import LanguageModel
 from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.evaluate import evaluate

@@ -84,10 +84,11 @@ def _samples(path: str, size: int) -> bytes:
 
 
 class Cache:
-    """The files of one user in the folder `texts` of the cache's folder; without any where that is not possible."""
+    """The files of one user in a folder in the cache's folder; without any where that is not possible."""
 
     def __init__(self, folder: TextPath | None, reading: Reading) -> None:
-        self.folder, self.reading = Path(folder or cache_folder()) / "texts", reading
+        own = "texts" if OWNER is None else f"texts-{OWNER}"  # where users share a folder, each has one in it
+        self.folder, self.reading = Path(folder or cache_folder()) / own, reading
         self.usable = True
 
     def find(self, kind: str, identity: bytes) -> Kept | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nplm.arrays import Array
+from nplm.data.mapped import in_blocks
 from nplm.data.reading import Reading
 from nplm.data.text import BYTE_ORDER_MARK, Block
 from nplm.data.units import Unit, Words
@@ -132,16 +133,15 @@ def check_contained(train: Array, ids: Array, name: str, reading: Reading) -> No
     own = np.unique(_line_keys(ids[:CHUNK]))[:MAX_LINES]
     if own.size < MIN_LINES:
         return
-    found, start = np.zeros(own.size, np.bool_), 0
-    while start < len(train) and found.mean() <= COPIES:
-        keys = _line_keys(train[start : start + CHUNK])
-        found |= np.isin(own, keys)
-        start += CHUNK
-    if found.mean() > COPIES:
-        reading.warning(
-            f"{name}: {found.mean():.0%} of its longer lines or more are in the training text too, so its perplexity"
-            " says nothing about new text; give a text that is not trained on"
-        )
+    found = np.zeros(own.size, np.bool_)
+    for block in in_blocks(train, CHUNK):
+        found |= np.isin(own, _line_keys(block))
+        if found.mean() > COPIES:
+            reading.warning(
+                f"{name}: more than {COPIES:.0%} of its longer lines are in the training text too, so its perplexity"
+                " says nothing about new text; give a text that is not trained on"
+            )
+            return
 
 
 def _line_keys(ids: Array) -> Array:

@@ -1,14 +1,16 @@
 """Which of the counted words are kept, from pieces of counts that are read twice, in memory for the kept ones alone.
 
-The words are those that Vocabulary.from_counts keeps: the most frequent, of equally frequent ones the first by text.
+The words are those that Vocabulary.from_counts keeps, in its order: by count, the most frequent first, ties by text.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
+from itertools import compress
 
 import numpy as np
 
-from nplm.data.count import Counts
+from nplm.arrays import Array
+from nplm.data.count import Counts, Piece
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
 
 
@@ -27,36 +29,35 @@ def choose_vocabulary(
     unknown = {UNK, unk}
     listed = None if words is None else set(words) - {unk, EOS} | {UNK}
     Vocabulary.from_counts({}, min_count=min_count, max_size=max_size, words=listed)  # refuses bad limits
-    sizes: Counter[int] = Counter()  # how many words have each count
+    sizes: Counter[int] = Counter()  # how many words have each count; unknown ones have 0
     for piece in counts.pieces:
-        values, numbers = np.unique(piece.counts, return_counts=True)
+        values, numbers = np.unique(_known(piece, unknown), return_counts=True)
         sizes.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-    types = sum(sizes.values())
-    for _, number in _chosen(counts, unknown):
-        sizes[number] -= 1
+    types = sum(sizes.values()) - sizes[0] + bool(sizes[0])
     if listed is not None:
-        kept = dict(_chosen(counts, listed - unknown))
-    else:
-        kept = dict(_most_frequent(counts, unknown, *_threshold(sizes, min_count, max_size)))
-    unseen = counts.seen.tokens - sum(kept.values())
-    return Vocabulary.from_counts(kept | {UNK: unseen, EOS: counts.seen.lines}, words=listed), types
+        found = _listed(counts, listed - unknown)
+        cut = {UNK: counts.seen.tokens - sum(found.values()), EOS: counts.seen.lines}
+        return Vocabulary.from_counts(found | cut, words=listed), types
+    kept, numbers = _most_frequent(counts, unknown, *_threshold(sizes, min_count, max_size))
+    order = np.argsort(-numbers, kind="stable")  # the pieces are sorted by text
+    heads = [counts.seen.tokens - int(numbers.sum()), counts.seen.lines]
+    return Vocabulary([UNK, EOS, *map(kept.__getitem__, order.tolist())], np.append(heads, numbers[order])), types
 
 
 def _most_frequent(
     counts: Counts, unknown: Collection[str], lowest: int, border: int, room: int
-) -> Iterator[tuple[str, int]]:
-    """The words with a count of at least `lowest`, and the first `room` ones with the count `border`."""
+) -> tuple[list[str], Array]:
+    """The words with a count of at least `lowest`, and the first `room` ones of the count `border`, by text."""
+    words, numbers = list[str](), [np.zeros(0, np.int64)]
     for piece in counts.pieces:
-        listed = piece.words.decode().split("\n")
-        for k in np.flatnonzero((piece.counts >= lowest) | ((piece.counts == border) & (room > 0))).tolist():
-            number = int(piece.counts[k])
-            if listed[k] in unknown:
-                continue
-            if number < lowest:
-                if room == 0:
-                    continue
-                room -= 1
-            yield listed[k], number
+        found = _known(piece, unknown)
+        chosen = found >= lowest
+        at_border = np.flatnonzero(found == border)[:room]
+        chosen[at_border] = True
+        room -= at_border.size
+        words += compress(piece.words.decode().split("\n"), chosen.tolist())
+        numbers.append(found[chosen])
+    return words, np.concatenate(numbers)
 
 
 def _threshold(sizes: Counter[int], min_count: int, max_size: int | None) -> tuple[int, int, int]:
@@ -71,9 +72,20 @@ def _threshold(sizes: Counter[int], min_count: int, max_size: int | None) -> tup
     return lowest, 0, 0
 
 
-def _chosen(counts: Counts, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
-    """The counted words that are in a list, and their counts."""
+def _known(piece: Piece, unknown: Collection[str]) -> Array:
+    """The counts of a piece, with 0 for the unknown words."""
+    words, counts = b"\n" + piece.words, piece.counts.astype(np.int64)
+    for word in unknown:
+        place = words.find(f"\n{word}\n".encode())
+        if place >= 0:
+            counts[words.count(b"\n", 0, place)] = 0
+    return counts
+
+
+def _listed(counts: Counts, listed: Collection[str]) -> dict[str, int]:
+    """The counts of the words in a list."""
+    found: dict[str, int] = {}
     for piece in counts.pieces:
-        for word, number in zip(piece.words.decode().split("\n"), piece.counts.tolist(), strict=False):
-            if word in wanted:
-                yield word, number
+        words = piece.words.decode().split("\n")
+        found |= {word: count for word, count in zip(words, piece.counts.tolist(), strict=False) if word in listed}
+    return found

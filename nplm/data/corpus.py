@@ -14,7 +14,8 @@ from nplm.data.cache import Cache
 from nplm.data.checks import check_contained, check_words
 from nplm.data.choose import choose_vocabulary
 from nplm.data.count import count_units
-from nplm.data.encode import LARGE_TEXT, Ids, encode, in_blocks
+from nplm.data.encode import LARGE_TEXT, encode
+from nplm.data.mapped import Ids, in_blocks
 from nplm.data.reading import Reading
 from nplm.data.size import TextSize
 from nplm.data.sources import Source, TextPath, Texts, check_pipes, find_sources, name_sources

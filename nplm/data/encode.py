@@ -4,20 +4,19 @@ sources  --encode-->  ids (n,) int32, every line's units, then </s>; and the siz
 """
 
 import hashlib
-import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from nplm.data.cache import Cache, Content, Kept, check_unchanged, identity
 from nplm.data.checks import Seen, check_bytes, check_unknown
 from nplm.data.count import READERS
+from nplm.data.mapped import Ids, map_ids
 from nplm.data.reading import Reading
 from nplm.data.size import Meter, TextSize
 from nplm.data.sources import Source, TextPath, Texts, find_sources, name_sources, size_of
@@ -29,10 +28,7 @@ from nplm.data.vocabulary import EOS, Vocabulary
 from nplm.errors import InputError
 from nplm.threads import cores, in_order
 
-Ids = npt.NDArray[np.int32]
-
 LARGE_TEXT = 16 * 2**20  # bytes of text above which counts and ids are kept on disk, and words found by compiled code
-BLOCK = 2**20  # ids looked at together, where a text is not in memory
 
 
 def read_ids(
@@ -71,7 +67,9 @@ def encode(
     if text_size(sources) > large:
         read.fast = is_fast(unit) and not measured
         kept = _kept(read, cache, key, lambda: check_unchanged(key, identify(), name)) or _temporary(read)
-        read.seen, size, ids = Seen(**kept.note["seen"]), TextSize(*kept.note["size"]), _mapped(kept)
+        with kept.file:
+            ids = map_ids(kept.file, kept.size)
+        read.seen, size = Seen(**kept.note["seen"]), TextSize(*kept.note["size"])
     else:
         ids = np.concatenate(list(read.blocks()))
         size = read.meter.size
@@ -80,15 +78,6 @@ def encode(
     if measured:
         check_unknown(ids, vocabulary, name, reading)
     return ids, size
-
-
-def in_blocks(ids: Ids, size: int = BLOCK) -> Iterator[Ids]:
-    """The ids in pieces; of a memory-mapped text no more than a piece is held in memory."""
-    mapped = getattr(ids, "_mmap", None)
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
-        if mapped is not None and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _digest(vocabulary: Vocabulary) -> str:
@@ -187,10 +176,3 @@ def _temporary(read: _Encoding) -> Kept:
             " TMPDIR to a folder with enough space"
         ) from None
     return Kept(file, content.size, content.note)
-
-
-def _mapped(kept: Kept) -> Ids:
-    """The ids in a file, memory-mapped; the file may be closed and have no name."""
-    with kept.file as file:
-        ids: Any = np.memmap(file, dtype="<i4", mode="r", offset=file.tell(), shape=(kept.size // 4,))
-        return cast(Ids, ids)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from nplm.data.cache import Cache
-from nplm.data.encode import Ids, encode
+from nplm.data.encode import encode
+from nplm.data.mapped import Ids
 from nplm.data.reading import Reading
 from nplm.data.size import Meter, TextSize
 from nplm.data.sources import Texts, find_sources

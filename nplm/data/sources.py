@@ -96,7 +96,7 @@ def _files(name: str, reading: Reading) -> list[str]:
         return _folder(name, reading)
     if not glob.has_magic(name) or os.path.lexists(name):
         return [name]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+    matches = sorted(glob.glob(name, recursive=True), key=lambda match: Path(match).parts)  # noqa: PTH207
     if not matches:
         raise InputError(f"{text_name(name)}: no file of this name, and the pattern matches nothing; check the path")
     found = [path for match in matches for path in (_folder(match, reading) if _is_folder(match) else [match])]
@@ -105,7 +105,7 @@ def _files(name: str, reading: Reading) -> list[str]:
 
 def _is_folder(name: str) -> bool:
     try:
-        return Path(name).is_dir()
+        return bool(name) and Path(name).is_dir()
     except (OSError, ValueError):  # too long a name: the error comes when it is opened
         return False
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nplm.data.encode import BLOCK, Ids, in_blocks
+from nplm.data.mapped import BLOCK, Ids, in_blocks
 from nplm.data.vocabulary import Vocabulary, check_ids
 from nplm.errors import InputError
 

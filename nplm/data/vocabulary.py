@@ -50,17 +50,17 @@ class Vocabulary:
     unk = 0
     eos = 1
 
-    def __init__(self, tokens: Iterable[str], counts: Sequence[int]) -> None:
+    def __init__(self, tokens: Iterable[str], counts: Sequence[int] | npt.NDArray[np.int64]) -> None:
         self.tokens: tuple[str, ...] = tuple(tokens)
         if self.tokens[:2] != (UNK, EOS):
             raise InputError(f"a vocabulary begins with {UNK} and {EOS}, not with {list(self.tokens[:2])}")
         if len(counts) != len(self.tokens):
             raise InputError(f"a vocabulary of {len(self.tokens)} tokens has {len(counts)} counts")
         _check_tokens(self.tokens)
-        _check_counts(zip(self.tokens, counts, strict=True))
+        _check_counts(self.tokens, counts)
         self.counts: npt.NDArray[np.int64] = np.array(counts, dtype=np.int64)  # (V,)
         self.counts.flags.writeable = False
-        self._ids = {token: i for i, token in enumerate(self.tokens)}
+        self._ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
         if len(self._ids) != len(self.tokens):
             twice = next(token for i, token in enumerate(self.tokens) if self._ids[token] != i)
             raise InputError(f"the token {twice!r} stands twice in the vocabulary")
@@ -100,7 +100,7 @@ class Vocabulary:
             raise InputError(f"min_count = {min_count} is less than 1")
         if max_size is not None and max_size < 3:
             raise InputError(f"max_size = {max_size} is less than 3: {UNK}, {EOS} and a word")
-        _check_counts(counts.items())
+        _check_counts(list(counts), list(counts.values()))
         if words is None:
             kept = {w for w, count in counts.items() if count >= min_count}
         elif isinstance(words, str):
@@ -295,13 +295,12 @@ def _are_plain(tokens: Sequence[str]) -> bool:
     return not any(found) and lines.count("\n") == len(tokens) + 1 and not re.search(f"\n(\n|{BOS}\n)", lines)
 
 
-def _check_counts(counts: Iterable[tuple[str, int]]) -> None:
-    counts = list(counts)
-    numbers = [count for _, count in counts]
-    if {*map(type, numbers)} <= {int} and min(numbers, default=0) >= 0 and sum(numbers) <= MAX_COUNT:
+def _check_counts(tokens: Sequence[str], counts: Sequence[int] | npt.NDArray[np.int64]) -> None:
+    listed = counts.tolist() if isinstance(counts, np.ndarray) else counts
+    if {*map(type, listed)} <= {int} and min(listed, default=0) >= 0 and sum(listed) <= MAX_COUNT:
         return
     total = 0
-    for token, count in counts:
+    for token, count in zip(tokens, counts, strict=True):
         if isinstance(count, bool) or not isinstance(count, Integral):
             raise InputError(f"the count of {token!r} is {count!r}, not a whole number")
         if count < 0:

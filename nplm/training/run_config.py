@@ -13,7 +13,7 @@ from typing import Any
 from nplm._version import __version__
 from nplm.config import ModelConfig, TextConfig, TrainConfig, settings
 from nplm.data.corpus import Corpus
-from nplm.data.encode import in_blocks
+from nplm.data.mapped import in_blocks
 from nplm.data.units import FIRST_RULE, Words
 from nplm.errors import InputError
 from nplm.layers.precision import Products

@@ -12,8 +12,9 @@ from math import log
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.encode import BLOCK
+from nplm.data.mapped import BLOCK
 from nplm.data.measured import open_measured, read_measured
+from nplm.data.reading import Reading
 from nplm.data.size import Meter, TextSize
 from nplm.data.sources import Texts, find_sources, name_sources
 from nplm.data.text import open_tokens
@@ -117,12 +118,12 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
 
 
 def read_text(
-    texts: Texts, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS
+    texts: Texts, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS, reading: Reading | None = None
 ) -> tuple[Array, list[str], TextSize]:
     """The text's ids (n,), its first `shown` tokens as they stand there, and its size; a pipe is read once."""
-    sources = find_sources(texts)
+    sources = find_sources(texts, reading)
     if not any(source.is_pipe for source in sources):
-        ids, size = read_measured(sources, vocabulary, unit)
+        ids, size = read_measured(sources, vocabulary, unit, reading=reading)
         return ids, list(islice(open_tokens(sources, unit), shown)), size
     words: list[str] = []
     meter, blocks = Meter(), [np.empty(0, np.int32)]

@@ -39,7 +39,8 @@ WARM = ("numba", "numpy.testing", "safetensors.numpy", "threadpoolctl", "click",
 HANGS = 90.0  # seconds for one test
 CONCEPTS = {  # tests that see a fault of these files soonest
     "embedding": "gradients", "workspace": "lstm", "objective": "plans", "precision": "bfloat16", "network": "plans",
-    "distribution": "noise_distribution", "groups": "noise_groups", "step": "shards", "tile": "matmul", "__init__": "nce",
+    "distribution": "noise_distribution", "groups": "noise_groups", "step": "shards", "tile": "matmul",
+    "__init__": "nce",
 }  # fmt: skip
 MORE = {
     "matmul": ("bfloat16",), "precision": ("bfloat16",), "softmax": ("score", "evaluate"), "network": ("score",),
@@ -49,9 +50,8 @@ SELECTION = (  # files whole, save the tests that take longest or load PyTorch
     *("noise_groups", "row_gradient", "sampled_softmax", "shards", "softmax", "threads", "optim"),
 )
 SAMPLES = (  # of files that try a hundred random shapes, a few
-    *(f"tests/test_gradients.py::test_gradients[{seed}]" for seed in range(6)),
-    *(f"tests/test_plans.py::test_gradients[{seed}]" for seed in range(12)),
-    "tests/test_plans.py::test_gradients_of_everything",
+    *(f"tests/test_gradients.py::test_gradients[{seed}]" for seed in (2, 3, 7)),
+    *(f"tests/test_plans.py::test_gradients[{seed}]" for seed in (0, 3, 6, 7, 9, 11)),
     "tests/test_plans.py::test_reset_is_a_sentence_from_the_zero_state",
 )
 LEFT_OUT = "not torch and not minutes and not memory and not learns and not processes"
@@ -93,14 +93,13 @@ class Verdict:
             self.how = "value" if value else f"exception {call.excinfo.type.__name__}"
 
 
-def tests_for(file: str) -> list[str]:
-    """The selection, with the tests of the file's own concept first."""
-    own = CONCEPTS.get(Path(file).stem, Path(file).stem)
-    names = [own, *(name for name in SELECTION if name != own)] if own not in ("gradients", "plans") else SELECTION
-    names = [*names, *(MORE.get(Path(file).stem, ()))]
-    sample = list(SAMPLES)
-    files = [f"tests/test_{name}.py" for name in dict.fromkeys(names)]
-    return sample + files if own in ("gradients", "plans") else [files[0], *sample, *files[1:]]
+def tests_for(file: str) -> list[list[str]]:
+    """The selection: first the tests of the file's own concept with the samples, then all others."""
+    stem = Path(file).stem
+    own = CONCEPTS.get(stem, stem)
+    names = [*([own] if own not in ("gradients", "plans") else []), *MORE.get(stem, ())]
+    first = [f"tests/test_{name}.py" for name in names] + list(SAMPLES)
+    return [first, [f"tests/test_{name}.py" for name in SELECTION if name not in names]]
 
 
 def run_tests(site: Site | None, tree: ast.Module | None, place: Place) -> list[str]:
@@ -113,7 +112,9 @@ def run_tests(site: Site | None, tree: ast.Module | None, place: Place) -> list[
     os.chdir(ROOT)
     verdict = Verdict(place)
     plain = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--tb=no", "-k", LEFT_OUT]
-    pytest.main([*plain, *tests_for(site.file if site else "network.py")], plugins=[verdict])
+    for part in tests_for(site.file if site else "matmul.py"):
+        if not verdict.test:
+            pytest.main([*plain, *part], plugins=[verdict])
     return [verdict.test, verdict.how]
 
 

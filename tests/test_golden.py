@@ -4,16 +4,21 @@ The derivations and the reference say what is right; this says that nothing has 
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import assert_close
-from golden import make
+from golden import make, make_later
 from golden.recipes import RECIPES, SETTINGS, SHARDS, train
 
 import nplm
+from nplm import InputError
+from nplm.data.units import describe
+from nplm.storage import tensorfile
 
 VALUES = json.loads((make.HERE / "values.json").read_text(encoding="utf-8"))["values"]
+LATER = json.loads((make.HERE / "later.json").read_text(encoding="utf-8"))
 FIGURES = json.loads((make.HERE / "runs.json").read_text(encoding="utf-8"))["runs"]
 
 
@@ -88,3 +93,76 @@ def test_a_run_that_is_not_resumed_where_it_stopped_is_seen(tmp_path):
         got = make.resume("sgd", make.unpack("sgd", tmp_path))
     with pytest.raises(AssertionError):
         assert_same_params(got["params"], FIGURES["sgd"]["end"]["params"], 1e-5)
+
+
+# ---- every version of the formats
+
+
+@pytest.mark.parametrize("file", ["best", "last"])
+def test_a_model_of_version_2_loads(file, tmp_path):
+    """Oracle: what the version that wrote it evaluated it to; its unit is the character, its version 2."""
+    path = make_later.unpack(tmp_path) / f"{file}.safetensors"
+    assert tensorfile.read_metadata(path)["version"] == tensorfile.UNITS_VERSION == "2"
+    model = nplm.load(path)
+    assert describe(model.unit) == {"kind": "char"}
+    assert_same_figures(make.evaluation_on(model, make_later.corpus()), LATER[file], 1e-5)
+
+
+def test_a_run_of_version_2_resumes(tmp_path):
+    """Oracle: the end of the run that the version which wrote it resumed."""
+    got = make_later.resume(make_later.unpack(tmp_path))
+    assert got["valid"] == pytest.approx(LATER["end"]["valid"], rel=1e-5)
+    assert_same_params(got["params"], LATER["end"]["params"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"), [("model.safetensors", "unicode"), ("white-space.safetensors", "ascii+u3000")]
+)
+def test_the_rule_of_white_space_is_that_of_the_file(file, rule):
+    """Oracle: decision 0015: files of the first rule have no key for it, both are of version 1."""
+    metadata = tensorfile.read_metadata(make.HERE / file)
+    assert metadata["version"] == "1" and metadata.get("white_space", "unicode") == rule
+    model = nplm.load(make.HERE / file)
+    assert model.unit.split("a\u00a0b c") == (["a", "b", "c"] if rule == "unicode" else ["a\u00a0b", "c"])
+    if rule != "unicode":
+        assert_same_figures(make.evaluation_on(model, make_later.corpus()), LATER["white-space"], 1e-5)
+
+
+def of_version(path: Path, version: str) -> None:
+    """Give a file another version, and the checksum that goes with it."""
+    tensors, metadata = tensorfile.read(path)
+    tensorfile.write(path, tensors, metadata | {"version": version})
+
+
+@pytest.mark.parametrize("version", ["3", "2.1", "10", "", "1 "])
+def test_a_newer_version_is_refused_by_name(version, tmp_path):
+    """Oracle: the message has the version of the file and those that are read, from every command that reads it."""
+    from nplm.storage import checkpoint
+
+    run = make.unpack("sgd", tmp_path)
+    of_version(run / "last.safetensors", version)
+    of_version(run / "best.safetensors", version)
+    says = rf"written in version '{version}' of the format, this nplm reads '1' and '2'"
+    for read in (nplm.load, checkpoint.load_run, checkpoint.load_unit, checkpoint.provenance):
+        with pytest.raises(InputError, match=says):
+            read(run / "last.safetensors")
+    with pytest.raises(InputError, match=says):
+        make.resume("sgd", run)
+    with pytest.raises(InputError, match=says):
+        nplm.load(run)
+
+
+def test_a_run_with_a_setting_of_a_newer_nplm_is_refused_by_name(tmp_path):
+    """Oracle: the message names the field; the run's position, and a model's configuration."""
+    from nplm.storage import checkpoint
+
+    run = make.unpack("sgd", tmp_path)
+    tensors, metadata = tensorfile.read(run / "last.safetensors")
+    newer = json.loads(metadata["run"]) | {"phase_of_the_moon": 1}
+    tensorfile.write(run / "last.safetensors", tensors, metadata | {"run": json.dumps(newer)})
+    with pytest.raises(InputError, match=r"written by another nplm .*phase_of_the_moon"):
+        make.resume("sgd", run)
+    config = json.loads(metadata["config"]) | {"moon": True}
+    tensorfile.write(run / "best.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    with pytest.raises(InputError, match=r"not a model this nplm can use .*moon"):
+        checkpoint.load_model(run / "best.safetensors")

@@ -79,7 +79,12 @@ def config(run: str) -> nplm.TrainConfig:
 
 def evaluation(model: nplm.LanguageModel) -> dict[str, float]:
     """Figures of a model on the valid text."""
-    found = asdict(nplm.evaluate(model, small_corpus().valid, threads=1))
+    return evaluation_on(model, small_corpus())
+
+
+def evaluation_on(model: nplm.LanguageModel, corpus: nplm.Corpus) -> dict[str, float]:
+    """Figures of a model on the valid text of a corpus."""
+    found = asdict(nplm.evaluate(model, corpus.valid, threads=1))
     return {name: found[name] for name in ("nats", "perplexity", "unnormalised_nats", "mean_log_z", "std_log_z")}
 
 

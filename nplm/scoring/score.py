@@ -73,7 +73,7 @@ def score_batch(
     threads: int = 0,
     precision: str = "float32",
 ) -> Array:
-    """Total log10 probability of each sentence, whatever their lengths, in lock-step.
+    """Total log10 probability of each sentence; sentences of all lengths are scored together.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class InputError(ValueError):
     """Bad input.  The message is one line: what is wrong, where, with its value, and what to do.
 
     A ValueError, so that programs that know nothing of nplm catch it.  Settings are named by field, in backticks.
-    What it repeats of a file is made visible and shortened.
+    Text quoted from a file is escaped and shortened.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -36,4 +36,4 @@ class NotFiniteError(InputError):
 
 
 class DivergedError(ArithmeticError):
-    """Training met numbers that are not finite, and could not go on; the model is back at its last good state."""
+    """Training produced numbers that are not finite and stopped; the model is back at its last good state."""

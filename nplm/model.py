@@ -42,8 +42,8 @@ class LanguageModel:
         rnn.weight_ih_lk (4H,E or H), rnn.weight_hh_lk (4H,H), rnn.bias_lk (4H,); decoder.weight (V,H), which a tied
         model does not have; decoder.bias (V,).
     mean_log_z : float, optional
-        Mean of log Z in nats over the valid text when the model was last validated: what unnormalised scores take
-        for log Z.  None where it was never measured.
+        Mean of log Z in nats over the valid text when the model was last validated; unnormalised scores use it in
+        place of log Z.  None if it was never measured.
     unit : Unit
         What lines of text are divided into before they are read, by default words between white space.
 
@@ -94,7 +94,7 @@ class LanguageModel:
         dtype: Any = np.float32,
         unit: Unit = WORDS,
     ) -> "LanguageModel":
-        """An untrained model, which is the unigram model with Z = 1.
+        """An untrained model: the unigram model, with Z = 1, or close to 1 where weights are tied.
 
         Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
         decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.

@@ -202,7 +202,7 @@ def test_word_lists(tmp_path):
         (b"a\nb c\n", r"line 2: 'b c' is not a word"),
         (b"a\n\nb\n", r"line 2: '' is not a word"),
         (b"", r"line 1: '' is not a word"),
-        (b"a\nb\na\n", r"line 3: the word 'a' stands in line 1 already"),
+        (b"a\nb\na\n", r"line 3: the word 'a' is already in line 1"),
         (b"a\t1\nb\t-2\n", r"line 2: the count '-2' is not a whole number"),
         (b"a\t1\nb\n", r"line 2: some lines have a count"),
         (b"a\nb\t1\n", r"line 2: some lines have a count"),

@@ -189,6 +189,15 @@ def test_a_wrong_digit_on_a_page_is_found(benchmark, page):
         assert len(list(figures.faults(text[:k] + str((int(text[k]) + 1) % 10) + text[k + 1 :]))) == 1
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_figures_of_the_first_pages(benchmark, page):
+    """The recorded results; and a changed digit is found."""
+    figures = benchmark("_figures")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert len(figures.FIGURE.findall(text)) >= 4 and list(figures.faults(text)) == []
+    assert len(list(figures.faults(text.replace("76.41<!--", "76.42<!--")))) == 1
+
+
 # ---- pages
 
 

@@ -122,6 +122,8 @@ def test_public_names_lead_to_their_source(pages, site):
     api = {path: page for path, page in pages.items() if path.parent == site / "api"}
     anchors = set().union(*(page.anchors for page in api.values()))
     assert {f"nplm.{name}" for name in nplm.__all__} <= anchors
+    model = api[site / "api" / "model.html"]
+    assert not {"scoring.html#nplm.Model.path", "scoring.html#nplm.State"} & set(model.links)
     link = next(link for page in api.values() for link in page.links if "model.py.html#L-" in link)
     line = (ROOT / "nplm" / "model.py").read_text(encoding="utf-8").splitlines()[int(link.rpartition("-")[2]) - 1]
     assert re.match(r"\s*(@|class |def )", line)

@@ -18,7 +18,7 @@ def place_of(path: Path) -> str | None:
 
 
 def link_equations(app: Any, doctree: nodes.document) -> None:
-    """[N1]: reference 22, layer 53, one file 60 - each a link to its line."""
+    """[N1] reference:22, layer:53, one file:60 - each a link to its line."""
     lines = labels()
     for block in list(doctree.findall(nodes.literal_block)):
         cited = [match[1] for match in LABEL.finditer(block.astext())]
@@ -33,8 +33,9 @@ def link_equations(app: Any, doctree: nodes.document) -> None:
                     places[place] = (path, number)
             if places:
                 row += nodes.inline("", f"[{label}]\u00a0", classes=["label"])
-            for place, (path, number) in places.items():
-                text = nodes.Text(f"{place}\u00a0{number}")
+            for place in sorted(places, key=[*PLACES.values()].index):
+                path, number = places[place]
+                text = nodes.Text(f"{place}:{number}".replace(" ", "\u00a0"))
                 row += [reference(app, app.env.docname, path, [text], number), nodes.Text(" ")]
         if row.children:
             block.parent.insert(block.parent.index(block) + 1, row)

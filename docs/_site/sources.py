@@ -116,6 +116,19 @@ def escape_marks(app: Any, what: str, name: str, value: Any, options: Any, lines
     lines[:] = [re.sub(r"([*|])", r"\\\1", line) for line in lines]
 
 
+def unlink_types(app: Any, doctree: nodes.document) -> None:
+    """Types in docstrings that Sphinx would confuse with a public name: `path`, and the State of a network."""
+    for node in list(doctree.findall(addnodes.pending_xref)):
+        name = node["reftarget"]
+        if node.get("refdomain") == "py" and (name.islower() or (name == "State" and app.env.docname == "api/model")):
+            node.replace_self(node.children)
+
+
+def outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Pages that name lines of the source are read again in every build."""
+    return [name for name in env.found_docs if name.startswith(("learn/", "api/"))]
+
+
 def labels() -> dict[str, list[tuple[Path, int]]]:
     """For every label such as L4, the lines of code whose comments cite it."""
     found: dict[str, list[tuple[Path, int]]] = {}
@@ -130,6 +143,8 @@ def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this."""
     app.connect("doctree-read", link_files, priority=100)  # before Sphinx collects downloads
     app.connect("doctree-read", link_objects)
+    app.connect("doctree-read", unlink_types, priority=100)
+    app.connect("env-get-outdated", outdated)
     app.connect("autodoc-process-docstring", escape_marks, priority=100)  # before napoleon
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,7 +29,7 @@ def gradient_norms(steps: int = 40, size: int = 64) -> dict[str, list[float]]:
     weight, dh_last = rng.normal(size=(size, size)) / np.sqrt(size), rng.normal(size=size)
     x = rng.normal(size=(steps, size)) * 0.5
     found = {}
-    for scale, name in ((0.5, "RNN, 0.5 W"), (1.0, "RNN, W"), (2.0, "RNN, 2 W")):
+    for scale, name in ((0.5, "RNN, 0.5 U"), (1.0, "RNN, U"), (2.0, "RNN, 2 U")):
         h, kept = np.zeros(size), []
         for t in range(steps):
             h = np.tanh(x[t] + scale * weight @ h)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def load(line: str = N2) -> dict[str, Any]:
     return minimal
 
 
-def curve(line: str, one_group: bool) -> tuple[list[int], list[float]]:
-    """Chunks trained on, and mean log Z at each."""
+def curve(line: str, one_group: bool, most: int = 10**9) -> tuple[list[int], list[float]]:
+    """Chunks trained on, at most so many, and mean log Z at each."""
     minimal = load(line)
     rng = np.random.default_rng(1)
     ids, test, counts, _ = minimal["made_up_text"](rng)
@@ -45,7 +45,7 @@ def curve(line: str, one_group: bool) -> tuple[list[int], list[float]]:
         return repeat(group) if one_group else minimal["noise_groups"]("fresh", q, rng)
 
     chunks, means = [0], [float(minimal["evaluate"](params, test[:WORDS])[1].mean())]
-    for n, _ in enumerate(minimal["train"](params, ids, groups, np.log(q)), start=1):
+    for n, _ in enumerate(islice(minimal["train"](params, ids, groups, np.log(q)), most), start=1):
         if n % EVERY == 0:
             chunks.append(n)
             means.append(float(minimal["evaluate"](params, test[:WORDS])[1].mean()))

@@ -59,7 +59,7 @@ def command(as_json: bool) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, nplm and what it stands on."""
+    """Of Python, nplm and its dependencies."""
     found = {"python": platform.python_version(), "nplm": __version__}
     for name in PACKAGES:
         try:

@@ -20,13 +20,11 @@ Examples:
 """
 
 
-@click.command("import", epilog=EPILOG, short_help="A PyTorch LSTM language model becomes one of nplm's.")
+@click.command("import", epilog=EPILOG, short_help="Convert a PyTorch LSTM language model to nplm's format.")
 @click.argument("state_dict", metavar="STATE_DICT")
 @click.option("-o", "--output", metavar="MODEL.safetensors", required=True, help="File to write.")
 @click.option(
-    "--vocab",
-    metavar="FILE",
-    help="The model's words in its order, one a line, each with a tab and its count if known.",
+    "--vocab", metavar="FILE", help="The model's words in order, one per line, each with a tab and its count if known."
 )
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
 @shown_option("--unk", metavar="WORD", default="<unk>", help="The word for unknown words.")
@@ -39,7 +37,7 @@ Examples:
 def command(
     state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool, unit: str | None
 ) -> None:
-    """Make a model of STATE_DICT, the parameters of word_language_model's LSTM.
+    """Convert STATE_DICT, the parameters of word_language_model's LSTM, to a model.
 
     A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
     'nplm-nce[torch]'. The words come from --vocab, or from the file if `nplm export --to torch` wrote it.

@@ -26,7 +26,7 @@ Examples:
     "--lambda",
     "start",
     metavar='"L1 L2 ..."',
-    help="First weights; those left out share the rest.  [default: all equal]",
+    help="Initial weights; those left out share the rest.  [default: all equal]",
 )
 @click.option("--fixed", is_flag=True, help="Keep the weights of --lambda and only measure them.")
 @shown_option(
@@ -34,11 +34,11 @@ Examples:
     type=float,
     metavar="P",
     default=1e-6,
-    help="Stop when no weight changes by more; SRILM's script has 0.001.",
+    help="Stop when no weight changes by more than P; SRILM's script uses 0.001.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: float, as_json: bool) -> None:
-    """Find the weights with which models A, B, ... interpolate best, as SRILM's compute-best-mix does.
+    """Find the best weights for interpolating models A, B, ..., as SRILM's compute-best-mix does.
 
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
     SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is unpacked.

@@ -19,17 +19,17 @@ Examples:
 """
 
 
-@click.command("next", epilog=EPILOG, short_help="The likeliest next words, with their probabilities.")
+@click.command("next", epilog=EPILOG, short_help="The most likely next words, with their probabilities.")
 @click.argument("model")
 @click.argument("words", nargs=-1)
 @shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Words to show.")
 @click.option("--json", "as_json", is_flag=True, help="Each context's words as a JSON object.")
 def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
-    """The K likeliest words of MODEL after WORDS, the beginning of a sentence; </s> ends it there.
+    """Print the K most likely words after WORDS, the beginning of a sentence; </s> ends the sentence.
 
-    For a model of characters or pieces these are what is shown, a space as ▁.
+    A model of characters or pieces shows these instead of words, with a space as ▁.
 
-    Without WORDS, the likeliest first words. With - for WORDS, contexts come from standard input, one a line.
+    Without WORDS, the most likely first words. With - for WORDS, contexts are read from stdin, one per line.
     """
     from nplm.data.text import open_text
     from nplm.scoring.generate import Reader

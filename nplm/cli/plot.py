@@ -24,7 +24,7 @@ Examples:
 )
 @click.option("--tensorboard", metavar="FOLDER", help="Write events for TensorBoard; steps are tokens trained on.")
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
-    """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be going on."""
+    """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be running."""
     from nplm.views.metrics_log import read_runs
     from nplm.views.plot import check_suffix, plot
     from nplm.views.tensorboard import write_events

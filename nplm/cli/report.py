@@ -36,7 +36,7 @@ Examples:
 @reset_option
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json: bool) -> None:
-    """One HTML page on RUN (a run's folder, or a model file) and a text, which needs no network and no other file.
+    """Write an HTML page about RUN (the folder of a run, or a model file) and a text. It loads nothing else.
 
     It has the exact perplexity, the configuration, the training curves, a histogram of log Z, the perplexity by
     word frequency, and the text with each word shaded by its surprisal.

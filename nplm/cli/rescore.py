@@ -31,7 +31,7 @@ Examples:
     "form",
     type=click.Choice(["srilm", "kaldi"]),
     default="srilm",
-    help="srilm: a list a file, `ascore lscore nwords words`; kaldi: `utt-N words`.",
+    help="srilm: one list per file, `ascore lscore nwords words`; kaldi: `utt-N words`.",
 )
 @shown_option("--lm-scale", type=float, metavar="S", default=8.0, help="Weight of the model's score.")
 @shown_option(
@@ -39,7 +39,7 @@ Examples:
     type=float,
     metavar="P",
     default=0.0,
-    help="Taken off the total for every word; in log10, for kaldi in nats.",
+    help="Subtracted from the total for every word; in log10, or in nats for kaldi.",
 )
 @click.option("--acoustic", metavar="FILE", help="kaldi: acoustic costs, `utt-N cost`, in the order of the lists.")
 @shown_option(
@@ -53,17 +53,19 @@ Examples:
     "--skip",
     metavar="WORD",
     multiple=True,
-    help="Do not score WORD (a noise); may be repeated. SRILM's -pau- never is.",
+    help="Do not score WORD, such as a noise; repeatable. SRILM's -pau- is never scored.",
 )
 @shown_option(
     "--join",
     metavar="TEXT",
     default=" ",
-    help="What stands between words for a model of characters or pieces; '' for Chinese.",
+    help="Separator of words for a model of characters or pieces; '' for Chinese.",
 )
 @click.option("--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis.")
-@click.option("--output", metavar="FOLDER", help="srilm: write every whole list to a file of its name there, too.")
-@click.option("--unnormalised", is_flag=True, help="Take log Z as its mean at the last validation: fast, not exact.")
+@click.option(
+    "--output", metavar="FOLDER", help="srilm: also write each complete list to a file of the same name in FOLDER."
+)
+@click.option("--unnormalised", is_flag=True, help="Use the mean log Z of the last validation: fast, not exact.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
 @job_options
 def command(
@@ -85,7 +87,7 @@ def command(
     """Rank the hypotheses of each NBEST list with MODEL's score; without NBEST, or for -, standard input is read.
 
     total = acoustic score + S * LM score - P * words.  Prints a line for each list: its name, and the words of the
-    hypothesis with the highest total; of equals, the first.
+    hypothesis with the highest total; in a tie, the first.
     """
     from nplm.toolkits.nbest import PAUSE
     from nplm.toolkits.rescore import model_functions, rescore

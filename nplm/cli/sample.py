@@ -30,19 +30,19 @@ Examples:
     type=float,
     metavar="X",
     default=1.0,
-    help="Below 1 prefers likely words, above 1 evens them out; 0: always the likeliest.",
+    help="Below 1 prefers likely words, above 1 evens them out; 0: always the most likely word.",
 )
 @shown_option(
-    "--top-k", type=click.IntRange(0), metavar="K", default=0, help="Draw among the K likeliest words; 0: among all."
+    "--top-k", type=click.IntRange(0), metavar="K", default=0, help="Draw among the K most likely words; 0: among all."
 )
 @shown_option(
     "--top-p",
     type=float,
     metavar="P",
     default=1.0,
-    help="Draw among the fewest likeliest words (of the K) whose probabilities add up to P; 1: among all.",
+    help="Draw among the smallest set of most likely words (of the K) whose probabilities add up to P; 1: all.",
 )
-@click.option("--prompt", metavar="TEXT", default="", help="How every line begins.")
+@click.option("--prompt", metavar="TEXT", default="", help="Text that every line begins with.")
 @click.option("--allow-unk", is_flag=True, help="Let <unk> be drawn too.")
 @click.option(
     "--seed",
@@ -63,7 +63,7 @@ def command(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Draw lines of text from MODEL, a model file or the folder of a run; one line of text each, as they are made."""
+    """Draw lines of text from MODEL, a model file or the folder of a run, and print each as soon as it is drawn."""
     import secrets
 
     import numpy as np

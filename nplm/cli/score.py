@@ -35,14 +35,14 @@ Examples:
     "form",
     type=click.Choice(["plain", "kaldi"]),
     default="plain",
-    help="plain: a log10 a line; kaldi: lines `utt-id words`, out come `utt-id cost`, cost = -ln p.",
+    help="plain: one log10 per line; kaldi: reads `utt-id words`, writes `utt-id cost`, cost = -ln p.",
 )
 @click.option(
     "--unnormalised",
     is_flag=True,
-    help="Take the mean log Z of the last validation for log Z: fast for large vocabularies, not exact.",
+    help="Use the mean log Z of the last validation in place of log Z: fast for large vocabularies, not exact.",
 )
-@click.option("--no-bos", is_flag=True, help="Do not read the sentence's beginning: begin with the zero state.")
+@click.option("--no-bos", is_flag=True, help="Start from the zero state, without reading the start of a sentence.")
 @click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
 @shown_option(
     "--lines",
@@ -66,9 +66,9 @@ def command(
     as_json: bool,
     allow_mixed: bool,
 ) -> None:
-    """The log10 probability of every line of FILE..., a line each, in their order.
+    """Print the log10 probability of every line of FILE..., one per line, in order.
 
-    Every line is a sentence of its own, an empty one is </s> alone.  Without FILE, or for -, standard input is read;
+    Every line is a sentence; an empty line is </s> alone.  Without FILE, or for -, standard input is read;
     a folder or a pattern stands for its files; .gz, .bz2, .xz and .zst are unpacked.  The totals go to stderr.
     """
     from nplm.data.size import Meter

@@ -31,7 +31,7 @@ EPILOG = """\b
 Examples:
   nplm train --train train.txt --valid valid.txt --test test.txt --save run
   nplm train --train news --train 'web/*.xz' --weight news=2 --shuffle
-  nplm train --save run --resume                       go on where it stopped; --epochs 20 makes it longer
+  nplm train --save run --resume                       resume it; --epochs 20 makes it longer
   nplm train --corpus hmm --noise pool --noise-groups 4 --epochs 5
   nplm train --config recipe.toml --lr 10 --json > result.json
 \b

@@ -49,7 +49,7 @@ def _tokens(table: str, name: str) -> Tokens:
         if not word or not ASCII_SPACE.isdisjoint(word):
             raise InputError(f"{where}: {line!r} is not a word; give one word a line, or word, tab, count")
         if word in words:
-            raise InputError(f"{where}: the word {word!r} stands in line {words[word]} already")
+            raise InputError(f"{where}: the word {word!r} is already in line {words[word]}")
         if tab and not (count.isascii() and count.isdigit() and len(count) <= 18):
             raise InputError(f"{where}: the count {count!r} is not a whole number")
         if words and bool(tab) != bool(counts):

@@ -45,7 +45,7 @@ def from_torch(
     tokens      V words in the order of the rows
     counts      how often each was seen, for the noise distribution and the unigram model; default: once
     eos, unk    what the end of a sentence (default: </s> or <eos>) and unknown words are called there
-    add_unk     where no word stands for unknown words, add one: read as the mean of all words, and never predicted
+    add_unk     if no word represents unknown words, add one: read as the mean of all words, and never predicted
     unit        what a line of text is divided into, of which `tokens` are
     Raises InputError on what is no LSTM language model, on shapes that do not fit, and on words missing.
     """
@@ -162,7 +162,7 @@ def _order(tokens: Tokens, eos: str | None, unk: str, add_unk: bool) -> tuple[li
         raise InputError(f"no {names} among the words; name the word that ends a sentence with `eos`")
     if unk not in words and not add_unk:
         raise InputError(
-            f"no {unk} among the words; name the word that stands for unknown ones with `unk`, or add one that is"
+            f"no {unk} among the words; name the word for unknown words with `unk`, or add one that is"
             " never predicted with `add_unk`"
         )
     first = [words.index(unk) if unk in words else len(words), words.index(known[0])]

@@ -56,7 +56,7 @@ def deltas(
 ) -> tuple[NCECache, Array]:
     """[N2] of the targets and of the distinct noise words, and how often each of these was drawn (U,).
 
-    Deltas stand where the cache wants their gradients: a loss's kernel turns the ones into the others.
+    Deltas are stored where the cache expects their gradients: the kernel of a loss overwrites them.
     """
     room, dtype = room or Workspace(), hidden.dtype
     words, counts = np.unique(noise_ids, return_counts=True)  # (U,)

@@ -16,7 +16,7 @@ from nplm.noise.alias import AliasTable, check_whole
 
 @dataclass(frozen=True, eq=False)
 class NoiseDistribution:
-    """q over V words, in two forms, and the alias table that draws from it.  Made by `from_counts`.
+    """The noise distribution q over V words, its logarithm, and the alias table for drawing.  Made by `from_counts`.
 
     Parameters
     ----------

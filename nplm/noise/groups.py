@@ -80,8 +80,8 @@ class FreshNoise:
 class NoisePool:
     """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one to each group.
 
-    The seed fixes all M groups of a round at once.  `pool` draws them ahead; `group` draws the chunk's one
-    alone, with the same words, in microseconds.  Nothing is cached, so the order of calls is free.
+    The seed determines all M groups in advance.  `pool` returns them all; `group` draws only that of one chunk, with
+    the same words, in microseconds.  Nothing is cached, so calls may come in any order.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def factors(x, h0, mask, keep):
 
 
 def backward(dhidden, x, h, c, gates, weight_ih, weight_hh, mask=None, keep=None, q=as_it_is):
-    """dx, dh0, dc0, dweight_ih, dweight_hh, dbias for dhidden (T,B,H): the forward, upside down."""
+    """dx, dh0, dc0, dweight_ih, dweight_hh, dbias for dhidden (T,B,H): the forward pass in reverse order."""
     dx = np.zeros_like(x)
     dweight_ih, dweight_hh = np.zeros_like(weight_ih), np.zeros_like(weight_hh)
     dbias = np.zeros(len(weight_ih))

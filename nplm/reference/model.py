@@ -1,7 +1,7 @@
-"""A whole chunk, as printed: embedding, LSTM layers, loss; then the same upwards down.
+"""A whole chunk, as printed: embedding, LSTM layers, loss; then the same from the last to the first.
 
 `params` is the dict of arrays of the model: encoder.weight, rnn.weight_ih_l0, ..., decoder.bias.  Without a
-decoder.weight the model is tied: encoder.weight stands for both, and its gradient is the sum of both.
+decoder.weight the model is tied: encoder.weight is used for both, and its gradient is the sum of both.
 """
 
 from typing import NamedTuple

@@ -53,7 +53,7 @@ class Evaluation:
     nats_without_oov, perplexity_without_oov : float
         [V1] and [V2] over the tokens that are not <unk>.
     unnormalised_nats : float
-        [V4]: comparable with nothing but itself.
+        [V4]: not comparable with any other figure.
     mean_log_z, std_log_z : float
         Of [V3], in nats.
     log_z_quantiles : dict of str to float
@@ -65,7 +65,7 @@ class Evaluation:
     bytes, characters, words : int, optional
         Of the raw text, see `TextSize`; None where only its ids are known, as the figures below.
     unknown_bits : float, optional
-        What it takes to spell the unknown units, [V8].
+        Bits needed to spell the unknown units, [V8].
     bits_per_byte, bits_per_character, perplexity_per_word : float, optional
         [V9] and [V10]: to compare with models of other units.
     """

@@ -101,7 +101,7 @@ def sample(
     temperature, top_k, top_p : float, int, float
         The distribution of each word, [D1] to [D4]; by default the model's own.
     prompt : str, bytes, or list of units
-        Read before the first word.  One that the model does not know is read as <unk>, and stands in the line as it is.
+        Read before the first word.  One that the model does not know is read as <unk>, and stays as it is in the line.
     allow_unk : bool
         Whether <unk> may be drawn.
 
@@ -123,13 +123,13 @@ def sample(
 def next_words(
     model: LanguageModel | HasLanguageModel, context: Text | Iterable[Text] = (), k: int = 10
 ) -> list[tuple[str, float]]:
-    """The likeliest next words after </s> and a context, from the zero state, with their exact probabilities.
+    """The most likely next words after </s> and a context, from the zero state, with their exact probabilities.
 
     Parameters
     ----------
     model : LanguageModel or Model
     context : str, bytes, or list of units
-        What has been said so far.
+        The beginning of the sentence.
     k : int
         How many words; <unk> and </s> are words too.
 

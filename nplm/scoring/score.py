@@ -75,7 +75,7 @@ def score_batch(
     precision: str = "float32",
     ranks: Ranks = ALONE,
 ) -> Array:
-    """Total log10 probability of each sentence, whatever their lengths, in lock-step.
+    """Total log10 probability of each sentence; sentences of all lengths are scored together.
 
     Parameters
     ----------

@@ -27,13 +27,13 @@ class TrainResult:
     Parameters
     ----------
     best : LanguageModel
-        Of the epoch with the best valid perplexity, or of the last; the trained model itself if it is that.
+        The model with the best valid perplexity, or that of the last epoch; it may be the trained model itself.
     history : list of dict
         The lines of metrics.jsonl.
     progress : Progress
         Where training stands.
     interrupted : bool
-        By Ctrl-C or the observer, before the last epoch's end.
+        Whether Ctrl-C or the observer ended training early.
     """
 
     best: LanguageModel
@@ -59,7 +59,7 @@ def train(
     ranks: Ranks = ALONE,
     allow_mixed: bool = False,
 ) -> TrainResult:
-    """Train `model` in place on corpus.train; Ctrl-C ends after the current chunk, with all that is good saved.
+    """Train `model` in place on corpus.train; Ctrl-C ends training after the current chunk, with everything saved.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def train(
     save : path, optional
         Folder for best.safetensors, last.safetensors, metrics.jsonl and config.json; None keeps nothing.
     resume : bool
-        Go on, bit for bit, from the folder's last.safetensors.
+        Resume from the folder's last.safetensors, to the same bits.
     source : mapping, optional
         Where the corpus came from, for the record.
     observer : Observer, optional

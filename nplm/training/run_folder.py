@@ -227,7 +227,7 @@ def _evaluation(record: Mapping[str, Any], where: str) -> Evaluation:
 
 
 def _kind(declared: Any) -> Any:
-    """The class that a field's type stands for: float for float | None, dict for dict[str, float]."""
+    """The class that a field's type names: float for float | None, dict for dict[str, float]."""
     return get_args(declared)[0] if get_origin(declared) is UnionType else get_origin(declared) or declared
 
 

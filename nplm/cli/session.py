@@ -79,6 +79,7 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig) -> Figures
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "tokens_trained": progress.tokens,
+        "baseline": config.outside_claims or None,
         "split": None,
     }
     if ids is None:
@@ -119,6 +120,8 @@ def report(figures: Figures, as_json: bool) -> None:
             f" {duration(figures['seconds'])}",
         )
     ]
+    if figures["baseline"]:
+        rows.append(("method", f"a baseline, outside the claims: {figures['baseline']}"))
     if figures["best_epoch"]:
         rows.append(("epochs", f"{figures['epochs']}, the best is number {figures['best_epoch']}"))
     rows.append(("saved in", figures["save"] or "nowhere (no --save was given)"))

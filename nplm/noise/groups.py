@@ -91,13 +91,15 @@ class NoisePool:
     seed : int
         Of the run, in [0, 2**63).
     groups : int
-        M, groups in the pool, in [2, N].
+        M, groups in the pool, in [2, N]; a baseline may have M = 1.
     chunks : int
-        N, chunks of a whole sequence, at least 2; a short last sequence keeps the same map.
+        N, chunks of a whole sequence, at least 2, or 1 in a baseline; a short last sequence keeps the same map.
     group_map : {"contiguous", "cyclic"}
         Chunk n has group n*M // N, or n mod M.
     redraw : {"sequence", "epoch", "never"}
         When the pool is drawn again.
+    baseline : bool
+        Whether M = 1 and N = 1, which are outside the claims, are allowed.
 
     Raises
     ------
@@ -112,12 +114,14 @@ class NoisePool:
     chunks: int
     group_map: GroupMap = "contiguous"
     redraw: Redraw = "sequence"
+    baseline: bool = False
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
         stream_key(self.seed, "noise")
-        check_whole("chunks", self.chunks, 2, _MAX_INDEX)
-        check_whole("noise_groups", self.groups, 2, _MAX_INDEX)
+        least = 1 if self.baseline else 2
+        check_whole("chunks", self.chunks, least, _MAX_INDEX)
+        check_whole("noise_groups", self.groups, least, _MAX_INDEX)
         if self.groups > self.chunks:
             raise InputError(
                 f"`noise_groups` = {self.groups} is more than the N = {self.chunks} chunks of a sequence:"
@@ -200,6 +204,7 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
         chunks=config.chunks,
         group_map=config.group_map,
         redraw=config.redraw,
+        baseline=config.baseline,
     )
 
 

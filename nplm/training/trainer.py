@@ -261,7 +261,8 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     streams = Streams(np.zeros(4, np.int32), 2)
-    small = replace(config, batch_size=2, bptt=1, sequence_length=config.chunks, shards=2)  # N as it was: M fits it
+    steps = 1 if config.chunks > 1 else 2  # of a chunk; a sequence has two or more
+    small = replace(config, batch_size=2, bptt=steps, sequence_length=steps * config.chunks, shards=2)  # N: M fits it
     trainer = Trainer(tiny, streams, small)
     if config.optimizer == "asgd":
         trainer.optimizer.start_averaging(tiny.params)

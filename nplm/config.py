@@ -17,6 +17,7 @@ Schedule = Literal["step", "plateau", "constant", "cosine"]
 Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
+Draw = Literal["independent", "stratified"]
 Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -210,6 +211,9 @@ class TrainConfig:
     reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
+    noise_draw: Draw = _noise(
+        "independent", "How noise words are drawn: each by itself, or from equal parts of the noise distribution."
+    )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")

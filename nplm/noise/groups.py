@@ -1,7 +1,8 @@
 """Which K noise words a chunk gets: fresh ones (claim 2), or those of a pool of M groups (claim 3).
 
 A group is a pure function of (seed, epoch, sequence, chunk): it can be drawn again at any time, in any order,
-with nothing saved (docs/decisions/0003-counter-based-noise.md).
+with nothing saved (docs/decisions/0003-counter-based-noise.md).  Draws are independent, or stratified: within a group,
+and over all groups of a pool (strata.py, docs/derivations/reuse.md).
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nplm.config import GroupMap, Redraw, TrainConfig
+from nplm.config import Draw, GroupMap, Redraw, TrainConfig
 from nplm.errors import InputError
+from nplm.noise import strata
 from nplm.noise.alias import check_whole
 from nplm.noise.distribution import NoiseDistribution
 
@@ -40,6 +42,8 @@ class FreshNoise:
         K, words in a group, in [1, 2**20].
     seed : int
         Of the run, in [0, 2**63).
+    draw : {"independent", "stratified"}
+        Whether each word is drawn by itself, or one from each of K equal parts of the distribution.
 
     Raises
     ------
@@ -50,10 +54,12 @@ class FreshNoise:
     distribution: NoiseDistribution
     k: int
     seed: int
+    draw: Draw = "independent"
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
         stream_key(self.seed, "noise")
+        _check_draw(self.draw)
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the chunk's own K words.
@@ -73,7 +79,7 @@ class FreshNoise:
             On a negative index.
         """
         _check_place(epoch, sequence, chunk, _MAX_INDEX)
-        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), (chunk, sequence, epoch))
+        return _draw(self, (chunk, sequence, epoch))
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,9 @@ class NoisePool:
         When the pool is drawn again.
     baseline : bool
         Whether M = 1 and N = 1, which are outside the claims, are allowed.
+    draw : {"independent", "stratified"}
+        Whether each word is drawn by itself, or all groups of a round together, one word from each of M*K equal parts
+        of the distribution.
 
     Raises
     ------
@@ -115,6 +124,7 @@ class NoisePool:
     group_map: GroupMap = "contiguous"
     redraw: Redraw = "sequence"
     baseline: bool = False
+    draw: Draw = "independent"
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
@@ -131,6 +141,7 @@ class NoisePool:
             raise InputError(f"`group_map` = {self.group_map!r} is not one of contiguous, cyclic")
         if self.redraw not in ("sequence", "epoch", "never"):
             raise InputError(f"`redraw` = {self.redraw!r} is not one of sequence, epoch, never")
+        _check_draw(self.draw)
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the K words of the group that the chunk belongs to.
@@ -188,14 +199,22 @@ class NoisePool:
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
-        counter = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
-        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), counter)
+        place = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
+        return _draw(self, place, self.groups)
+
+
+def _draw(noise: FreshNoise | NoisePool, place: tuple[int, int, int], groups: int = 1) -> NDArray[np.int32]:
+    """The K words of a place; groups: that are dealt out together if draws are stratified."""
+    if noise.draw == "independent":
+        return noise.distribution.draw(noise.k, stream_key(noise.seed, "noise"), place)
+    keys = stream_key(noise.seed, "noise"), stream_key(noise.seed, "strata")
+    return strata.draw(noise.distribution.cumulated, noise.k, keys, place, groups)
 
 
 def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) -> NoiseGroups:
     """Return the noise groups that config asks for, drawn from distribution.  Raises InputError."""
     if config.noise == "fresh":
-        return FreshNoise(distribution, config.num_noise, seed)
+        return FreshNoise(distribution, config.num_noise, seed, config.noise_draw)
     return NoisePool(
         distribution,
         config.num_noise,
@@ -205,6 +224,7 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
         group_map=config.group_map,
         redraw=config.redraw,
         baseline=config.baseline,
+        draw=config.noise_draw,
     )
 
 
@@ -252,6 +272,11 @@ def group_statistics(groups: Sequence[ArrayLike], probs: NDArray[np.float64]) ->
         overlap=shared / pairs if pairs else 0.0,
         uncovered_mass=float(probs[holders == 0].sum()),
     )
+
+
+def _check_draw(draw: str) -> None:
+    if draw not in ("independent", "stratified"):
+        raise InputError(f"`noise_draw` = {draw!r} is not one of independent, stratified")
 
 
 def _check_place(epoch: int, sequence: int, chunk: int, last_chunk: int) -> None:

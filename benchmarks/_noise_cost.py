@@ -17,13 +17,14 @@ from nplm.training.trainer import Trainer, warm_up
 
 CHUNKS = 8  # timed, after one to warm up
 START, EPOCH = 6.0, 6.0  # seconds of a process and of validating, on one idle core
+SWITCHES = ("--baseline", "--own-counts")
 FIELDS = {"nce": "num_noise"}  # flags that have another name than their field
 
 
 def settings(flags: list[str]) -> dict[str, Any]:
     """The fields of TrainConfig that flags set."""
-    found: dict[str, Any] = {"baseline": True} if "--baseline" in flags else {}
-    words = [word for word in flags if word != "--baseline"]
+    found: dict[str, Any] = {flag[2:].replace("-", "_"): True for flag in SWITCHES if flag in flags}
+    words = [word for word in flags if word not in SWITCHES]
     for flag, value in zip(words[::2], words[1::2], strict=True):
         name = flag.removeprefix("--").replace("-", "_")
         found[FIELDS.get(name, name)] = int(value) if value.isdigit() else value

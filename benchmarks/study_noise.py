@@ -16,6 +16,7 @@ goes on from its last epoch, so the same command carries on.  The time it will t
 baselines    N = 1: one gradient and one update for the whole, uncut sequence.  M = 1: one group for all of its chunks
 fresh        claim 2: a group for every chunk
 pool-M       claim 3: M groups for the 32 chunks, drawn again for every sequence; never: not drawn again
+own          the pool's own counts in the loss: there, too
 stratified   the groups of a pool (or each fresh group) dealt from one stratified sample: docs/derivations/reuse.md
 """
 
@@ -57,6 +58,7 @@ class Arm(NamedTuple):
     redraw: str | None = None  # of a pool
     chunks: int = CHUNKS  # N
     objective: str = "nce"
+    own_counts: bool = False
 
     @property
     def name(self) -> str:
@@ -64,6 +66,7 @@ class Arm(NamedTuple):
         parts = [self.objective] if self.objective != "nce" else []
         parts += ["uncut"] if self.chunks == 1 else [f"pool-{self.groups}" if self.groups else "fresh"]
         parts += [self.draw] if self.draw != "independent" else []
+        parts += ["own"] if self.own_counts else []
         parts += [self.redraw] if self.redraw not in (None, "sequence") else []
         return "-".join([*parts, f"k{self.num_noise}"])
 
@@ -75,14 +78,15 @@ class Arm(NamedTuple):
         if self.groups:
             group_map = "cyclic" if self.draw == "stratified" else "contiguous"
             text += f" --noise pool --noise-groups {self.groups} --group-map {group_map} --redraw {self.redraw}"
+            text += " --own-counts" if self.own_counts else ""
         if self.chunks == 1 or self.groups == 1:
             text += " --baseline"
         return text.split()
 
 
-def pool(num_noise: int, groups: int, draw: str = "independent", redraw: str = "sequence") -> Arm:
+def pool(num_noise: int, groups: int, draw: str = "independent", redraw: str = "sequence", own: bool = False) -> Arm:
     """Claim 3, or with M = 1 its baseline."""
-    return Arm(num_noise, groups, draw, redraw)
+    return Arm(num_noise, groups, draw, redraw, own_counts=own)
 
 
 KS, MS = (100, 400, 1600, 25, 6400), (2, 8, 4, 16)  # M = 32 is fresh noise: each chunk has an independent group
@@ -99,7 +103,8 @@ OTHERS = [
     *(Arm(k, chunks=1) for k in (1600, 400)),
     *(Arm(k, objective=name) for name in ("ranking", "sampled-softmax") for k in (100, 1600)),
     *(pool(100, 2, redraw=redraw) for redraw in ("epoch", "never")),
-    *(pool(k, 32, "stratified", redraw) for k in (100, 1600) for redraw in ("epoch", "never")),
+    *(pool(k, 32, "stratified", "never", own) for k in (100, 1600) for own in (True, False)),
+    *(pool(100, m, "independent", "sequence", True) for m in (2, 8)),
 ]
 SETS = {"main": MAIN, "map": [*MAIN, *MAP, *STRATIFIED], "others": OTHERS, "quick": [Arm(25), pool(25, 2)]}
 

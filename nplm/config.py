@@ -215,6 +215,9 @@ class TrainConfig:
         "independent", "How noise words are drawn: each by itself, or from equal parts of the noise distribution."
     )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
+    own_counts: bool = _noise(
+        False, "In the loss, take the pool's own counts for the noise distribution; words in no group are left out."
+    )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
     dropout: float = _dropout(0.0, "Dropout probability between layers and before the output layer.", "P", "[0, 1)")
@@ -262,6 +265,11 @@ class TrainConfig:
             raise InputError(
                 f"`noise_groups` = {self.noise_groups} is more than the N = {self.chunks} chunks of a sequence:"
                 " lower `noise_groups` or raise `sequence_length`"
+            )
+        if self.own_counts and (self.noise != "pool" or self.objective != "nce"):
+            raise InputError(
+                "`own_counts` are those of a pool, in the NCE loss: leave it out, or set `noise` to pool and"
+                " `objective` to nce"
             )
         if self.lr * self.weight_decay >= 1:
             raise InputError(

@@ -176,6 +176,20 @@ def test_baseline_of_one_group(redraw, monkeypatch):
     assert len({row.noise for row in rows}) == rounds[redraw]
 
 
+@pytest.mark.parametrize("changes", [{}, {"own_counts": True}], ids=str)
+@pytest.mark.parametrize("redraw", ["sequence", "never"])
+def test_stratified_pools(redraw, changes, monkeypatch):
+    """Oracle: `check_order` and `check_updates`, and claim 3: each chunk has the group that its part of N belongs to."""
+    settings = {"noise": "pool", "group_map": "cyclic", "redraw": redraw, "noise_draw": "stratified"} | changes
+    rows, config = trace(monkeypatch, **settings)
+    check_order(rows)
+    check_updates(rows)
+    ahead = NoisePool(make_model().noise, K, config.seed, M, N, "cyclic", config.redraw, draw="stratified")
+    for row in rows:
+        pool = ahead.pool(row.epoch, row.span.sequence)
+        assert row.noise == tuple(pool[row.span.chunk % M])
+
+
 @pytest.mark.parametrize("settings", [{"bptt": S}, {"noise": "pool", "noise_groups": 1}, {"baseline": True}], ids=str)
 def test_a_baseline_is_no_run_of_the_method(settings):
     """The claims' own numbers, 2 <= N and 2 <= M: refused without the name, and the name without the deed."""

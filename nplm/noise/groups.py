@@ -7,7 +7,7 @@ and over all groups of a pool (strata.py, docs/derivations/reuse.md).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,10 @@ class NoiseGroups(Protocol):
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the chunk's noise words, (K,) int32.  All count from 0.  Raises InputError if negative."""
+        ...
+
+    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+        """Return the logarithm of what the loss takes for the noise distribution (V,); None for q itself."""
         ...
 
 
@@ -81,6 +85,15 @@ class FreshNoise:
         _check_place(epoch, sequence, chunk, _MAX_INDEX)
         return _draw(self, (chunk, sequence, epoch))
 
+    def log_law(self, epoch: int, sequence: int) -> None:
+        """Return None: the loss takes q.
+
+        Parameters
+        ----------
+        epoch, sequence : int
+            Counted from 0.
+        """
+
 
 @dataclass(frozen=True)
 class NoisePool:
@@ -109,6 +122,8 @@ class NoisePool:
     draw : {"independent", "stratified"}
         Whether each word is drawn by itself, or all groups of a round together, one word from each of M*K equal parts
         of the distribution.
+    own_counts : bool
+        Whether `log_law` is that of the pool's own draws.
 
     Raises
     ------
@@ -125,6 +140,7 @@ class NoisePool:
     redraw: Redraw = "sequence"
     baseline: bool = False
     draw: Draw = "independent"
+    own_counts: bool = False
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
@@ -198,9 +214,44 @@ class NoisePool:
         _check_place(epoch, sequence, 0, 0)
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
+    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Y8].
+
+        Parameters
+        ----------
+        epoch, sequence : int
+            Counted from 0.
+
+        Returns
+        -------
+        ndarray (V,) of float64, read-only
+            None unless `own_counts` is set: the loss takes q.
+
+        Raises
+        ------
+        InputError
+            On a negative index.
+        """
+        _check_place(epoch, sequence, 0, 0)
+        return _log_shares(self, *self._round(epoch, sequence)) if self.own_counts else None
+
     def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
-        place = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
-        return _draw(self, place, self.groups)
+        return _draw(self, (g, *self._round(epoch, sequence)), self.groups)
+
+    def _round(self, epoch: int, sequence: int) -> tuple[int, int]:
+        """Sequence and epoch by which a pool is known: 0 where it is not drawn again."""
+        return sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch
+
+
+@lru_cache(maxsize=1)  # every chunk of a round asks for it
+def _log_shares(pool: NoisePool, sequence: int, epoch: int) -> NDArray[np.float64]:
+    """`NoisePool.log_law` of a round."""
+    drawn = pool.pool(epoch, sequence).ravel()
+    counts = np.bincount(drawn, minlength=pool.distribution.probs.size)
+    with np.errstate(divide="ignore"):  # log 0 = -inf is what is meant
+        shares = np.log(counts / drawn.size)
+    shares.flags.writeable = False
+    return shares
 
 
 def _draw(noise: FreshNoise | NoisePool, place: tuple[int, int, int], groups: int = 1) -> NDArray[np.int32]:
@@ -225,6 +276,7 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
         redraw=config.redraw,
         baseline=config.baseline,
         draw=config.noise_draw,
+        own_counts=config.own_counts,
     )
 
 

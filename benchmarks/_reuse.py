@@ -3,13 +3,13 @@
 A model with nothing but the bias has the score s_w for word w at every position, and the unigram p as its solution.
 Trained on the expected text with a group that holds word w c_w times, and with K q(w) for q,
 
-[Y1] ds_w = -step ( c_w u_w - p_w K q_w ) / (u_w + K q_w)                u_w = e^s_w
+    change of s_w = -step ( c_w u_w - p_w K q_w ) / (u_w + K q_w),  u_w = e^s_w         [Y1]
 
 `step` stands for the learning rate, times what clipping leaves of it, times the squared length of (1, hidden): what
 a network's score moves where its bias would move by the rate alone.  To first order around s = log p, with M groups in
 turn for N chunks, each for R = N / M chunks in a row,
 
-[Y5] excess = sum_w tanh(step R p_w / 2) / (2 K)                         nats above log-perplexity with q = p
+    excess = sum_w tanh(step R p_w / 2) / (2 K)   nats of log-perplexity, with q = p    [Y5]
 
 R = 1 is fresh noise.  `simulate` runs [Y1] itself, where the first order is not enough, and for any groups.
 """

@@ -179,7 +179,7 @@ def test_baseline_of_one_group(redraw, monkeypatch):
 @pytest.mark.parametrize("changes", [{}, {"own_counts": True}], ids=str)
 @pytest.mark.parametrize("redraw", ["sequence", "never"])
 def test_stratified_pools(redraw, changes, monkeypatch):
-    """Oracle: `check_order` and `check_updates`, and claim 3: each chunk has the group that its part of N belongs to."""
+    """Oracle: `check_order` and `check_updates`, and claim 3: each chunk has the group of its part."""
     settings = {"noise": "pool", "group_map": "cyclic", "redraw": redraw, "noise_draw": "stratified"} | changes
     rows, config = trace(monkeypatch, **settings)
     check_order(rows)

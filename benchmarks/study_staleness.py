@@ -32,7 +32,7 @@ from nplm.network import State, hidden_states
 from nplm.training.trainer import Trainer
 
 CASES = [(32, 20.0), (32, 5.0), (32, 1.25), (8, 20.0), (2, 20.0), (64, 20.0)]  # N and rate
-PROBES = 12
+PROBES = 8
 PLACE = _record.by("text", "chunks", "lr", "seed")
 TABLE = Section(
     "How stale the carried state is",
@@ -84,7 +84,7 @@ def row(corpus: Corpus, hidden: int, chunks: int, lr: float, seed: int, probes: 
     for span in trainer.spans:
         trainer.step(span)
     trainer.end_epoch()
-    places = np.linspace(4 * chunks, min(12 * chunks, len(trainer.spans) - 2), probes).astype(int)
+    places = np.linspace(2 * chunks, min(8 * chunks, len(trainer.spans) - 2), probes).astype(int)
     found = []
     for k, span in enumerate(trainer.spans[: places[-1] + 1]):
         if k in places:

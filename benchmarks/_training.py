@@ -19,19 +19,19 @@ KEPT = (
     "seed", "valid_perplexity", "test_perplexity", "unigram_perplexity", "floor_perplexity", "mean_log_z", "std_log_z",
     "tokens", "tokens_per_second", "seconds",
 )  # fmt: skip
-INTERRUPTED = 130  # exit code
+DIVERGED, INTERRUPTED = 1, 130  # exit codes
 CURVE = ("epoch", "seconds", "perplexity", "mean_log_z", "std_log_z", "unnormalised_nats")
 
 
-def ptb() -> list[str]:
-    """The flags of the Penn Treebank's three texts, from the folder that NPLM_DATA names."""
-    folder = Path(os.environ.get("NPLM_DATA", _record.ROOT.parent / "shared" / "data")) / "ptb"
-    return [part for name in ("train", "valid", "test") for part in (f"--{name}", str(folder / f"{name}.txt"))]
+def texts(name: str, *parts: str) -> list[str]:
+    """The flags of a text's parts, by default all three, from its folder in the one that NPLM_DATA names."""
+    folder = Path(os.environ.get("NPLM_DATA", _record.ROOT.parent / "shared" / "data")) / name
+    return [word for part in parts or ("train", "valid", "test") for word in (f"--{part}", str(folder / f"{part}.txt"))]
 
 
 def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of a recipe trained with changed flags; a run that was stopped goes on, if it is the same run."""
-    text = ptb() if recipe.startswith("ptb") else []
+    text = texts("ptb") if recipe.startswith("ptb") else []
     command = [sys.executable, "-m", "nplm", "train", "--save", str(folder), "--json"]
     command += ["--config", str(RECIPES / f"{recipe}.toml"), *text, *changes]
     if (folder / "last.safetensors").exists():

@@ -17,6 +17,7 @@ Schedule = Literal["step", "plateau", "constant", "cosine"]
 Noise = Literal["fresh", "pool"]
 GroupMap = Literal["contiguous", "cyclic"]
 Redraw = Literal["sequence", "epoch", "never"]
+Draw = Literal["independent", "stratified"]
 Objective = Literal["nce", "softmax", "sampled-softmax", "ranking"]
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -234,6 +235,9 @@ class TrainConfig:
     bptt: int = _method(20, "Time steps per chunk; backpropagation stops at its start.", "T", "[1, 2^20]")
     batch_size: int = _method(20, "Streams of text processed in lock-step.", "B", "[1, 2^20]")
     sequence_length: int = _method(200, "Time steps per sequence, cut into N = S/T >= 2 chunks.", "S", "[2, 2^31)")
+    baseline: bool = _method(
+        False, "A run outside the claims, to compare with: one chunk (N = 1) or one group (M = 1)."
+    )
     objective: Objective = _method("nce", "Loss to minimise; perplexity is always exact.")
     log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
     fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
@@ -241,7 +245,13 @@ class TrainConfig:
     shuffle: bool = _method(False, "Permute the lines of `train` for every epoch, by `seed`; sets `reset_at_eos`.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
-    noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[2, 2^31)")
+    noise_draw: Draw = _noise(
+        "independent", "How noise words are drawn: each by itself, or from equal parts of the noise distribution."
+    )
+    noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
+    own_counts: bool = _noise(
+        False, "In the loss, take the pool's own counts for the noise distribution; words in no group are left out."
+    )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
     dropout: float = _dropout(0.0, "Dropout probability between layers and before the output layer.", "P", "[0, 1)")
@@ -284,17 +294,18 @@ class TrainConfig:
         check_settings(self)
         if self.shuffle:  # the line before is not the one that this line goes on from
             object.__setattr__(self, "reset_at_eos", True)
-        if self.chunks < 2:
-            raise InputError(
-                f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"
-                " chunk: the method needs N >= 2; raise `sequence_length` or lower `bptt`"
-            )
+        self._check_claims()
         if self.log_z_penalty > 0 and self.objective != "softmax":
             raise InputError("`log_z_penalty` belongs to the softmax objective: NCE keeps Z near 1 by itself")
         if self.noise == "pool" and self.noise_groups > self.chunks:
             raise InputError(
                 f"`noise_groups` = {self.noise_groups} is more than the N = {self.chunks} chunks of a sequence:"
                 " lower `noise_groups` or raise `sequence_length`"
+            )
+        if self.own_counts and (self.noise != "pool" or self.objective != "nce"):
+            raise InputError(
+                "`own_counts` are those of a pool, in the NCE loss: leave it out, or set `noise` to pool and"
+                " `objective` to nce"
             )
         if self.lr * self.weight_decay >= 1:
             raise InputError(
@@ -306,6 +317,32 @@ class TrainConfig:
                 f"`patience` = {self.patience} stops before `averaging_patience` = {self.averaging_patience} lets asgd"
                 " average; raise `patience` or lower `averaging_patience`"
             )
+
+    def _check_claims(self) -> None:
+        """Reject what lies outside the claims unless the run is named a baseline, and a baseline within them."""
+        if self.baseline and not self.outside_claims:
+            groups = f"M = {self.noise_groups}" if self.noise == "pool" else "fresh noise"
+            raise InputError(
+                f"`baseline` is for one chunk (N = 1) or one noise group (M = 1); with N = {self.chunks} and {groups}"
+                " the run is within the claims: leave it out"
+            )
+        if self.chunks < 2 and not self.baseline:
+            raise InputError(
+                f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"
+                " chunk: the method needs N >= 2; raise `sequence_length` or lower `bptt`, or name the run a `baseline`"
+            )
+        if self.outside_claims and not self.baseline:
+            raise InputError(
+                f"`noise_groups` = {self.noise_groups} is one group for all chunks: the method needs M >= 2; raise it,"
+                " or name the run a `baseline`"
+            )
+
+    @property
+    def outside_claims(self) -> str:
+        """What the published claims do not cover, in words; empty where they cover the run."""
+        if self.chunks < 2:
+            return "one chunk per sequence (N = 1)"
+        return "one noise group per pool (M = 1)" if self.noise == "pool" and self.noise_groups < 2 else ""
 
     @property
     def chunks(self) -> int:

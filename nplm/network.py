@@ -62,6 +62,7 @@ class Plan(NamedTuple):
     objective: Objective = make_objective("nce")
     reset_at_eos: bool = False  # the state is reset to zero where </s> is read
     dropout: Dropout | None = None
+    log_q: Array | None = None  # (V,), what the loss takes for the network's log_q; of the same type
 
     def shard(self, first: int) -> "Plan":
         """The plan of a shard whose first stream is `first`."""
@@ -129,6 +130,8 @@ def chunk_gradient(
     The gradients are arrays of `room`: good until it is used again.
     """
     params, packed, decoder, grads = network.params, network.packed, network.decoder, Grads()
+    if plan.log_q is not None:
+        decoder = decoder._replace(log_q=plan.log_q)
     words, hidden, caches, after = ascend(network, inputs, state, room, plan)
     flat = hidden.reshape(targets.size, -1)  # (N,H)
     loss, cache = plan.objective.forward(flat, targets.ravel(), noise_ids, decoder, scale, room)

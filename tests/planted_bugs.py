@@ -39,7 +39,69 @@ DOUBLE = {"dtype": "float64"}
 ROWS = {"kind": "adam", "decay": 0.3, "history": 50, "dtype": "float64"}
 AVERAGE = {"decay": 0.3, "dtype": "float64"}
 
+TWO_POOLS = {"groups": 3, "k": 4}
+
 BUGS = [
+    # ---- stratified noise
+    Bug(
+        "stratified noise: neighbouring strata go to neighbouring groups",
+        "noise/strata.py",
+        "return pow(next(b for b in near if math.gcd(b, groups) == 1), -1, groups)",
+        "return 1",
+        "test_strata::test_the_multiplier_deals_every_stratum_once",
+        {"groups": 32},
+    ),
+    Bug(
+        "stratified noise: a group has the same strata in every pool",
+        "noise/strata.py",
+        "group - shift.astype(np.int64)",
+        "group - 0 * shift.astype(np.int64)",
+        "test_strata::test_draws",
+        TWO_POOLS,
+    ),
+    Bug(
+        "stratified noise: every draw in the middle of its stratum",
+        "noise/strata.py",
+        "+ stratum + u)",
+        "+ stratum + 0 * u + 0.5)",
+        "test_strata::test_draws",
+        TWO_POOLS,
+    ),
+    Bug(
+        "stratified noise: the groups of a pool are dealt out each by itself",
+        "noise/groups.py",
+        "return _draw(self, place, self.groups)",
+        "return _draw(self, place)",
+        "test_strata::test_a_group_of_a_pool_depends_on_the_others",
+    ),
+    Bug(
+        "stratified noise asked for, independent draws given",
+        "noise/groups.py",
+        'if noise.draw == "independent":',
+        "if True:",
+        "test_strata::test_groups_are_functions_of_their_place",
+    ),
+    Bug(
+        "the pool's own counts: words in none of its groups are pushed up all the same",
+        "network.py",
+        "if plan.log_q is not None:",
+        "if False:",
+        "test_own_counts::test_gradients_of_a_chunk",
+    ),
+    Bug(
+        "the pool's own counts: those of one group taken for the pool's",
+        "noise/groups.py",
+        "drawn = pool.pool(epoch, sequence).ravel()",
+        "drawn = pool.pool(epoch, sequence)[0].ravel()",
+        "test_own_counts::test_the_law_of_a_pool",
+    ),
+    Bug(
+        "the pool's own counts: those of the first sequence for all",
+        "training/trainer.py",
+        "self.noise.log_law(self.progress.epoch, span.sequence)",
+        "self.noise.log_law(self.progress.epoch, 0)",
+        "test_own_counts::test_every_update_by_hand",
+    ),
     # ---- the loss
     Bug(
         "log K left out of the loss",

@@ -166,7 +166,13 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
         ("train --corpus markov --valid v.txt", "leave out --valid"),
         ("train --corpus markov --chunks 1", "N >= 2"),
         ("train --corpus markov --sequence-length 20", "N >= 2"),
-        ("train --corpus markov --noise pool --noise-groups 1", "--noise-groups = 1 "),
+        ("train --corpus markov --chunks 1", "N = 1 is a --baseline"),
+        ("train --corpus markov --chunks 0 --baseline", "--chunks = 0"),
+        ("train --corpus markov --noise pool --noise-groups 1", "--noise-groups = 1 is one group for all chunks"),
+        ("train --corpus markov --noise-groups 0", "--noise-groups = 0 "),
+        ("train --corpus markov --baseline", "N = 10 and fresh noise the run is within the claims: leave it out"),
+        ("train --corpus markov --baseline --noise pool", "N = 10 and M = 2 the run is within the claims"),
+        ("train --corpus markov --baseline --chunks 1 --noise pool", "more than the N = 1 chunks"),
         ("train --corpus markov --noise pool --noise-groups 11", "more than the N = 10 chunks"),
         ("train --corpus markov --nce 0", "--nce = 0 "),
         ("train --corpus markov --nce 99999999", "--nce = 99999999 "),
@@ -199,6 +205,28 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
 def test_a_mistake_on_the_command_line_is_one_line(refused, line, phrase):
     """Planted mistakes, each with the words that name it."""
     assert phrase in refused(*line.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ("--baseline --chunks 1 --sequence-length 5", "one chunk per sequence (N = 1)"),
+        ("--baseline --bptt 20", "one chunk per sequence (N = 1)"),
+        ("--baseline --noise pool --noise-groups 1", "one noise group per pool (M = 1)"),
+        ("--noise pool", None),
+    ],
+)
+def test_a_baseline_names_itself(nplm, given, tmp_path, flags, what):
+    """The definition of the claims: what a run outside them says in its table, its figures and its folder."""
+    run = tmp_path / "run"
+    got = nplm("train", *given, "--epochs", 1, "--save", run, "--json", *flags.split())
+    assert got.code == 0, got.err
+    assert got.figures["baseline"] == what
+    assert ("outside the claims: " + str(what) in got.err) == (what is not None)
+    record = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert record["train"]["baseline"] == (what is not None)
+    resumed = nplm("train", "--save", run, "--resume", "--epochs", 2, "--json")  # without naming it again
+    assert (resumed.code, resumed.figures["baseline"]) == (0, what), resumed.err
 
 
 @pytest.mark.parametrize(

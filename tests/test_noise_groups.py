@@ -133,6 +133,13 @@ def test_make_noise_follows_the_config():
     assert make_noise(Q, pooled, 4) == pool("cyclic", "epoch", seed=4)
 
 
+def test_the_pool_of_a_baseline_is_one_group():
+    """Oracle: counted: M = 1 is the first group of a pool of the same seed, at every chunk; N = 1 has no other."""
+    one = NoisePool(Q, K, 1, groups=1, chunks=N, baseline=True)
+    assert {words(one, 0, 2, n) for n in range(N)} == {words(pool(), 0, 2, 0)}
+    assert words(NoisePool(Q, K, 1, groups=1, chunks=1, baseline=True), 0, 2, 0) == words(one, 0, 2, 0)
+
+
 def test_statistics_by_brute_force():
     """Oracle: sets and loops over pairs."""
     groups = [words(FreshNoise(Q, K, 1), 0, 0, n) for n in range(5)]
@@ -178,6 +185,8 @@ def test_statistics_refuse_what_they_cannot_measure():
         (lambda: pool(groups=1), "`noise_groups` = 1 is outside"),
         (lambda: pool(groups=N + 1), "`noise_groups` = 8 is more than the N = 7 chunks"),
         (lambda: pool(groups=2, chunks=1), "`chunks` = 1 is outside"),
+        (lambda: NoisePool(Q, K, 1, groups=0, chunks=N, baseline=True), "`noise_groups` = 0 is outside"),
+        (lambda: NoisePool(Q, K, 1, groups=2, chunks=1, baseline=True), "`noise_groups` = 2 is more than the N = 1"),
         (lambda: pool("zigzag"), "`group_map` = 'zigzag' is not one of"),
         (lambda: pool(redraw="daily"), "`redraw` = 'daily' is not one of"),
         (lambda: FreshNoise(Q, K, 1).group(-1, 0, 0), "`epoch` = -1 is outside"),

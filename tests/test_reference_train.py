@@ -9,9 +9,11 @@ from conftest import assert_close, make_model, make_vocabulary
 
 import nplm
 from nplm import Corpus, ModelConfig, Observer, TrainConfig
+from nplm.data.streams import Streams
 from nplm.noise import make_noise
 from nplm.reference import model as reference_model
 from nplm.reference import train as reference
+from nplm.training.optim import Optimizer, global_norm
 from nplm.training.step import Shards
 
 V = 11
@@ -36,8 +38,8 @@ def random_text(n):
 def compare(ids, tied=False, shards=2, noise="fresh", **changes):
     """Both loops on one text; fails unless every loss and the final parameters agree to 1e-10."""
     model = make_model(np.float64, embed=6, tied=tied, scale=0.3)
-    recipe = RECIPE | changes
-    config = TrainConfig(num_noise=7, schedule="constant", shards=shards, noise=noise, **recipe)
+    recipe = RECIPE | {name: value for name, value in changes.items() if name in RECIPE}
+    config = TrainConfig(num_noise=7, schedule="constant", shards=shards, noise=noise, **RECIPE | changes)
     group = make_noise(model.noise, config, config.seed).group
     expected = list(reference.train(model.params, ids, group, model.log_q, **recipe))
     losses = Losses()
@@ -58,6 +60,8 @@ def compare(ids, tied=False, shards=2, noise="fresh", **changes):
         (113, {"noise": "pool"}),
         (61, {"batch_size": 1}),  # one stream never has a tail
         (47, {"sequence_length": 100, "bptt": 1}),  # one sequence
+        (113, {"bptt": 10, "baseline": True}),  # N = 1: nothing is cut but the last sequence, short as it is
+        (113, {"noise": "pool", "noise_groups": 1, "baseline": True}),  # M = 1
     ],
     ids=str,
 )
@@ -67,6 +71,24 @@ def test_every_chunk_is_that_of_the_reference(n, changes):
     tail = [step for step in steps if step.tokens == n % changes.get("batch_size", 5)]
     assert len(tail) == (0 if n in (110, 61) else 2)
     assert sum(step.tokens for step in steps) == 2 * n
+
+
+def test_one_chunk_is_the_gradient_of_the_whole_sequence():
+    """Oracle: LanguageModel.loss_and_grads of every uncut sequence, and one update of each: N = 1, the same bits."""
+    ids, model, expected = random_text(110), make_model(np.float64, scale=0.3), make_model(np.float64, scale=0.3)
+    config = TrainConfig(
+        num_noise=7, schedule="constant", shards=1, baseline=True, **RECIPE | {"bptt": 10, "epochs": 1}
+    )
+    nplm.train(model, Corpus("toy", make_vocabulary(V), ids), config)
+    streams, state = Streams(ids, 5), expected.zero_state(5)
+    optimizer = Optimizer(expected.params, "sgd", config.clip)
+    noise = make_noise(expected.noise, config, config.seed)
+    for sequence, start in enumerate(range(0, 22, 10)):
+        window = streams.window(start, min(start + 10, 22))
+        _, grads, state = expected.loss_and_grads(*window, noise.group(0, sequence, 0), state)
+        optimizer.update(expected.params, grads, config.lr, global_norm(grads))
+    for name, value in expected.params.items():
+        np.testing.assert_array_equal(model.params[name], value, err_msg=name)
 
 
 def test_a_state_that_is_not_carried_is_seen(monkeypatch):

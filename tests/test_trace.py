@@ -105,7 +105,7 @@ def check_updates(rows):
 
 def check_pool(rows, config):
     """Claim 3: M groups for N chunks, which are divided into M parts, one to one with the groups."""
-    groups_wanted = config.noise_groups  # M
+    groups_wanted = config.noise_groups  # M, 1 in a baseline
     by_sequence = {
         place: [row.noise for row in part]
         for place, part in groupby(rows, key=lambda row: (row.epoch, row.span.sequence))
@@ -155,6 +155,46 @@ def test_smallest_and_largest_pool(groups, group_map, monkeypatch):
     """Oracle: `check` with M = 2 and with M = N, a group for every chunk."""
     rows, config = trace(monkeypatch, noise="pool", noise_groups=groups, group_map=group_map)
     check(rows, config)
+
+
+@pytest.mark.parametrize("noise", [{"noise": "fresh"}, {"noise": "pool", "noise_groups": 1}], ids=["fresh", "pool"])
+def test_baseline_of_one_chunk(noise, monkeypatch):
+    """Oracle: `check_updates` and counting: N = 1, one gradient and one update for each whole, uncut sequence."""
+    rows, _ = trace(monkeypatch, bptt=S, baseline=True, **noise)
+    check_updates(rows)
+    spans = [(row.span.sequence, row.span.start, row.span.stop) for row in rows if row.epoch == 0]
+    assert spans == [(0, 0, S), (1, S, 2 * S), (2, 2 * S, FULL_STEPS), (3, FULL_STEPS, FULL_STEPS + 1)]
+    assert len(rows) == EPOCHS * len(spans) == len({row.noise for row in rows})
+
+
+@pytest.mark.parametrize("redraw", ["sequence", "epoch", "never"])
+def test_baseline_of_one_group(redraw, monkeypatch):
+    """Oracle: `check` with M = 1: an update a chunk as in claim 1, and one group for all chunks of a round."""
+    rows, config = trace(monkeypatch, noise="pool", noise_groups=1, redraw=redraw, baseline=True)
+    check(rows, config)
+    rounds = {"sequence": EPOCHS * len(SEQUENCES), "epoch": EPOCHS, "never": 1}
+    assert len({row.noise for row in rows}) == rounds[redraw]
+
+
+@pytest.mark.parametrize("changes", [{}, {"own_counts": True}], ids=str)
+@pytest.mark.parametrize("redraw", ["sequence", "never"])
+def test_stratified_pools(redraw, changes, monkeypatch):
+    """Oracle: `check_order` and `check_updates`, and claim 3: each chunk has the group of its part."""
+    settings = {"noise": "pool", "group_map": "cyclic", "redraw": redraw, "noise_draw": "stratified"} | changes
+    rows, config = trace(monkeypatch, **settings)
+    check_order(rows)
+    check_updates(rows)
+    ahead = NoisePool(make_model().noise, K, config.seed, M, N, "cyclic", config.redraw, draw="stratified")
+    for row in rows:
+        pool = ahead.pool(row.epoch, row.span.sequence)
+        assert row.noise == tuple(pool[row.span.chunk % M])
+
+
+@pytest.mark.parametrize("settings", [{"bptt": S}, {"noise": "pool", "noise_groups": 1}, {"baseline": True}], ids=str)
+def test_a_baseline_is_no_run_of_the_method(settings):
+    """The claims' own numbers, 2 <= N and 2 <= M: refused without the name, and the name without the deed."""
+    with pytest.raises(nplm.InputError, match="baseline"):
+        TrainConfig(**{"bptt": T, "sequence_length": S} | settings)
 
 
 # ---- planted bugs: the check must see each of them

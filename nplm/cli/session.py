@@ -83,6 +83,7 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig, ranks: Ran
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "tokens_trained": progress.tokens,
+        "baseline": config.outside_claims or None,
         "split": None,
     }
     if ids is None:
@@ -123,6 +124,8 @@ def report(figures: Figures, as_json: bool) -> None:
             f" {duration(figures['seconds'])}",
         )
     ]
+    if figures["baseline"]:
+        rows.append(("method", f"a baseline, outside the claims: {figures['baseline']}"))
     if figures["best_epoch"]:
         rows.append(("epochs", f"{figures['epochs']}, the best is number {figures['best_epoch']}"))
     rows.append(("saved in", figures["save"] or "nowhere (no --save was given)"))

@@ -171,8 +171,10 @@ def _settle_chunks(found: dict[str, Value]) -> dict[str, Value]:
     rank = SOURCES.index(chunks.source)
     if chunks.value is None or SOURCES.index(length.source) > rank:
         return found
-    if chunks.value < 2:
-        raise InputError(f"`chunks` = {chunks.value}: the method needs N >= 2 chunks in a sequence")
+    if chunks.value < 2 and not (chunks.value == 1 and found["baseline"].value):
+        raise InputError(
+            f"`chunks` = {chunks.value}: the method needs N >= 2 chunks in a sequence; N = 1 is a `baseline`"
+        )
     if SOURCES.index(length.source) < rank:
         length = Value(chunks.value * bptt.value, chunks.source)
     elif SOURCES.index(bptt.source) < rank:

@@ -10,6 +10,8 @@
 
 A noise word drawn m times is one column with multiplicity m.  A draw that equals a position's target is
 kept: the noise distribution is q, whatever the target (leaving hits out is another objective).
+A word with q(w) = 0, which no group can hold, is text for sure: as a target it has delta = inf, and neither loss nor
+gradient (NoisePool.log_law gives such a q; docs/learn/reuse.md).
 The reference implementation is reference/nce.py.
 """
 
@@ -92,8 +94,9 @@ def forward(
     operands of the products with the noise words; a target's score is no such product.
     """
     cache, counts = deltas(hidden, targets, noise_ids, weight, bias, log_q, room, bfloat16)
-    # float: without the JIT it is a NumPy number, which JSON does not take
-    return float(kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)), cache
+    loss = kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)
+    cache.dtarget[np.isneginf(log_q[targets])] = 0.0  # the kernel's exp(-inf) is a tiny number
+    return float(loss), cache  # float: without the JIT it is a NumPy number, which JSON does not take
 
 
 def backward(cache: NCECache, weight: Array, room: Workspace | None = None) -> tuple[Array, RowGradient, RowGradient]:

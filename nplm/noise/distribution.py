@@ -6,6 +6,7 @@ Every count is taken as at least 1, so q(w) > 0 for every word that can be score
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +69,13 @@ class NoiseDistribution:
         probs.flags.writeable = False
         log_probs.flags.writeable = False
         return cls(probs, log_probs, AliasTable.from_probs(probs))
+
+    @cached_property
+    def cumulated(self) -> NDArray[np.float64]:
+        """q(0) + ... + q(w), (V,) float64, for stratified draws; read-only."""
+        sums = np.cumsum(self.probs)
+        sums.flags.writeable = False
+        return sums
 
     def sample(self, k: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """Return k independent words, drawn with replacement.

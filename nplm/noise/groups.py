@@ -1,19 +1,21 @@
 """Which K noise words a chunk gets: fresh ones (claim 2), or those of a pool of M groups (claim 3).
 
 A group is a pure function of (seed, epoch, sequence, chunk): it can be drawn again at any time, in any order,
-with nothing saved (docs/decisions/0003-counter-based-noise.md).
+with nothing saved (docs/decisions/0003-counter-based-noise.md).  Draws are independent, or stratified: within a group,
+and over all groups of a pool (strata.py, docs/learn/reuse.md).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nplm.config import GroupMap, Redraw, TrainConfig
+from nplm.config import Draw, GroupMap, Redraw, TrainConfig
 from nplm.errors import InputError
+from nplm.noise import strata
 from nplm.noise.alias import check_whole
 from nplm.noise.distribution import NoiseDistribution
 
@@ -28,6 +30,10 @@ class NoiseGroups(Protocol):
         """Return the chunk's noise words, (K,) int32.  All count from 0.  Raises InputError if negative."""
         ...
 
+    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+        """Return the logarithm of what the loss takes for the noise distribution (V,); None for q itself."""
+        ...
+
 
 @dataclass(frozen=True)
 class FreshNoise:
@@ -40,6 +46,8 @@ class FreshNoise:
         K, words in a group, in [1, 2**20].
     seed : int
         Of the run, in [0, 2**63).
+    draw : {"independent", "stratified"}
+        Whether each word is drawn by itself, or one from each of K equal parts of the distribution.
 
     Raises
     ------
@@ -50,10 +58,12 @@ class FreshNoise:
     distribution: NoiseDistribution
     k: int
     seed: int
+    draw: Draw = "independent"
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
         stream_key(self.seed, "noise")
+        _check_draw(self.draw)
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the chunk's own K words.
@@ -73,7 +83,16 @@ class FreshNoise:
             On a negative index.
         """
         _check_place(epoch, sequence, chunk, _MAX_INDEX)
-        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), (chunk, sequence, epoch))
+        return _draw(self, (chunk, sequence, epoch))
+
+    def log_law(self, epoch: int, sequence: int) -> None:
+        """Return None: the loss takes q.
+
+        Parameters
+        ----------
+        epoch, sequence : int
+            Counted from 0.
+        """
 
 
 @dataclass(frozen=True)
@@ -91,13 +110,20 @@ class NoisePool:
     seed : int
         Of the run, in [0, 2**63).
     groups : int
-        M, groups in the pool, in [2, N].
+        M, groups in the pool, in [2, N]; a baseline may have M = 1.
     chunks : int
-        N, chunks of a whole sequence, at least 2; a short last sequence keeps the same map.
+        N, chunks of a whole sequence, at least 2, or 1 in a baseline; a short last sequence keeps the same map.
     group_map : {"contiguous", "cyclic"}
         Chunk n has group n*M // N, or n mod M.
     redraw : {"sequence", "epoch", "never"}
         When the pool is drawn again.
+    baseline : bool
+        Whether M = 1 and N = 1, which are outside the claims, are allowed.
+    draw : {"independent", "stratified"}
+        Whether each word is drawn by itself, or all groups of a round together, one word from each of M*K equal parts
+        of the distribution.
+    own_counts : bool
+        Whether `log_law` is that of the pool's own draws.
 
     Raises
     ------
@@ -112,12 +138,16 @@ class NoisePool:
     chunks: int
     group_map: GroupMap = "contiguous"
     redraw: Redraw = "sequence"
+    baseline: bool = False
+    draw: Draw = "independent"
+    own_counts: bool = False
 
     def __post_init__(self) -> None:
         check_whole("num_noise", self.k, 1, _MAX_K)
         stream_key(self.seed, "noise")
-        check_whole("chunks", self.chunks, 2, _MAX_INDEX)
-        check_whole("noise_groups", self.groups, 2, _MAX_INDEX)
+        least = 1 if self.baseline else 2
+        check_whole("chunks", self.chunks, least, _MAX_INDEX)
+        check_whole("noise_groups", self.groups, least, _MAX_INDEX)
         if self.groups > self.chunks:
             raise InputError(
                 f"`noise_groups` = {self.groups} is more than the N = {self.chunks} chunks of a sequence:"
@@ -127,6 +157,7 @@ class NoisePool:
             raise InputError(f"`group_map` = {self.group_map!r} is not one of contiguous, cyclic")
         if self.redraw not in ("sequence", "epoch", "never"):
             raise InputError(f"`redraw` = {self.redraw!r} is not one of sequence, epoch, never")
+        _check_draw(self.draw)
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
         """Return the K words of the group that the chunk belongs to.
@@ -183,15 +214,58 @@ class NoisePool:
         _check_place(epoch, sequence, 0, 0)
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
+    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Y8].
+
+        Parameters
+        ----------
+        epoch, sequence : int
+            Counted from 0.
+
+        Returns
+        -------
+        ndarray (V,) of float64, read-only
+            None unless `own_counts` is set: the loss takes q.
+
+        Raises
+        ------
+        InputError
+            On a negative index.
+        """
+        _check_place(epoch, sequence, 0, 0)
+        return _log_shares(self, *self._round(epoch, sequence)) if self.own_counts else None
+
     def _draw(self, epoch: int, sequence: int, g: int) -> NDArray[np.int32]:
-        counter = (g, sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch)
-        return self.distribution.draw(self.k, stream_key(self.seed, "noise"), counter)
+        return _draw(self, (g, *self._round(epoch, sequence)), self.groups)
+
+    def _round(self, epoch: int, sequence: int) -> tuple[int, int]:
+        """Sequence and epoch by which a pool is known: 0 where it is not drawn again."""
+        return sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch
+
+
+@lru_cache(maxsize=1)  # every chunk of a round asks for it
+def _log_shares(pool: NoisePool, sequence: int, epoch: int) -> NDArray[np.float64]:
+    """`NoisePool.log_law` of a round."""
+    drawn = pool.pool(epoch, sequence).ravel()
+    counts = np.bincount(drawn, minlength=pool.distribution.probs.size)
+    with np.errstate(divide="ignore"):  # log 0 = -inf is what is meant
+        shares = np.log(counts / drawn.size)
+    shares.flags.writeable = False
+    return shares
+
+
+def _draw(noise: FreshNoise | NoisePool, place: tuple[int, int, int], groups: int = 1) -> NDArray[np.int32]:
+    """The K words of a place; groups: that are dealt out together if draws are stratified."""
+    if noise.draw == "independent":
+        return noise.distribution.draw(noise.k, stream_key(noise.seed, "noise"), place)
+    keys = stream_key(noise.seed, "noise"), stream_key(noise.seed, "strata")
+    return strata.draw(noise.distribution.cumulated, noise.k, keys, place, groups)
 
 
 def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) -> NoiseGroups:
     """Return the noise groups that config asks for, drawn from distribution.  Raises InputError."""
     if config.noise == "fresh":
-        return FreshNoise(distribution, config.num_noise, seed)
+        return FreshNoise(distribution, config.num_noise, seed, config.noise_draw)
     return NoisePool(
         distribution,
         config.num_noise,
@@ -200,6 +274,9 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
         chunks=config.chunks,
         group_map=config.group_map,
         redraw=config.redraw,
+        baseline=config.baseline,
+        draw=config.noise_draw,
+        own_counts=config.own_counts,
     )
 
 
@@ -247,6 +324,11 @@ def group_statistics(groups: Sequence[ArrayLike], probs: NDArray[np.float64]) ->
         overlap=shared / pairs if pairs else 0.0,
         uncovered_mass=float(probs[holders == 0].sum()),
     )
+
+
+def _check_draw(draw: str) -> None:
+    if draw not in ("independent", "stratified"):
+        raise InputError(f"`noise_draw` = {draw!r} is not one of independent, stratified")
 
 
 def _check_place(epoch: int, sequence: int, chunk: int, last_chunk: int) -> None:

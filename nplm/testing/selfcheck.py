@@ -39,8 +39,11 @@ def check_one(rng: np.random.Generator) -> dict[str, float]:
     state = State(*rng.normal(0, 0.7, (2, layers, batch, hidden)))
 
     plan = random_plan(rng, batch)
+    if plan.objective.name == "nce" and rng.random() < 0.5:
+        plan = plan._replace(log_q=own_counts(rng, vocab, noise_ids))
     _, grads, _ = model.loss_and_grads(inputs, targets, noise_ids, state, plan)
-    given = (inputs, targets, noise_ids, state.h, state.c, model.log_q)
+    log_q = model.log_q if plan.log_q is None else plan.log_q
+    given = (inputs, targets, noise_ids, state.h, state.c, log_q)
     same = (masks(model, inputs, plan), objective(plan))
     loss: Any = reference.loss  # written without types, to be read
     expected = complex_step(lambda point: loss(point, *given, *same), params)
@@ -55,6 +58,13 @@ def random_plan(rng: np.random.Generator, streams: int) -> Plan:
     kind = str(rng.choice(NAMES))
     penalty = float(rng.choice([0.0, 0.1])) if kind == "softmax" else 0.0
     return Plan(make_objective(kind, penalty), bool(rng.integers(2)), dropout if rng.random() < 0.7 else None)
+
+
+def own_counts(rng: np.random.Generator, vocab: int, noise_ids: Array) -> Array:
+    """The log shares of a pool of the noise words and some others: -inf for words that are in none of its groups."""
+    pool = np.concatenate([noise_ids, rng.integers(0, vocab, 2)])
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.bincount(pool, minlength=vocab) / pool.size))
 
 
 def objective(plan: Plan) -> Any:

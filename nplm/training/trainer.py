@@ -212,7 +212,9 @@ class Trainer:
                 for place in ((1 + span.chunk,), (0,))
             )
             dropout = Dropout(*rates, not config.variational, chunk, sequence, self.streams.batch_size)
-        return Plan(self.objective, config.reset_at_eos, dropout)
+        law = self.noise.log_law(self.progress.epoch, span.sequence)
+        log_q = None if law is None else law.astype(self.model.dtype)
+        return Plan(self.objective, config.reset_at_eos, dropout, log_q)
 
     def _skip(self, chunk: ChunkGradient, span: Span) -> None:
         """Name what is not finite; after several chunks in a row restore the last good state and stop."""
@@ -278,7 +280,8 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     streams = Streams(np.zeros(4, np.int32), 2)
-    small = replace(config, batch_size=2, bptt=1, sequence_length=config.chunks, shards=2)  # N as it was: M fits it
+    steps = 1 if config.chunks > 1 else 2  # of a chunk; a sequence has two or more
+    small = replace(config, batch_size=2, bptt=steps, sequence_length=steps * config.chunks, shards=2)  # N: M fits it
     trainer = Trainer(tiny, streams, small)
     if config.optimizer == "asgd":
         trainer.optimizer.start_averaging(tiny.params)

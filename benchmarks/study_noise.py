@@ -1,0 +1,266 @@
+"""When is a pool of noise groups harmless, and when does one help?  The method against its predecessors, tuned.
+
+Every arm (K, and how its groups are drawn and shared) has its own rate: the best on the valid text of five or more,
+found by successive halving (_halving.py).  One layer, S = 640 steps in N = 32 chunks, B = 20, four epochs, the rate
+halved after two: on the Penn Treebank, on Chinese characters, or on the text of Python's documentation, which needs no
+download.  A row is a trial: an arm, a rate, a seed, and its curve; the tables are made from the trials.
+
+    python benchmarks/study_noise.py --corpus python              the main arms, without any other text: minutes
+    python benchmarks/study_noise.py --arms map                   every cell of K by M on PTB: hours
+    python benchmarks/study_noise.py --arms map --seeds 1 2 3     and two more seeds where the difference is below 5 %
+    python benchmarks/study_noise.py --arms fresh-k100 pool-2-k100 --optimizer adagrad
+
+Trials are added to the result file as they come.  What it already holds is not run again, and a trial that was stopped
+goes on from its last epoch, so the same command carries on.  The time it will take is measured before it starts.
+
+baselines    N = 1: one gradient and one update for the whole, uncut sequence.  M = 1: one group for all of its chunks
+fresh        claim 2: a group for every chunk
+pool-M       claim 3: M groups for the 32 chunks, drawn again for every sequence; never: not drawn again
+own          the pool's own counts in the loss: there, too
+stratified   the groups of a pool (or each fresh group) dealt from one stratified sample: docs/learn/reuse.md
+"""
+
+import argparse
+import json
+import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import _halving
+import _noise_cost
+import _record
+import _training
+from _noise_tables import ARMS, BORDER, border_rows, refinements, within
+from study_chunks import coverage
+
+from nplm.config import TrainConfig
+from nplm.training.run_config import read_config
+
+S, CHUNKS, B, EPOCHS = 640, 32, 20, 4
+RATES = {"sgd": (2.5, 5.0, 10.0, 20.0, 40.0), "adagrad": (0.025, 0.05, 0.1, 0.2, 0.4)}
+TEXTS = {  # text -> flags, hidden units
+    "ptb": (_training.texts("ptb", "train", "valid"), 200),
+    "python": (["--corpus", "python"], 100),
+    "zh": ([*_training.texts("zh", "train", "valid"), "--unit", "char"], 200),
+}
+PLACE = _record.by("text", "arm", "optimizer", "seed", "lr", "epochs")
+
+
+class Arm(NamedTuple):
+    """One way to draw and to share the noise, and to cut the sequence."""
+
+    num_noise: int  # K
+    groups: int | None = None  # M; None: a fresh group for every chunk
+    draw: str = "independent"
+    redraw: str | None = None  # of a pool
+    chunks: int = CHUNKS  # N
+    objective: str = "nce"
+    own_counts: bool = False
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        parts = [self.objective] if self.objective != "nce" else []
+        parts += ["uncut"] if self.chunks == 1 else [f"pool-{self.groups}" if self.groups else "fresh"]
+        parts += [self.draw] if self.draw != "independent" else []
+        parts += ["own"] if self.own_counts else []
+        parts += [self.redraw] if self.redraw not in (None, "sequence") else []
+        return "-".join([*parts, f"k{self.num_noise}"])
+
+    @property
+    def flags(self) -> list[str]:
+        """Of nplm train."""
+        text = f"--nce {self.num_noise} --sequence-length {S} --bptt {S // self.chunks} --batch-size {B}"
+        text += f" --objective {self.objective} --noise-draw {self.draw}"
+        if self.groups:
+            group_map = "cyclic" if self.draw == "stratified" else "contiguous"
+            text += f" --noise pool --noise-groups {self.groups} --group-map {group_map} --redraw {self.redraw}"
+            text += " --own-counts" if self.own_counts else ""
+        if self.chunks == 1 or self.groups == 1:
+            text += " --baseline"
+        return text.split()
+
+
+def pool(num_noise: int, groups: int, draw: str = "independent", redraw: str = "sequence", own: bool = False) -> Arm:
+    """Claim 3, or with M = 1 its baseline."""
+    return Arm(num_noise, groups, draw, redraw, own_counts=own)
+
+
+KS, MS = (100, 400, 1600, 25, 6400), (2, 8, 4, 16)  # M = 32 is fresh noise: each chunk has an independent group
+MAIN = [
+    Arm(100), pool(100, 2), pool(100, 32, "stratified"), pool(100, 1), Arm(100, chunks=1), Arm(1600), pool(1600, 2),
+]  # fmt: skip
+MAP = [arm for k in KS for arm in (Arm(k), *(pool(k, m) for m in MS), pool(k, 1))]
+STRATIFIED = [
+    arm
+    for k in (100, 25, 400, 1600)
+    for arm in (*(pool(k, m, "stratified") for m in (32, 16, 8, 2)), Arm(k, draw="stratified"))
+]
+OTHERS = [
+    *(Arm(k, chunks=1) for k in (1600, 400)),
+    *(Arm(k, objective=name) for name in ("ranking", "sampled-softmax") for k in (100, 1600)),
+    *(pool(100, 2, redraw=redraw) for redraw in ("epoch", "never")),
+    *(pool(k, 32, "stratified", "never", own) for k in (100, 1600) for own in (True, False)),
+    *(pool(100, m, "independent", "sequence", True) for m in (2, 8)),
+]
+SETS = {"main": MAIN, "map": [*MAIN, *MAP, *STRATIFIED], "others": OTHERS, "quick": [Arm(25), pool(25, 2)]}
+
+
+class Study:
+    """Trials of one text: run, resumed, and kept in a result file as they end."""
+
+    def __init__(self, arguments: argparse.Namespace, path: Path | None) -> None:
+        self.text, self.optimizer, self.path = arguments.corpus, arguments.optimizer, path
+        self.quick, self.epochs, self.lock = arguments.quick, arguments.epochs, Lock()
+        self.runs = arguments.runs / self.text
+        found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path is not None and path.exists() else []
+        self.rows = {PLACE(row): row for row in found}
+
+    def arm(self, arm: Arm, seeds: list[int]) -> None:
+        """All trials of an arm: the first seed finds the rate, the others are run where they can decide something."""
+        first, *others = seeds
+        found = _halving.halve(lambda lr, epochs: self.perplexity(arm, lr, first, epochs), self.rates(), self.epochs)
+        self.prune(arm, first, keep=found.rate)
+        fresh = self.best_of(Arm(arm.num_noise))
+        for seed in others:
+            if fresh is None or within(found.perplexity, fresh):
+                self.perplexity(arm, found.rate, seed, self.epochs)
+
+    def rates(self) -> tuple[float, ...]:
+        """Of the update rule."""
+        return RATES[self.optimizer][-2:] if self.quick else RATES[self.optimizer]
+
+    def best_of(self, arm: Arm) -> float | None:
+        """The best perplexity of an arm after the last epoch; None where it was not run yet."""
+        same = {"arm": arm.name, "text": self.text, "optimizer": self.optimizer, "epochs": self.epochs}
+        with self.lock:
+            rows = [row for row in self.rows.values() if all(row[key] == value for key, value in same.items())]
+        return min((row["perplexity"] for row in rows if row["perplexity"]), default=None)
+
+    def perplexity(self, arm: Arm, lr: float, seed: int, epochs: int) -> float:
+        """Of a trial, which is run or gone on with where the rows do not have it; inf where it diverged."""
+        row = {
+            "text": self.text,
+            "arm": arm.name,
+            "optimizer": self.optimizer,
+            "seed": seed,
+            "lr": lr,
+            "epochs": epochs,
+        }
+        place = PLACE(row)
+        with self.lock:
+            known = self.rows.get(place)
+        if known is None:
+            known = row | arm._asdict() | self.run(arm, lr, seed, epochs)
+            with self.lock:
+                self.rows[place] = known
+                if self.path is not None:
+                    _record.merge(self.path, [known], PLACE)
+                print(json.dumps({key: value for key, value in known.items() if key != "curve"}), flush=True)
+        return math.inf if known["perplexity"] is None else float(known["perplexity"])
+
+    def run(self, arm: Arm, lr: float, seed: int, epochs: int) -> dict[str, Any]:
+        """Train, or go on; the figures of the row."""
+        text, hidden = TEXTS[self.text]
+        size = 8 if self.quick else hidden
+        folder = self.folder(arm, lr, seed)
+        flags = [*text, "--hidden", str(size), "--emsize", str(size), "--epochs", str(epochs), "--seed", str(seed)]
+        flags += [*arm.flags, "--optimizer", self.optimizer, "--lr", str(lr)]
+        try:
+            result = _training.train(folder, "noise", flags)
+        except SystemExit as stop:
+            if stop.code != _training.DIVERGED:
+                raise
+            return {"perplexity": None, "curve": _training.curve(folder), "commit": _record.commit()}
+        curve = _training.curve(folder)
+        config = TrainConfig(**read_config(folder)["train"])
+        figures = {name: curve[-1][name] for name in ("perplexity", "mean_log_z", "std_log_z")}
+        figures |= {name: result[name] for name in ("seconds", "tokens_per_second")}
+        if epochs == self.epochs:
+            figures |= coverage(folder, config, result["tokens_trained"] // epochs)
+        return figures | {"commit": _record.commit(), "curve": curve}
+
+    def folder(self, arm: Arm, lr: float, seed: int) -> Path:
+        """Of a trial's run."""
+        return self.runs / f"{arm.name}-{self.optimizer}-{lr:g}-seed{seed}"
+
+    def prune(self, arm: Arm, seed: int, keep: float) -> None:
+        """Delete the checkpoints of an arm's other rates: its trials are done.  Metrics and settings stay."""
+        for folder in self.runs.glob(f"{arm.name}-{self.optimizer}-*-seed{seed}"):
+            if folder != self.folder(arm, keep, seed):
+                for file in folder.glob("*.safetensors"):
+                    file.unlink()
+
+
+def chosen(arguments: argparse.Namespace) -> list[Arm]:
+    """The arms that the command line names, each once, in its order."""
+    everything = {arm.name: arm for arms in SETS.values() for arm in arms}
+    named = arguments.arms or (["quick"] if arguments.quick else ["main"])
+    if odd := [name for name in named if name not in SETS and name not in everything]:
+        sys.exit(f"no such arm: {', '.join(odd)}; there are {', '.join(SETS)}, and --list names the arms")
+    found = [arm for name in named for arm in (SETS[name] if name in SETS else [everything[name]])]
+    return list(dict.fromkeys(found))
+
+
+def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> None:
+    """Say how long the arms that are not done will take, from a few chunks of each kind of step, timed now."""
+    left = [arm for arm in arms if study.best_of(arm) is None]
+    epochs = _halving.cost(len(study.rates()), arguments.epochs) + (len(arguments.seeds) - 1) * arguments.epochs
+    text, hidden = TEXTS[arguments.corpus]
+    settings = {arm.name: _noise_cost.settings([*arm.flags, "--optimizer", arguments.optimizer]) for arm in left}
+    seconds = _noise_cost.seconds(text, hidden, list(settings.values()), epochs) / arguments.jobs
+    print(
+        f"{len(arms) - len(left)} of {len(arms)} arms are done; the others take about {seconds / 3600:.1f} hours,"
+        " timed with the machine as busy as it is now",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def show(study: Study) -> None:
+    """Print what the trials give."""
+    rows = [row for row in study.rows.values() if row["text"] == study.text]
+    ARMS.show(ARMS.rows(rows))
+    if not study.quick:
+        BORDER.show(border_rows(rows, _noise_cost.unigram(TEXTS[study.text][0])))
+
+
+def main() -> None:
+    parser = _record.parser(__doc__, "two arms of a tiny model", "study_noise-TEXT")
+    parser.add_argument("--arms", nargs="+", metavar="ARM", help=f"or a set of them: {', '.join(SETS)}; default: main")
+    parser.add_argument("--corpus", choices=list(TEXTS), default="ptb", help="default: ptb, in the folder NPLM_DATA")
+    parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="the first one finds the rate")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")
+    parser.add_argument("--refine", action="store_true", help="then cells between those of the border, by sqrt(2) in K")
+    parser.add_argument("--list", action="store_true", help="name all arms and stop")
+    parser.add_argument("--show", action="store_true", help="print the tables of the trials there are, and stop")
+    parser.add_argument("--estimate", action="store_true", help="tell how long it will take and stop")
+    parser.add_argument("--runs", type=Path, default=_record.ROOT / "runs" / "noise", metavar="DIR")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(dict.fromkeys(arm.name for arms in SETS.values() for arm in arms)))
+        return
+    study = Study(arguments, _record.path_of(arguments, f"study_noise-{arguments.corpus}"))
+    if arguments.show:
+        show(study)
+        return
+    arms = chosen(arguments)
+    if not arguments.quick:
+        estimate(study, arms, arguments)
+    while arms and not arguments.estimate:
+        with ThreadPoolExecutor(arguments.jobs) as workers:
+            for done in [workers.submit(study.arm, arm, arguments.seeds) for arm in arms]:
+                done.result()
+        refined = refinements(list(study.rows.values())) if arguments.refine else []
+        arms = [pool(k, m) if m else Arm(k) for k, m in refined]
+    if not arguments.estimate:
+        show(study)
+
+
+if __name__ == "__main__":
+    main()

@@ -45,8 +45,8 @@ PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
-    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale, study_recipes,
-    study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
+    bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale,
+    study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

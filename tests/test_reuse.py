@@ -79,8 +79,8 @@ def test_the_step_is_found_again(reuse):
 
 def test_border_of_the_trials_on_ptb(reuse):
     """The trials of issue 16 (1 x 200, rate 20): M = 2 is 2.32 times fresh noise at K = 400 and 1.041 times at 1600."""
-    counts = Counter(["</s>" for _ in (text := ptb() / "train.txt").open(encoding="utf-8")])
-    counts.update(text.read_text(encoding="utf-8").split())
+    text = (ptb() / "train.txt").read_text(encoding="utf-8")
+    counts = Counter(text.split()) + Counter({"</s>": text.count("\n")})
     probs = NoiseDistribution.from_counts(list(counts.values())).probs
     step = reuse.step_of(probs, [100, 400, 1600], np.log([126.1, 118.9, 117.8]))
     assert 400 < reuse.border(probs, step, 16) < 1600

@@ -35,8 +35,7 @@ from _tables import Section, only
 
 from nplm.config import TrainConfig
 from nplm.data.streams import split
-from nplm.noise import make_noise
-from nplm.noise.groups import group_statistics
+from nplm.noise import group_statistics, make_noise
 from nplm.storage import checkpoint
 from nplm.training.run_config import read_config
 

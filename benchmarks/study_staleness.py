@@ -20,8 +20,9 @@ from typing import Any
 import _noise_cost
 import _record
 import numpy as np
+from _noise_arms import B, S
 from _tables import Section
-from study_noise import TEXTS, B, S
+from study_noise import TEXTS
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig, TrainConfig

@@ -2,11 +2,12 @@
 
 import importlib
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, ptb
 
 from nplm.noise import FreshNoise, NoiseDistribution, NoisePool
 from nplm.reference import nce as reference
@@ -74,3 +75,15 @@ def test_the_step_is_found_again(reuse):
     for step in (3.0, 15.0, 40.0):
         made = [4.7 + reuse.excess(LAW.probs, step, 1, k) for k in ks]
         assert reuse.step_of(LAW.probs, ks, made) == pytest.approx(step, rel=1e-6)
+
+
+def test_border_of_the_trials_on_ptb(reuse):
+    """The trials of issue 16 (1 x 200, rate 20): M = 2 is 2.32 times fresh noise at K = 400 and 1.041 times at 1600."""
+    text = (ptb() / "train.txt").read_text(encoding="utf-8")
+    counts = Counter(text.split()) + Counter({"</s>": text.count("\n")})
+    probs = NoiseDistribution.from_counts(list(counts.values())).probs
+    step = reuse.step_of(probs, [100, 400, 1600], np.log([126.1, 118.9, 117.8]))
+    assert 400 < reuse.border(probs, step, 16) < 1600
+    for reused, ratio in ((16, 1.041), (4, 1.004)):
+        nats = reuse.excess(probs, step, reused, 1600) - reuse.excess(probs, step, 1, 1600)
+        assert math.exp(nats) == pytest.approx(ratio, rel=0.02)

@@ -2,15 +2,8 @@
 
 from nplm.noise.alias import AliasTable
 from nplm.noise.distribution import NoiseDistribution
-from nplm.noise.groups import (
-    FreshNoise,
-    GroupStatistics,
-    NoiseGroups,
-    NoisePool,
-    group_statistics,
-    make_noise,
-    stream_key,
-)
+from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool, make_noise, stream_key
+from nplm.noise.statistics import GroupStatistics, group_statistics
 
 __all__ = [
     "AliasTable",

@@ -241,8 +241,8 @@ class TrainConfig:
     objective: Objective = _method("nce", "Loss to minimise; perplexity is always exact.")
     log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
     fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
-    reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
     shuffle: bool = _method(False, "Permute the lines of `train` for every epoch, by `seed`; sets `reset_at_eos`.")
+    reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
     noise_draw: Draw = _noise(

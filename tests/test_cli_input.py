@@ -211,7 +211,7 @@ def test_something_is_seen_within_a_second(texts, tmp_path):
     big.write_text((texts / "joined.txt").read_text() * 2000)
     command = [sys.executable, "-m", "nplm", "train", "--train", str(big), *map(str, SMALL), "--min-count", "99999999"]
     got = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NPLM_CACHE": str(tmp_path)})
-    assert got.returncode == 2 and got.stderr.startswith(f"counting {big}: 0.0 of ")
+    assert got.returncode == 2 and got.stderr.startswith(f"counting {big}: ")
 
 
 def test_warnings_name_flags(nplm, texts, tmp_path):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_text import TEXT, VOCABULARY, fails, write
 
+from nplm.data.choose import read_words
 from nplm.data.corpus import Corpus, Floor, load_corpus, unigram_perplexity
 from nplm.data.encode import read_ids
 from nplm.data.mapped import in_blocks
 from nplm.data.streams import Span, Streams, split
-from nplm.data.text import read_words
 from nplm.data.vocabulary import Vocabulary
 
 # ---- the vocabulary of a corpus

@@ -10,7 +10,7 @@ from nplm.cli.progress import duration
 from nplm.data.reading import Reading
 
 FIRST, EVERY = 0.5, 10.0  # seconds after which the first line is written, and the others
-LARGE = 4 * 2**20  # bytes of a text whose reading is announced at once
+LARGE = 16 * 2**20  # bytes of a text whose reading is announced at once
 MB = 1e6
 
 

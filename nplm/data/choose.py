@@ -11,7 +11,10 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.data.count import Counts, Piece
+from nplm.data.sources import TextPath, text_name
+from nplm.data.text import open_text
 from nplm.data.vocabulary import EOS, UNK, Vocabulary
+from nplm.errors import InputError
 
 
 def choose_vocabulary(
@@ -89,3 +92,18 @@ def _listed(counts: Counts, listed: Collection[str]) -> dict[str, int]:
         words = piece.words.decode().split("\n")
         found |= {word: count for word, count in zip(words, piece.counts.tolist(), strict=False) if word in listed}
     return found
+
+
+def read_words(path: TextPath) -> list[str]:
+    """The word list in a file, one word a line; empty lines, <s> and </s> are passed over.
+
+    Raises InputError where a line has two words, or where there is no word but <unk>.
+    """
+    words = []
+    for number, line in enumerate(open_text(path), start=1):
+        if len(line) > 1:
+            raise InputError(f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line")
+        words += line
+    if not set(words) - {UNK}:
+        raise InputError(f"{text_name(path)}: there is no word in it; a word list has one word a line")
+    return words

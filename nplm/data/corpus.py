@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nplm.data.cache import Cache
 from nplm.data.checks import check_contained, check_words
-from nplm.data.choose import choose_vocabulary
+from nplm.data.choose import choose_vocabulary, read_words
 from nplm.data.count import count_units
 from nplm.data.encode import LARGE_TEXT, encode
 from nplm.data.mapped import Ids, in_blocks
@@ -20,7 +20,6 @@ from nplm.data.reading import Reading
 from nplm.data.size import TextSize
 from nplm.data.sources import Source, TextPath, Texts, check_pipes, find_sources, name_sources
 from nplm.data.table import is_fast
-from nplm.data.text import read_words
 from nplm.data.units import WORDS, Unit, Words
 from nplm.data.unpack import readable_twice, text_size
 from nplm.data.vocabulary import UNK, Vocabulary, check_ids

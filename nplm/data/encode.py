@@ -5,11 +5,11 @@ sources  --encode-->  ids (n,) int32, every line's units, then </s>; and the siz
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def encode(
 ) -> tuple[Ids, TextSize]:
     """The ids, and the size of the raw text where it is measured, which the plain reader does."""
     identify = partial(identity, sources, "ids", measured, unit.identity, _digest(vocabulary))
-    read = _Encoding(sources, vocabulary, unit, reading, measured, fast=False)
+    read = _Encoding(sources, vocabulary, unit, reading, measured)
     key, name = identify(), name_sources(sources)
     if text_size(sources) > large:
         read.fast = is_fast(unit) and not measured
@@ -84,27 +84,23 @@ def _digest(vocabulary: Vocabulary) -> str:
     return hashlib.sha256("\n".join(vocabulary.tokens).encode()).hexdigest()
 
 
+@dataclass
 class _Encoding:
     """A text that is read and encoded, as often as `blocks` is called, and what was seen of it the last time."""
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        vocabulary: Vocabulary,
-        unit: Unit,
-        reading: Reading,
-        measured: bool,
-        *,
-        fast: bool,
-    ) -> None:
-        self.sources, self.vocabulary, self.unit, self.reading = sources, vocabulary, unit, reading
-        self.measured, self.fast = measured, fast
-        self.seen, self.meter = Seen(), Meter()
+    sources: Sequence[Source]
+    vocabulary: Vocabulary
+    unit: Unit
+    reading: Reading
+    measured: bool
+    fast: bool = False  # by compiled code
+    seen: Seen = field(default_factory=Seen)
+    meter: Meter = field(default_factory=Meter)
 
     def blocks(self) -> Iterator[Ids]:
         """The ids in blocks; raises InputError at the end if there was no unit, or no known one."""
-        self.seen, self.meter = seen, _ = Seen(), Meter()
-        name, reading = name_sources(self.sources), self.reading
+        self.seen, self.meter = Seen(), Meter()
+        seen, name, reading = self.seen, name_sources(self.sources), self.reading
         reading.begin("encoding", name, size_of(self.sources))
         table = Table.of(self.vocabulary.tokens[2:]) if self.fast else None
         work = partial(self._look_up, table) if table is not None else self._plainly
@@ -144,11 +140,7 @@ class _Encoding:
         return block, ids, sum(map(bool, lines))
 
 
-class _Check(Protocol):
-    def __call__(self) -> None: ...
-
-
-def _kept(read: _Encoding, cache: Cache, key: bytes | None, check: _Check) -> Kept | None:
+def _kept(read: _Encoding, cache: Cache, key: bytes | None, check: Callable[[], None]) -> Kept | None:
     """What the cache has of a text, written now if it is not there; None where it cannot be kept there."""
     if key is None or (found := cache.find("ids", key)) is not None or not cache.usable:
         return None if key is None else found

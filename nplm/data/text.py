@@ -12,10 +12,10 @@ from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from nplm.data.size import Meter
-from nplm.data.sources import Source, TextPath, Texts, find_sources, text_name
+from nplm.data.sources import Source, TextPath, Texts, find_sources
 from nplm.data.units import WORDS, Unit
 from nplm.data.unpack import FORMATS, damage, open_source
-from nplm.data.vocabulary import BOS, EOS, UNK
+from nplm.data.vocabulary import BOS, EOS
 from nplm.errors import InputError
 
 MAX_LINE = 2**20  # bytes of a line of text
@@ -75,21 +75,6 @@ def units_of(block: Block, unit: Unit, meter: Meter | None = None) -> Iterator[l
             meter.line(line)
         words = unit.split(line)
         yield without_marks(words, f"{block.source.name}, line {number}", A_LINE) if "s>" in line else words
-
-
-def read_words(path: TextPath) -> list[str]:
-    """The word list in a file, one word a line; empty lines, <s> and </s> are passed over.
-
-    Raises InputError where a line has two words, or where there is no word but <unk>.
-    """
-    words = []
-    for number, line in enumerate(open_text(path), start=1):
-        if len(line) > 1:
-            raise InputError(f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line")
-        words += line
-    if not set(words) - {UNK}:
-        raise InputError(f"{text_name(path)}: there is no word in it; a word list has one word a line")
-    return words
 
 
 # ---- blocks and their lines

@@ -44,6 +44,7 @@ def run(ranks, command, folder=ROOT, timeout=600, stdin=None, **variables):
         out, err = job.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(job.pid, signal.SIGKILL)
+        job.communicate()
         raise
     return job.returncode, out, err
 

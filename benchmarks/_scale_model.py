@@ -8,7 +8,7 @@ fixed, column: the time of a step on one machine is fixed + B column, measured w
 rank repeats (norm, update, packing) and what ranks divide.  dense: bytes of the LSTM's gradients, of which each rank
 sends a slice to every other, and its own summed slice to all.  rows: bytes of a rank's row gradients, which go to all;
 their number is expected from the Zipf law of the words: V - sum over w of (1 - p_w)^n.  rounds: the numbers of rows,
-the gradients and the sums one each, and two each for rank 0's decisions to save and to stop.  messages of a round are
+the gradients and the sums, and rank 0's decisions to save and to stop.  messages of a round are
 under way at once, and only the first pays alpha: three for every dense gradient, two for every row gradient, one state.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from _workload import Shape, zipf
 
 FLOAT, INT = 4, 4  # bytes
-ROUNDS = 7
+ROUNDS = 5
 
 
 class Machine(NamedTuple):

@@ -44,6 +44,7 @@ def run(ranks, command, folder=ROOT, timeout=600, stdin=None, **variables):
         out, err = job.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(job.pid, signal.SIGKILL)
+        job.communicate()
         raise
     return job.returncode, out, err
 
@@ -252,12 +253,9 @@ def test_a_signal_saves_and_ends_all_ranks(tmp_path, study_kills, number, to_ran
     whole, broken = (["--epochs", "3", "--save", name] for name in ("whole", "broken"))
     assert run(1, [*COMMAND, *SMALL, *whole], tmp_path)[0] == 0
     job = study_kills.start(tmp_path, 2, [*SMALL, *broken, "--save-interval", "0.3"], [sys.executable, "-c", SLOW])
-    last = tmp_path / "broken" / "last.safetensors"
-    until(lambda: last.exists())
-    before = last.stat().st_mtime_ns
-    until(lambda: last.stat().st_mtime_ns != before)  # training is under way
+    until_training(tmp_path / "broken" / "last.safetensors")
     os.kill(study_kills.processes(job)[0] if to_rank_0 else job.pid, getattr(signal, number))
-    _, err = job.communicate(timeout=60)
+    _, err = job.communicate(timeout=300)
     assert job.returncode == code and "nplm train --save broken --resume" in err, err
     assert run(3, [*COMMAND, "train", "--save", "broken", "--resume"], tmp_path)[0] == 0
     best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "broken")]
@@ -268,19 +266,20 @@ def test_a_signal_saves_and_ends_all_ranks(tmp_path, study_kills, number, to_ran
 def test_a_signal_to_another_rank_is_not_its_decision(tmp_path, study_kills):
     """By hand: SIGTERM to rank 1 alone changes nothing; rank 0 decides."""
     study_kills.write_texts(tmp_path)
-    job = study_kills.start(tmp_path, 2, [*SMALL, "--epochs", "1", "--save", "run"], [sys.executable, "-c", SLOW])
-    until(lambda: (tmp_path / "run" / "last.safetensors").exists())
-    time.sleep(0.5)
+    arguments = [*SMALL, "--epochs", "2", "--save", "run", "--save-interval", "0.3"]
+    job = study_kills.start(tmp_path, 2, arguments, [sys.executable, "-c", SLOW])
+    until_training(tmp_path / "run" / "last.safetensors")
     os.kill(study_kills.processes(job)[1], signal.SIGTERM)
-    _, err = job.communicate(timeout=60)
+    _, err = job.communicate(timeout=300)
     assert job.returncode == 0, err
 
 
-def until(condition, timeout=60):
-    """Wait for a condition."""
-    deadline = time.monotonic() + timeout
-    while not condition():
+def until_training(last, timeout=300):
+    """Wait until a checkpoint is the second one: the first is written before training begins."""
+    deadline, times = time.monotonic() + timeout, set()
+    while len(times) < 2:
         assert time.monotonic() < deadline
+        times |= {last.stat().st_mtime_ns} if last.exists() else set()
         time.sleep(0.01)
 
 

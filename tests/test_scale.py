@@ -36,7 +36,7 @@ def test_formulas(model, shape):
     assert model.dense_bytes(shape) == dense
     rows = model.row_bytes(shape, 2)
     wire = model.Wire(alpha=1.0, beta=0.0, overhead=1e3)
-    assert model.transfer(shape, 4, wire) == 7 * 2 + 3 * (3 * 6 + 2 * 3 + 1) * 1e3
+    assert model.transfer(shape, 4, wire) == 5 * 2 + 3 * (3 * 6 + 2 * 3 + 1) * 1e3
     assert model.transfer(shape, 4, model.Wire(0.0, 1.0, 0.0)) == pytest.approx(2 * 3 / 4 * dense + 3 * rows)
     machine = model.Machine(fixed=7.0, column=100.0, dense_rate=0.0, row_rate=1.0)
     assert model.merge(shape, 4, machine) == pytest.approx(4 * rows)

@@ -1,7 +1,7 @@
 """Threads in the place of MPI's processes, so that what several ranks do can be tested, and bugs planted, without MPI.
 
-Every collective call is a meeting of all threads.  Two that meet in different calls, or one that does not come, is an
-AssertionError: with MPI the job would hang.
+Every collective call is a meeting of all threads, so a transfer is finished when it begins.
+Two that meet in different calls, or one that does not come, is an AssertionError: with MPI the job would hang.
 """
 
 import pickle
@@ -15,6 +15,7 @@ import numpy as np
 from nplm.ranks.mpi import MPIRanks
 
 IN_PLACE = object()
+FINISHED = SimpleNamespace(Waitall=lambda requests: None, Testall=lambda requests: True)  # when they begin
 PATIENCE = 120.0  # seconds, on a busy machine
 
 
@@ -53,17 +54,17 @@ class Communicator:
         assert len({call for call, _ in found}) == 1, f"ranks meet in {[call for call, _ in found]}"
         return [value for _, value in found]
 
-    def bcast(self, value: Any) -> Any:
-        return pickle.loads(self.meet("bcast", pickle.dumps(value) if self.rank == 0 else b"")[0])
-
     def allgather(self, value: Any) -> list[Any]:
         return [pickle.loads(part) for part in self.meet("allgather", pickle.dumps(value))]
 
     def Bcast(self, array: Any) -> None:
         array[...] = self.meet("Bcast", array.copy())[0]
 
-    def Allgather(self, own: Any, out: Any) -> None:
-        out[...] = self.meet("Allgather", own.copy())
+    def Ibcast(self, array: Any) -> Any:
+        array[...] = self.meet("Ibcast", array.copy())[0]
+
+    def Iallgather(self, own: Any, out: Any) -> Any:
+        out[...] = self.meet("Iallgather", own.copy())
 
     def Iallgatherv(self, own: Any, receive: list[Any]) -> Any:
         out, counts = receive
@@ -73,7 +74,6 @@ class Communicator:
         parts = self.meet("Iallgatherv", own.copy())
         assert [part.size for part in parts] == [int(count) for count in counts]
         out[...] = np.concatenate(parts)
-        return Request()
 
     def Ialltoallv(self, send: list[Any], receive: list[Any]) -> Any:
         parts = self.meet("Ialltoallv", (send[0].copy(), *send[1]))
@@ -82,14 +82,6 @@ class Communicator:
             assert sizes[self.rank] == count
             start = starts[self.rank]
             out.reshape(-1)[place : place + count] = values[start : start + count]
-        return Request()
-
-
-class Request:
-    """A transfer that is finished when it begins."""
-
-    def Waitall(self, requests: list[Any]) -> None:
-        pass
 
 
 def together(size: int, function: Callable[[Any], Any]) -> list[Any]:
@@ -98,7 +90,9 @@ def together(size: int, function: Callable[[Any], Any]) -> list[Any]:
 
     def work(rank: int) -> None:
         try:
-            results[rank] = function(MPIRanks(SimpleNamespace(COMM_WORLD=Communicator(world, rank), IN_PLACE=IN_PLACE)))
+            results[rank] = function(
+                MPIRanks(SimpleNamespace(COMM_WORLD=Communicator(world, rank), IN_PLACE=IN_PLACE, Request=FINISHED))
+            )
         except BaseException as error:
             errors.append(error)
             for place in (world, *world.copies.values()):

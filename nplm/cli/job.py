@@ -95,11 +95,12 @@ def open_for_job(model: str, allow_mixed: bool) -> "tuple[Path, LanguageModel]":
     from nplm.cli.common import open_model
 
     ranks = job_ranks()
+    path, loaded = ranks.first(lambda: open_model(model))
     if ranks.size > 1:
         from nplm.ranks import agreement
 
-        agreement.check(ranks, {}, allow_mixed=allow_mixed)
-    return ranks.first(lambda: open_model(model))
+        agreement.check(ranks, {"unit": loaded.unit.identity}, allow_mixed=allow_mixed)
+    return path, loaded
 
 
 def _set_timeout(ctx: click.Context, param: click.Parameter, value: float) -> None:

@@ -8,7 +8,7 @@ has the same bits.
 All transfers of a kind are under way at once.  The order in which they are begun is that of the names.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,10 +32,11 @@ class Exchange:
     """The transfers of chunk after chunk between the ranks of a communicator of mpi4py.
 
     params: the parameters, whose shapes and type their gradients have.  in_place: MPI's constant of this name.
+    wait: until requests are finished, see `MPIRanks.wait`.
     """
 
-    def __init__(self, comm: Any, params: dict[str, Array], in_place: Any) -> None:
-        self.comm, self.params, self.in_place, self.room = comm, params, in_place, Workspace()
+    def __init__(self, comm: Any, params: dict[str, Array], in_place: Any, wait: Callable[..., None]) -> None:
+        self.comm, self.params, self.in_place, self.wait, self.room = comm, params, in_place, wait, Workspace()
         self.bytes_sent = 0  # as if every other rank were sent to directly
 
     def add(self, part: Sums | None, cut: Sequence[Run], names: Iterable[str], run_tasks: RunTasks) -> Sums:
@@ -52,9 +53,9 @@ class Exchange:
             for place, name in enumerate(names, start=2)
         ]
         states = _States(self, part and part.state, kinds[:, 1])
-        self._wait([request for transfer in (*transfers, states) for request in transfer.begin()])
+        self.wait([request for transfer in (*transfers, states) for request in transfer.begin()])
         run_tasks([partial(transfer.fold, cut) for transfer in transfers])
-        self._wait([request for transfer in transfers for request in transfer.publish()])
+        self.wait([request for transfer in transfers for request in transfer.publish()])
         totals: Totals = dict(zip(names, run_tasks([transfer.total for transfer in transfers]), strict=True))
         return Sums(loss, totals, states.joined())
 
@@ -67,13 +68,9 @@ class Exchange:
             if grad is not None:
                 own[place] = grad.rows.size if isinstance(grad, RowGradient) else DENSE
         kinds = self.room.empty("kinds", (self.comm.size, own.size), np.float64)
-        self.comm.Allgather(own, kinds)
+        self.wait([self.comm.Iallgather(own, kinds)], for_others=True)
         self.bytes_sent += own.nbytes * (self.comm.size - 1)
         return kinds
-
-    def _wait(self, requests: list[Any]) -> None:
-        if requests:
-            requests[0].Waitall(requests)
 
     def gather(self, own: Array, counts: Array, out: Array) -> Any:
         """Begin to collect every rank's numbers, `counts` (R,) of them, in `out`."""

@@ -1,6 +1,7 @@
 """Ranks over MPI, and how a job ends: all ranks together, or all of them at once because one has failed."""
 
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
+import numpy as np
+
 from nplm import optional
 from nplm.arrays import Array
 from nplm.errors import DivergedError, InputError, NotFiniteError
@@ -18,6 +21,9 @@ from nplm.ranks.exchange import Exchange
 from nplm.ranks.launcher import launch
 from nplm.threads import RunTasks, affinity
 
+SPINS = 1000  # times that a rank looks for the others at full speed, about a millisecond
+NAP = 1e-5  # seconds
+ENVELOPE = 512  # bytes
 GRACE = 3.0  # seconds in which the others may fail in the same way
 FAILURES: dict[str, type[Exception]] = {kind.__name__: kind for kind in (DivergedError, NotFiniteError)}
 
@@ -28,7 +34,8 @@ class MPIRanks(Ranks):
     def __init__(self, mpi: Any) -> None:
         self.mpi, self.comm, self.failures = mpi, mpi.COMM_WORLD.Dup(), mpi.COMM_WORLD.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
-        self.cores = self._own_cores()
+        share = self._share_of_cores()
+        self.cores, self.crowded = max(1, int(share + 1e-9)), share < 1 - 1e-9
         self.exchange: Exchange | None = None
         self.seconds_waited = 0.0  # in transfers, for others or for the wire
         self._since: float | None = None
@@ -44,8 +51,7 @@ class MPIRanks(Ranks):
                 value = function()
             except Exception as caught:
                 error = caught
-        with self._waiting():
-            result, name, text = self.comm.bcast((value, error and type(error).__name__, str(error)))
+        result, name, text = self._broadcast((value, error and type(error).__name__, str(error)))
         if error is not None:
             raise error
         if name is not None:  # rank 0 says what has happened; here it matters only that this rank fails, too
@@ -68,13 +74,12 @@ class MPIRanks(Ranks):
                 self.comm.Bcast(array)
 
     def use(self, params: dict[str, Array]) -> None:
-        self.exchange = Exchange(self.comm, params, self.mpi.IN_PLACE)
+        self.exchange = Exchange(self.comm, params, self.mpi.IN_PLACE, self.wait)
 
     def add(self, part: Sums | None, shards: int, names: Iterable[str], run_tasks: RunTasks) -> Sums:
         if self.exchange is None:
             raise ValueError("`use` comes before `add`")
-        with self._waiting():
-            return self.exchange.add(part, self.runs(shards), names, run_tasks)
+        return self.exchange.add(part, self.runs(shards), names, run_tasks)
 
     def fail(self, code: int, error: str) -> None:
         """End the job with this exit code; returns where every rank fails within moments, so that it can end in order.
@@ -94,12 +99,44 @@ class MPIRanks(Ranks):
         threading.Timer(5.0, os._exit, (code or 1,)).start()  # should MPI itself hang
         self.mpi.COMM_WORLD.Abort(code or 1)
 
-    def _own_cores(self) -> int:
+    def wait(self, requests: list[Any], *, for_others: bool = False) -> None:
+        """Until transfers are finished.  for_others: small ones, in which a rank waits for those that still compute.
+
+        MPI waits at full speed.  A rank that shares its core, or has waited for the others for a millisecond, sleeps in
+        between, so that whoever needs the core gets on.  Large messages move only while their ranks are in MPI.
+        """
+        spins = SPINS if for_others and not self.crowded else 0
+        with self._waiting():
+            if not (self.crowded or for_others):
+                self.mpi.Request.Waitall(requests)
+                return
+            while not self.mpi.Request.Testall(requests):
+                spins -= 1
+                if spins < 0:
+                    time.sleep(NAP)
+
+    def _broadcast(self, value: Any) -> Any:
+        """A value of rank 0, on every rank; a short one in one message."""
+        data = pickle.dumps(value) if self.rank == 0 else b""
+        envelope = np.zeros(ENVELOPE, np.uint8)
+        if self.rank == 0:
+            start = (len(data).to_bytes(8, "little") + data)[:ENVELOPE]
+            envelope[: len(start)] = np.frombuffer(start, np.uint8)
+        self.wait([self.comm.Ibcast(envelope)], for_others=True)
+        size = int.from_bytes(envelope[:8].tobytes(), "little")
+        rest = np.empty(max(0, size + 8 - ENVELOPE), np.uint8)
+        if rest.size:
+            if self.rank == 0:
+                rest[...] = np.frombuffer(data, np.uint8)[ENVELOPE - 8 :]
+            self.wait([self.comm.Ibcast(rest)])
+        return value if self.rank == 0 else pickle.loads(envelope[8 : size + 8].tobytes() + rest.tobytes())
+
+    def _share_of_cores(self) -> float:
         """The cores of this rank's affinity, those that it shares with ranks of its machine divided among them."""
         own = affinity()
         neighbours = self.comm.allgather((socket.gethostname(), own))
         users = [cores for host, cores in neighbours if host == socket.gethostname()]
-        return max(1, int(sum(1 / sum(core in cores for cores in users) for core in own) + 1e-9))
+        return sum(1 / sum(core in cores for cores in users) for core in own)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

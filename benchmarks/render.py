@@ -1,4 +1,4 @@
-"""Fills the tables of docs/{benchmarks,quality,patent,faults}.md from the results, and checks the figures there.
+"""Fills the tables of the pages of docs/ in PAGES from the results, and checks the figures there.
 
 The pages are written by hand except for the tables, which stand between markers,
 
@@ -27,6 +27,7 @@ import bench_score
 import bench_train
 import bench_vocab
 import kneser_ney
+import reliability
 import study_chunks
 import study_faults
 import study_gradients
@@ -38,12 +39,12 @@ from _tables import Section, read
 from nplm import atomic
 
 DOCS = _record.ROOT / "docs"
-PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md")
+PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md", "reliability.md", "contributing.md")
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, study_recipes, study_objectives,
-    kneser_ney, study_units, study_chunks, study_gradients, study_faults,
+    kneser_ney, study_units, study_chunks, study_gradients, study_faults, reliability,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

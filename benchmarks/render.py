@@ -1,4 +1,4 @@
-"""Fills the tables of docs/{benchmarks,quality,patent,faults,scale}.md from the results, and checks the figures there.
+"""Fills the tables of the pages of docs/ in PAGES from the results, and checks the figures there.
 
 The pages are written by hand except for the tables, which stand between markers,
 
@@ -29,6 +29,7 @@ import bench_score
 import bench_train
 import bench_vocab
 import kneser_ney
+import reliability
 import study_chunks
 import study_faults
 import study_gradients
@@ -41,12 +42,15 @@ from _tables import Section, read
 from nplm import atomic
 
 DOCS = _record.ROOT / "docs"
-PAGES = ("benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md")
+PAGES = (
+    "benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md", "reliability.md", "contributing.md",
+)  # fmt: skip
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale,
     study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
+    reliability,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

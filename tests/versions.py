@@ -3,14 +3,13 @@
     python -m tests.versions --json benchmarks/results/versions.json [python3.11 /path/to/python3.13 ...]
 
 For every interpreter there are two environments: the oldest packages that pyproject.toml allows and that have a wheel
-for it, and the newest.  An interpreter that was named and cannot be started is recorded as missing.  The table in
-docs/contributing.md is the file's content; tests/test_versions.py compares them.
+for it, and the newest.  An interpreter that was named and cannot be started is recorded as missing.
+benchmarks/reliability.py declares the table that docs/contributing.md has of it.
 """
 
 import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = [  # kernels and their cache, files old and new, the command
+TESTS = [  # kernels and their cache, files old and new, reading and writing
     f"tests/test_{name}.py"
     for name in (
-        *("alias", "atomic", "bfloat16", "checkpoint", "cli", "crafted_files", "elementary", "golden", "kernel_cache"),
-        *("lstm", "matmul", "nce", "optim", "settings", "side_channels", "softmax", "text", "threads"),
+        *("atomic", "alias", "elementary", "golden", "kernel_cache", "lstm", "matmul", "nce", "optim", "settings"),
+        *("softmax", "text", "threads", "vocabulary"),
     )
 ]
 FIRST_WHEELS = {  # above the lower bound
@@ -93,16 +92,6 @@ def measure(python: str, which: str) -> dict[str, Any]:
         if done.returncode:
             print(done.stdout[-6000:], done.stderr[-2000:], file=sys.stderr, flush=True)
     return named
-
-
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows in Markdown."""
-    lines = ["| Python | packages | NumPy | Numba | tests |", "|---|---|---|---|---|"]
-    for row in rows:
-        outcome = re.sub(r" in .*", "", row["tests"]) if row.get("tests") else row["outcome"]
-        cells = [row["python"], row["packages"], row.get("numpy", ""), row.get("numba", ""), outcome]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
 
 
 def main() -> None:

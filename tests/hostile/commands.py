@@ -8,7 +8,7 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from conftest import make_model
@@ -178,9 +178,3 @@ def verdict_of_run(place: Workplace, command: Command, whole: Path, code: int, k
         return f"gone on with, exit code {code}: {said[-500:]}"
     odd = difference(folder, whole)
     return f"gone on with, another run: {odd}" if odd else ""
-
-
-def package(names: Any) -> None:
-    """Import what commands import late, so that a fault meets their own files only."""
-    for name in names:
-        __import__(name)

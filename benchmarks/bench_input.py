@@ -86,6 +86,7 @@ def child(path: str, minutes: float, large: int) -> dict[str, Any]:
     found = {
         "load_seconds": time.monotonic() - start,
         "ready": time.time(),
+        "cpu_seconds": time.process_time(),  # of all threads: what a busy machine does not change much
         "peak_mb": peak(),
         "types": len(corpus.vocabulary) - 2,
         "tokens": len(corpus.train),
@@ -161,7 +162,7 @@ def measure(folder: Path, tokens: int, types: int, minutes: float, large: int | 
     row = {"megabytes": path.stat().st_size / MB, "tokens": first["tokens"], "types": first["types"]}
     row |= {"compiling_seconds": compiling}
     for name, found in (("first", first), ("second", second)):
-        row |= {f"{name}_{key}": found[key] for key in ("seconds", "load_seconds", "peak_mb")}
+        row |= {f"{name}_{key}": found[key] for key in ("seconds", "load_seconds", "cpu_seconds", "peak_mb")}
     if minutes:
         trained = start(path, cache, minutes, large)
         row |= {

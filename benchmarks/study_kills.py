@@ -2,8 +2,8 @@
 
 A tiny model is trained by 2 to 4 ranks, with a checkpoint at every chunk.  A rank gets SIGKILL: while the job starts,
 at a random moment of training, or, for rank 0, in the middle of writing a file.  The job has to end by itself with an
-exit code other than 0.  It is resumed with a random number of ranks and killed again, until a job reaches the end of
-training unharmed; then best.safetensors is compared with that of one process.
+exit code other than 0.  It is resumed with a random number of ranks and killed again, eight times at the most, until a
+job reaches the end of training unharmed; then best.safetensors is compared with that of one process.
 
     python benchmarks/study_kills.py --kills 200
 """
@@ -28,6 +28,7 @@ from _tables import Row, Rows, Section
 
 HANGS = 60.0  # seconds after which a job that has lost a rank counts as hanging
 RANKS = (2, 3, 4)
+KILLS_A_RUN = 8  # then it may reach its end
 NPLM = (sys.executable, "-m", "nplm")
 MOMENTS = ("start", "training", "training", "save", "save")
 TRAIN = [
@@ -37,9 +38,10 @@ TRAIN = [
 ]
 SECTION = Section(
     "Ranks killed",
-    "By number of ranks of the job. In a save: a file was left half written. Hanging: the job had not ended after"
-    f" {HANGS:.0f} s. Runs: those that reached their end, killed and resumed with other numbers of ranks before; same"
-    " bytes: of `best.safetensors`, as without any kill. Run with `python benchmarks/study_kills.py --kills 200`.",
+    "By number of ranks of the job. While starting: before the job's first checkpoint. In a save: a file was left half"
+    f" written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end, killed and"
+    " resumed with other numbers of ranks before; same bytes: of `best.safetensors`, as without any kill. Run with"
+    " `python benchmarks/study_kills.py --kills 200`.",
     "study_kills.json",
     {
         "ranks": "ranks", "kills": "kills", "of rank 0": "of_rank_0", "while starting": "starting",
@@ -57,22 +59,24 @@ def study(folder: Path, kills: int, seed: int = 0) -> Iterator[Row]:
     _end(start(folder, 1, TRAIN))
     whole = (run / "best.safetensors").read_bytes()
     shutil.rmtree(run)
-    done = 0
+    done = of_this_run = 0
     while done < kills or run.exists():
+        before, is_spared = _written(run), done == kills or of_this_run == KILLS_A_RUN
         job = start(folder, ranks := rng.choice(RANKS), _command(run))
         row: Row = {"ranks": ranks, "moment": rng.choice(MOMENTS)}
-        if done < kills and _reached(job, run, row["moment"], rng):
+        if not is_spared and _reached(job, run, row["moment"], rng):
             row["rank"] = 0 if row["moment"] == "save" else rng.randrange(ranks)
             killed = _kill(job, row["rank"])
             row |= _ending(job) if killed else {}
-            row["starting"], row["in_a_save"] = not (run / "last.safetensors").exists(), any(run.glob(".*.partial"))
+            row["starting"], row["in_a_save"] = _written(run) == before, any(run.glob(".*.partial"))
         if row.get("code"):
-            done += 1
+            done, of_this_run = done + 1, of_this_run + 1
             yield row | {"kind": "kill"}
             continue
         _end(job)
         yield {"kind": "run", "ranks": ranks, "same": (run / "best.safetensors").read_bytes() == whole}
         shutil.rmtree(run)
+        of_this_run = 0
 
 
 def start(folder: Path, ranks: int, arguments: Sequence[str], program: Sequence[str] = NPLM) -> "subprocess.Popen[str]":
@@ -137,12 +141,14 @@ def _written(run: Path) -> int:
 
 
 def _kill(job: "subprocess.Popen[str]", rank: int) -> bool:
-    """SIGKILL for a rank; False where it was not there yet, or no longer."""
-    try:
-        os.kill(processes(job)[rank], signal.SIGKILL)
-    except (KeyError, ProcessLookupError):
-        return False
-    return True
+    """SIGKILL for a rank, as soon as it is there; False where the job has ended before."""
+    while job.poll() is None:
+        try:
+            os.kill(processes(job)[rank], signal.SIGKILL)
+            return True
+        except (KeyError, ProcessLookupError):
+            time.sleep(0.005)
+    return False
 
 
 def _ending(job: "subprocess.Popen[str]") -> Row:

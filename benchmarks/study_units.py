@@ -28,8 +28,11 @@ from nplm.scoring.evaluate import evaluate
 from nplm.storage.checkpoint import load_model
 
 RECIPE = "zh-small"
-UNITS = ("kneser-ney", "char", "char-b10", "spm-2000", "spm-4000", "word")
-CHANGED = {"char-b10": ("char", ["--batch-size", "10"])}  # twice the updates an epoch
+UNITS = ("kneser-ney", "char", "char-b10", "char-long", "spm-2000", "spm-4000", "word")
+CHANGED = {
+    "char-b10": ("char", ["--batch-size", "10"]),  # twice the updates per epoch
+    "char-long": ("char", "--batch-size 10 --epochs 14 --lr 10 --dropout 0.2 --nce 1000".split()),
+}
 ORDER = 5
 TABLE = Section(
     "Units: raw Chinese text",

@@ -1,5 +1,6 @@
 """Oracle: the exit code. Every command of the pages is run as it stands, in a folder with the files it names."""
 
+import lzma
 import os
 import re
 import shutil
@@ -43,6 +44,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my").mkdir()
     (folder / "my" / "layers.py").write_text(LAYERS, encoding="utf-8")
     shell("gzip b.txt; cp b.txt.gz big.gz; cp other.txt notes.txt", folder)
+    shell("mkdir news web; cp a.txt other.txt news; gzip -c a.txt > wiki.txt.gz", folder)
+    for place in ("news", "web"):
+        (folder / place / "today.xz").write_bytes(lzma.compress((folder / "a.txt").read_bytes()))
     corpus = nplm.load_corpus(*(folder / f"{name}.txt" for name in ("train", "valid", "test")))
     for name, seed in (("run", 1), ("run2", 2)):
         config = nplm.ModelConfig(len(corpus.vocabulary), embed_dim=8, hidden_dim=12, num_layers=1)

@@ -220,7 +220,7 @@ CONFIG = [
     ("model", "vocab_size", "many"),
     ("corpus", "sha256", 3),
     ("corpus", "name", None),
-    ("source", "train", ["a"]),
+    ("source", "train", [1]),
     ("products", "precision", 3),
 ]
 

@@ -119,7 +119,7 @@ def refinements(rows: Rows) -> list[tuple[int, int | None]]:
 
 
 def border_rows(rows: Rows, probs: Array) -> Rows:
-    """A row for each M: the measured border, and the one that [Y5] predicts from fresh noise alone."""
+    """A row for each M: the measured border, and the one that [Z5] predicts from fresh noise alone."""
     fresh = [row for row in arms(rows) if is_fresh(row) and row["optimizer"] == "sgd"]
     if len(fresh) < 2:
         return []
@@ -156,7 +156,7 @@ ARMS = Section(
 BORDER = Section(
     "From which K on a pool is harmless",
     f"The smallest K whose perplexity is at most {_reuse.TOLERANCE:g} times that of fresh noise, measured and predicted"
-    " by [Y5] of docs/learn/reuse.md from the arms with fresh noise alone.",
+    " by [Z5] of docs/learn/reuse.md from the arms with fresh noise alone.",
     "study_noise-*.json",
     {
         "M": "groups", "measured": "measured:,.0f", "predicted": "predicted:,.0f", "factor": "factor:.2f",

@@ -1,8 +1,8 @@
 """Seconds of a training step on R machines, from what was measured on one and on a link.
 
-[Y1] step = fixed + b column + transfer + merge              b: columns of the rank that has most
-[Y2] transfer = rounds ceil(log2 R) alpha + (R-1) messages overhead + beta (2 (R-1)/R dense + (R-1) rows)
-[Y3] merge = dense_rate (R-1)/R dense + row_rate R rows
+[W2] step = fixed + b column + transfer + merge              b: columns of the rank that has most
+[W3] transfer = rounds ceil(log2 R) alpha + (R-1) messages overhead + beta (2 (R-1)/R dense + (R-1) rows)
+[W4] merge = dense_rate (R-1)/R dense + row_rate R rows
 
 fixed, column: the time of a step on one machine is fixed + B column, measured with B and with B/2 columns: what every
 rank repeats (norm, update, packing) and what ranks divide.  dense: bytes of the LSTM's gradients, of which each rank
@@ -53,7 +53,7 @@ def row_bytes(shape: Shape, columns: int) -> float:
 
 
 def transfer(shape: Shape, ranks: int, wire: Wire) -> float:
-    """[Y2]"""
+    """[W3]"""
     if ranks == 1:
         return 0.0
     rows = row_bytes(shape, math.ceil(shape.B / ranks))
@@ -63,7 +63,7 @@ def transfer(shape: Shape, ranks: int, wire: Wire) -> float:
 
 
 def merge(shape: Shape, ranks: int, machine: Machine) -> float:
-    """[Y3]"""
+    """[W4]"""
     if ranks == 1:
         return 0.0
     rows = row_bytes(shape, math.ceil(shape.B / ranks))
@@ -72,7 +72,7 @@ def merge(shape: Shape, ranks: int, machine: Machine) -> float:
 
 
 def step(shape: Shape, ranks: int, machine: Machine, wire: Wire) -> float:
-    """[Y1]"""
+    """[W2]"""
     columns = math.ceil(shape.B / ranks)
     return machine.fixed + columns * machine.column + transfer(shape, ranks, wire) + merge(shape, ranks, machine)
 

@@ -34,7 +34,7 @@ LINKS = Section(
 )  # fmt: skip
 CHECK = Section(
     "Prediction against measurement",
-    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [Y1] to [Y3].",
+    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [W2] to [W4].",
     "bench_scale.json",
     {
         SHAPE: "shape", "link": "link", "ms, measured": "ms:.2f", "ms, predicted": "predicted_ms:.2f",

@@ -141,7 +141,7 @@ def speed_rows(found: Found, shapes: dict[str, Shape], ranks: int) -> Rows:
 
 
 def fitted(found: Found, name: str, shape: Shape, whole: str, half: str) -> tuple[float, float]:
-    """fixed and column of [Y1]: the line through the step times of B and of B / 2 columns."""
+    """fixed and column of [W2]: the line through the step times of B and of B / 2 columns."""
     columns = shape.B, max(1, shape.B // 2)
     times = [median(got[name]["seconds"] for got in found[side]) for side in (whole, half)]
     column = (times[0] - times[1]) / max(1, columns[0] - columns[1])

@@ -1,4 +1,4 @@
-"""How stale is the state that is carried from chunk to chunk, and what does it cost?  docs/learn/bptt.md, [J1].
+"""How stale is the state that is carried from chunk to chunk, and what does it cost?  docs/learn/bptt.md, [J3].
 
 Training updates the parameters after every chunk, so a chunk starts from a state that older parameters made.  Here a
 model is trained for an epoch; in the next one, at chunks spread over its beginning, the text before the chunk is read

@@ -70,8 +70,8 @@ BUGS = [
     Bug(
         "stratified noise: the groups of a pool are dealt out each by itself",
         "noise/groups.py",
-        "return _draw(self, place, self.groups)",
-        "return _draw(self, place)",
+        "self._round(epoch, sequence)), self.groups)",
+        "self._round(epoch, sequence)))",
         "test_strata::test_a_group_of_a_pool_depends_on_the_others",
     ),
     Bug(

@@ -38,7 +38,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(1)
     words = np.array(["the", "a", "cat", "dog", "sat", "at", *(f"w{k}" for k in range(2, 12))])
-    for name, lines in (("train", 300), ("valid", 30), ("test", 30), ("other", 20), ("a", 20), ("b", 20)):
+    for name, lines in (("train", 300), ("valid", 30), ("test", 30), ("other", 20), ("a", 300), ("b", 300)):
         drawn = [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(lines)]
         (folder / f"{name}.txt").write_text("\n".join(drawn) + "\n", encoding="utf-8")
     (folder / "my").mkdir()

@@ -256,6 +256,7 @@ def test_metrics_that_cannot_be_written(tmp_path):
 
 OTHER = {
     "noise": "pool",
+    "noise_draw": "stratified",
     "group_map": "cyclic",
     "redraw": "epoch",
     "optimizer": "adagrad",
@@ -284,7 +285,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-ELSEWHERE = {"log_z_penalty"}  # goes with another objective only, which is refused first
+ELSEWHERE = {"log_z_penalty", "baseline", "own_counts"}  # go with another objective, N or noise, which is refused first
 CHOSEN = {"precision"}  # what it comes to is compared: test_precision.py
 FREE = {*FREE_SETTINGS, *KEPT_SETTINGS, *ELSEWHERE, *CHOSEN}
 BOUND = [field.name for field in fields(TrainConfig) if field.name not in FREE]

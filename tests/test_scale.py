@@ -31,7 +31,7 @@ def shape():
 
 
 def test_formulas(model, shape):
-    """By hand: [Y1], [Y2] and [Y3] with rates that keep their terms apart."""
+    """By hand: [W2], [W3] and [W4] with rates that keep their terms apart."""
     dense = 4 * (16 * (3 + 4 + 1) + 16 * (4 + 4 + 1))
     assert model.dense_bytes(shape) == dense
     rows = model.row_bytes(shape, 2)

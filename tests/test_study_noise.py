@@ -147,7 +147,7 @@ def test_border(benchmark):
 
 
 def test_predicted_border(benchmark):
-    """The prediction's own formula: fresh arms made by [Y5] give its step back, and pools made by it their border."""
+    """The prediction's own formula: fresh arms made by [Z5] give its step back, and pools made by it their border."""
     tables, reuse = benchmark("_noise_tables"), benchmark("_reuse")
     probs = NoiseDistribution.from_counts(1000 // np.arange(1, 301)).probs
     ks = (50, 100, 400, 1600)

@@ -45,7 +45,7 @@ def test_recomputed_state(study):
 
 
 def test_nothing_is_stale_without_updates(study):
-    """A rate of almost nothing, and [J1]: the distance is in proportion to the rate."""
+    """A rate of almost nothing, and [J3]: the distance is in proportion to the rate."""
     found = {}
     for lr in (1e-14, 1e-3, 2e-3):
         trainer = make_trainer(lr)

@@ -214,7 +214,7 @@ class NoisePool:
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
-        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Y8].
+        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Z8].
 
         Parameters
         ----------

@@ -32,7 +32,8 @@ UNITS = ("kneser-ney", "char", "char-b10", "char-long", "spm-2000", "spm-4000", 
 CHANGED = {
     "char-b10": ("char", ["--batch-size", "10"]),  # twice the updates per epoch
     "char-long": ("char", [
-        "--batch-size", "10", "--epochs", "14", "--lr", "10", "--dropout", "0.2", "--nce", "1000", "--precision", "auto",
+        "--batch-size", "10", "--epochs", "14", "--lr", "10", "--dropout", "0.2", "--nce", "1000",
+        "--precision", "auto",
     ]),
 }  # fmt: skip
 ORDER = 5

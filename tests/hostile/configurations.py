@@ -79,6 +79,8 @@ class Case:
                 drawn[setting.name] = rng.choice((0.0, 0.0, 0.3))
         drawn["precision"] = "bfloat16" if self.dtype is np.float32 and rng.random() < 0.2 else "float32"
         drawn["lr"] = rng.choice((0.003, 0.05)) if drawn["optimizer"] == "adam" else rng.choice((0.1, 1.0, 5.0))
+        drawn["baseline"] = False
+        drawn["own_counts"] &= drawn["noise"] == "pool" and drawn["objective"] == "nce"
         drawn["log_z_penalty"] = rng.choice((0.0, 0.1)) if drawn["objective"] == "softmax" else 0.0
         if self.corpus.valid is None:
             drawn |= {"patience": 0, "fit_log_z": False}

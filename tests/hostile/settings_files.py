@@ -26,6 +26,7 @@ from nplm.views.metrics_log import read_history, series
 
 PARTS = {"model": ModelConfig, "train": TrainConfig, "source": TextConfig}
 CHUNKS = "chunks"  # a setting of the command alone
+SEVERAL = ("train", "valid", "test", "weight")  # lists of texts; one alone may stand for a list of one
 
 
 def is_declared(field: Any, value: Any) -> bool:
@@ -35,6 +36,8 @@ def is_declared(field: Any, value: Any) -> bool:
         if value is None:
             return True
         hint = get_args(hint)[0]
+    if field.name in SEVERAL:
+        return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
     if choices := get_args(hint):
         return isinstance(value, str) and value in choices
     if isinstance(value, bool) or hint is bool:
@@ -116,7 +119,7 @@ class Toml(Reader):
             for key, one in inside.items():
                 setting = CHUNKS if key == CHUNKS else self.names[key]
                 assert setting not in told, f"{setting} was given twice"
-                told[setting] = one
+                told[setting] = [one] if setting in SEVERAL and isinstance(one, str) else one
         assert same(got, told), f"{got} of {told}"
         for name, value in got.items():
             assert name == CHUNKS or is_declared(self.fields[name], value), f"{name} = {value!r} was taken"

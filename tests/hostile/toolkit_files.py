@@ -14,7 +14,8 @@ from typing import Any
 from hostile import mutate
 from hostile.reader import Reader, same
 
-from nplm.data.text import MAX_LINE, open_text, read_words
+from nplm.data.choose import read_words
+from nplm.data.text import MAX_LINE, open_text
 from nplm.data.units import WORDS, open_unit
 from nplm.export import read_tokens
 from nplm.toolkits.mix import read_scores

@@ -7,8 +7,8 @@
 fixed, column: the time of a step on one machine is fixed + B column, measured with B and with B/2 columns: what every
 rank repeats (norm, update, packing) and what ranks divide.  dense: bytes of the LSTM's gradients, of which each rank
 sends a slice to every other, and its own summed slice to all.  rows: bytes of a rank's row gradients, which go to all;
-their number is expected from the Zipf law of the words: V - sum over w of (1 - p_w)^n.  rounds: the numbers of rows,
-the gradients and the sums, and rank 0's decisions to save and to stop.  messages of a round are
+their expected number follows from the Zipf distribution of the words: V - sum over w of (1 - p_w)^n.  rounds: the
+numbers of rows, the gradients and the sums, and rank 0's decisions to save and to stop.  messages of a round are
 under way at once, and only the first pays alpha: three for every dense gradient, two for every row gradient, one state.
 """
 

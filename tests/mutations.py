@@ -1,6 +1,6 @@
 """Small changes of a syntax tree: where they can be made, and how.  tests/mutants.py runs them.
 
-comparison   < to <=, == to !=, and to or, a condition turned round
+comparison   < to <=, == to !=, and to or, a negated condition
 sign         + to -, * to /, a minus left out
 index        an index or the bound of a slice one further
 constant     a number one more, true to false

@@ -93,13 +93,13 @@ BUGS = [
         "noise/groups.py",
         "drawn = pool.pool(epoch, sequence).ravel()",
         "drawn = pool.pool(epoch, sequence)[0].ravel()",
-        "test_own_counts::test_the_law_of_a_pool",
+        "test_own_counts::test_the_shares_of_a_pool",
     ),
     Bug(
         "the pool's own counts: those of the first sequence for all",
         "training/trainer.py",
-        "self.noise.log_law(self.progress.epoch, span.sequence)",
-        "self.noise.log_law(self.progress.epoch, 0)",
+        "self.noise.log_q(self.progress.epoch, span.sequence)",
+        "self.noise.log_q(self.progress.epoch, 0)",
         "test_own_counts::test_every_update_by_hand",
     ),
     # ---- the loss

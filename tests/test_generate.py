@@ -52,7 +52,7 @@ def probabilities(logp, sampling):
 
 
 def after(model, ids):
-    """Log-probabilities (V,) of the next word, by the reference, the whole text read anew."""
+    """Log-probabilities (V,) of the next word, by the reference, the whole text recomputed."""
     state = np.zeros((2, model.config.num_layers, 1, model.config.hidden_dim))
     return reference.log_probs(model.params, np.array([1, *ids])[:, None], *state)[-1, 0]
 

@@ -26,37 +26,37 @@ def pool(**changes):
     return NoisePool(Q, K, 1, M, N, **{"own_counts": True} | changes)
 
 
-def test_the_law_of_a_pool():
+def test_the_shares_of_a_pool():
     """Counted word by word over the chunks' groups: shares of all draws, and -inf for words in no group."""
     for redraw in ("sequence", "epoch", "never"):
         noise = pool(redraw=redraw)
         for epoch, sequence in ((0, 0), (1, 2), (0, 2)):
             groups = {noise.group_of(n): noise.group(epoch, sequence, n) for n in range(N)}
             counts = Counter(np.concatenate(list(groups.values())).tolist())
-            law = noise.log_law(epoch, sequence)
-            assert np.flatnonzero(np.isfinite(law)).tolist() == sorted(counts)
+            log_q = noise.log_q(epoch, sequence)
+            assert np.flatnonzero(np.isfinite(log_q)).tolist() == sorted(counts)
             for word, count in counts.items():
-                assert law[word] == pytest.approx(np.log(count / (M * K)))
-            assert (law[np.setdiff1d(np.arange(300), list(counts))] == -np.inf).all()
-            assert not law.flags.writeable
+                assert log_q[word] == pytest.approx(np.log(count / (M * K)))
+            assert (log_q[np.setdiff1d(np.arange(300), list(counts))] == -np.inf).all()
+            assert not log_q.flags.writeable
 
 
-def test_the_law_is_that_of_its_round():
+def test_the_shares_are_those_of_the_round():
     """A function of the place: asked for in any order; another pool of the same settings has the same."""
     places = [(e, s) for e in range(2) for s in range(3)]
-    forward = [pool().log_law(*place).copy() for place in places]
+    forward = [pool().log_q(*place).copy() for place in places]
     one = pool()
-    for place, law in reversed(list(zip(places, forward, strict=True))):
-        assert_array_equal(one.log_law(*place), law)
-    assert len({law.tobytes() for law in forward}) == 6
-    assert len({pool(redraw="never").log_law(*place).tobytes() for place in places}) == 1
+    for place, log_q in reversed(list(zip(places, forward, strict=True))):
+        assert_array_equal(one.log_q(*place), log_q)
+    assert len({log_q.tobytes() for log_q in forward}) == 6
+    assert len({pool(redraw="never").log_q(*place).tobytes() for place in places}) == 1
 
 
 def test_others_take_q():
     """The definition: None stands for q."""
-    assert FreshNoise(Q, K, 1).log_law(0, 0) is None and pool(own_counts=False).log_law(0, 0) is None
+    assert FreshNoise(Q, K, 1).log_q(0, 0) is None and pool(own_counts=False).log_q(0, 0) is None
     with pytest.raises(InputError, match="`sequence` = -1 is outside"):
-        pool().log_law(0, -1)
+        pool().log_q(0, -1)
 
 
 def case(dtype=np.float64):
@@ -86,7 +86,7 @@ def test_a_target_outside_the_pool(dtype):
 
 
 def test_gradients_of_a_chunk():
-    """The complex step of reference.model.loss with the pool's law, for every parameter."""
+    """The complex step of reference.model.loss with the pool's shares, for every parameter."""
     model = make_model()
     inputs, targets, noise_ids, state = make_chunk(model)
     held = np.concatenate([noise_ids, targets[0]])
@@ -102,7 +102,7 @@ def test_gradients_of_a_chunk():
 
 
 def test_every_update_by_hand():
-    """The reference's gradient of every chunk with the law of its own pool, and plain SGD: the final parameters."""
+    """The final parameters: plain SGD with the reference gradient of every chunk, given its own pool's counts."""
     ids = (11 * np.random.default_rng(0).random(110) ** 2).astype(np.int32)
     settings = {"bptt": 4, "batch_size": 5, "sequence_length": 8, "num_noise": 5, "epochs": 2, "lr": 0.3}
     config = TrainConfig(**settings, schedule="constant", noise="pool", own_counts=True, clip=np.inf)
@@ -114,10 +114,10 @@ def test_every_update_by_hand():
         state = by_hand.zero_state(5)
         for span in streams.spans(8, 4):
             inputs, targets = streams.window(span.start, span.stop)
-            law = noise.log_law(epoch, span.sequence)
-            outside += int(np.isneginf(law[targets]).sum())
+            log_q = noise.log_q(epoch, span.sequence)
+            outside += int(np.isneginf(log_q[targets]).sum())
             group = noise.group(epoch, span.sequence, span.chunk)
-            given = by_hand.params, inputs, targets, group, *state, law
+            given = by_hand.params, inputs, targets, group, *state, log_q
             grads, (_, kept) = reference_model.gradients(*given), reference_model.run_layers(*given[:2], *state)
             state = tuple(np.stack([layer[place][-1] for layer in kept]) for place in (1, 2))
             for name, value in by_hand.params.items():

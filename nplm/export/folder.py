@@ -64,7 +64,7 @@ def tokenizer(
 ) -> dict[str, Any]:
     """The vocabulary as Hugging Face's tokenizers describe it; </s> is added.
 
-    parts: how a line is normalised and divided.  text: of a token, as it stands in a line.  None is
+    parts: the normaliser and pre-tokeniser of a line.  text: maps a token to its form in a line.  No token is
     declared as an added token, because the library would match those inside words, too.
     """
     special = vocabulary.tokens[:2]

@@ -11,7 +11,7 @@
 A noise word drawn m times is one column with multiplicity m.  A draw that equals a position's target is
 kept: the noise distribution is q, whatever the target (leaving hits out is another objective).
 A word with q(w) = 0, which no group can hold, is text for sure: as a target it has delta = inf, and neither loss nor
-gradient (NoisePool.log_law gives such a q; docs/learn/reuse.md).
+gradient (NoisePool.log_q gives such a q; docs/learn/reuse.md).
 The reference implementation is reference/nce.py.
 """
 

@@ -29,7 +29,7 @@ class NoiseGroups(Protocol):
         """Return the chunk's noise words, (K,) int32.  All count from 0.  Raises InputError if negative."""
         ...
 
-    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+    def log_q(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
         """Return the logarithm of what the loss takes for the noise distribution (V,); None for q itself."""
         ...
 
@@ -84,7 +84,7 @@ class FreshNoise:
         _check_place(epoch, sequence, chunk, _MAX_INDEX)
         return _draw(self, (chunk, sequence, epoch))
 
-    def log_law(self, epoch: int, sequence: int) -> None:
+    def log_q(self, epoch: int, sequence: int) -> None:
         """Return None: the loss takes q.
 
         Parameters
@@ -122,7 +122,7 @@ class NoisePool:
         Whether each word is drawn by itself, or all groups of a round together, one word from each of M*K equal parts
         of the distribution.
     own_counts : bool
-        Whether `log_law` is that of the pool's own draws.
+        Whether `log_q` is that of the pool's own draws.
 
     Raises
     ------
@@ -213,7 +213,7 @@ class NoisePool:
         _check_place(epoch, sequence, 0, 0)
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
-    def log_law(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
+    def log_q(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
         """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Z8].
 
         Parameters
@@ -244,7 +244,7 @@ class NoisePool:
 
 @lru_cache(maxsize=1)  # every chunk of a round asks for it
 def _log_shares(pool: NoisePool, sequence: int, epoch: int) -> NDArray[np.float64]:
-    """`NoisePool.log_law` of a round."""
+    """`NoisePool.log_q` of a round."""
     drawn = pool.pool(epoch, sequence).ravel()
     counts = np.bincount(drawn, minlength=pool.distribution.probs.size)
     with np.errstate(divide="ignore"):  # log 0 = -inf is what is meant

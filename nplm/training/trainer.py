@@ -212,8 +212,8 @@ class Trainer:
                 for place in ((1 + span.chunk,), (0,))
             )
             dropout = Dropout(*rates, not config.variational, chunk, sequence, self.streams.batch_size)
-        law = self.noise.log_law(self.progress.epoch, span.sequence)
-        log_q = None if law is None else law.astype(self.model.dtype)
+        own = self.noise.log_q(self.progress.epoch, span.sequence)
+        log_q = None if own is None else own.astype(self.model.dtype)
         return Plan(self.objective, config.reset_at_eos, dropout, log_q)
 
     def _skip(self, chunk: ChunkGradient, span: Span) -> None:

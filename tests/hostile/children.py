@@ -35,6 +35,22 @@ class Place:
         return int(struct.unpack("q", self.shared[:])[0])
 
 
+def start(work: Callable[[], Any]) -> int:
+    """Fork a child that runs `work` and exits with 0, or with 70 where that raised; returns its process id."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if (child := os.fork()) == 0:
+        code = 70
+        try:
+            work()
+            code = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return child
+
+
 def forked(work: Callable[[Place], Any], *, hangs: float = HANGS) -> Ending:
     """What `work` returns in a child of its own, and how that child ended.
 
@@ -42,20 +58,14 @@ def forked(work: Callable[[Place], Any], *, hangs: float = HANGS) -> Ending:
     """
     place = Place()
     read, write = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if (child := os.fork()) == 0:
-        code = 70
-        try:
-            os.close(read)
-            result = json.dumps(work(place)).encode()
-            with os.fdopen(write, "wb") as pipe:
-                pipe.write(result)
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
+
+    def report() -> None:
+        os.close(read)
+        result = json.dumps(work(place)).encode()
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(result)
+
+    child = start(report)
     os.close(write)
     code, hung, text = _wait(child, read, place, hangs)
     return Ending(json.loads(text) if text else None, code, place.get(), hung)

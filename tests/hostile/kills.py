@@ -1,16 +1,15 @@
-"""Runs that are killed at random moments, and gone on with until they are whole.  Oracle: the run of the same bits."""
+"""Runs that are killed at random moments and resumed until they are complete.  Oracle: the run of the same bits."""
 
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from hostile.children import forked
+from hostile.children import forked, start
 from hostile.configurations import Case, difference
 
 MOST = 12  # kills of one run
@@ -18,17 +17,7 @@ MOST = 12  # kills of one run
 
 def killed(case: Case, folder: Path, delay: float) -> bool:
     """Start or resume the run in a child, and kill that after so many seconds; whether it was still at work."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if (child := os.fork()) == 0:
-        code = 70
-        try:
-            case.run(folder)
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
+    child = start(lambda: case.run(folder))
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -7,7 +7,7 @@ import pytest
 
 import nplm
 
-SETTINGS = {"ModelConfig", "TrainConfig"}  # their fields are declared with meaning and range, see nplm/config.py
+SETTINGS = {"ModelConfig", "TrainConfig"}  # their fields are declared with meaning and range, see nplm/config/
 SECTION = re.compile(r"^(\w+)\n-{3,}$", re.MULTILINE)
 
 

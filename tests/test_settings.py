@@ -31,8 +31,10 @@ main(sys.argv[2:])
 
 
 def planted(*args):
-    """A process in which config.py has one line more: WARP, among the fields of TrainConfig."""
-    before, epochs, after = (ROOT / "nplm" / "config.py").read_text(encoding="utf-8").partition("    epochs: int = ")
+    """A process in which config/__init__.py has one line more: WARP, among the fields of TrainConfig."""
+    before, epochs, after = (
+        (ROOT / "nplm" / "config" / "__init__.py").read_text(encoding="utf-8").partition("    epochs: int = ")
+    )
     command = [sys.executable, "-c", PLANT, before + WARP + epochs + after, *args]
     return subprocess.run(command, capture_output=True, text=True)
 

@@ -117,7 +117,8 @@ def with_flags(text: str) -> str:
 @cache
 def _flags() -> dict[str, str]:
     """The flag of every setting and argument, by name."""
-    from nplm.config import CONFIGS, settings
+    from nplm.config import CONFIGS
+    from nplm.config.setting import settings
 
     flags = {name: name.replace("_", "-") for name in ARGUMENTS}
     flags |= {setting.name: setting.flag for config in CONFIGS for setting in settings(config)}

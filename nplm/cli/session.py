@@ -12,7 +12,8 @@ import numpy as np
 from nplm.cli.output import Rows, columns, emit, log_z_rows, perplexity_text, raw_text_rows, say, show
 from nplm.cli.progress import Display, duration
 from nplm.cli.settings import SETTINGS, TEXT, Value
-from nplm.config import ModelConfig, Setting, TrainConfig, shown
+from nplm.config import ModelConfig, TrainConfig
+from nplm.config.setting import Setting, shown
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.mapped import Ids
 from nplm.model import LanguageModel

@@ -12,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 from nplm.cli.errors import suggestion, with_flags
-from nplm.config import CONFIGS, HEADINGS, KINDS, Setting, settings, shown
+from nplm.config import CONFIGS, HEADINGS
+from nplm.config.setting import KINDS, Setting, settings, shown
 from nplm.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])

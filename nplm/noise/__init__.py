@@ -2,7 +2,8 @@
 
 from nplm.noise.alias import AliasTable
 from nplm.noise.distribution import NoiseDistribution
-from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool, make_noise, stream_key
+from nplm.noise.groups import FreshNoise, NoiseGroups, NoisePool, make_noise
+from nplm.noise.keys import stream_key
 from nplm.noise.statistics import GroupStatistics, group_statistics
 
 __all__ = [

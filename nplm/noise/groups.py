@@ -6,7 +6,7 @@ and over all groups of a pool (strata.py, docs/learn/reuse.md).
 """
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from nplm.errors import InputError
 from nplm.noise import strata
 from nplm.noise.alias import check_whole
 from nplm.noise.distribution import NoiseDistribution
+from nplm.noise.keys import stream_key
 
 _MAX_K = 2**20
 _MAX_INDEX = 2**32 - 1  # a counter of the generator has 32 bits
@@ -277,18 +278,6 @@ def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) 
         draw=config.noise_draw,
         own_counts=config.own_counts,
     )
-
-
-@cache
-def stream_key(seed: int, purpose: str) -> int:
-    """Return the 64-bit key of one purpose's random stream ("noise", "init", ...) under the run's seed.
-
-    Keys of different purposes are unrelated.  seed in [0, 2**63).  Raises InputError on any other seed.
-    """
-    seed = check_whole("seed", seed, 0, 2**63 - 1)
-    # As spawn key, not as more entropy: there, the bytes could pass for the upper half of a bigger seed.
-    sequence = np.random.SeedSequence(seed, spawn_key=tuple(purpose.encode()))
-    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def _check_draw(draw: str) -> None:

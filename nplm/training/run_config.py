@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nplm._version import __version__
-from nplm.config import ModelConfig, TextConfig, TrainConfig, settings
+from nplm.config import ModelConfig, TextConfig, TrainConfig
+from nplm.config.setting import settings
 from nplm.data.corpus import Corpus
 from nplm.data.mapped import in_blocks
 from nplm.data.units import FIRST_RULE, Words

@@ -25,8 +25,7 @@ from nplm.layers.objective import make_objective
 from nplm.layers.precision import choose
 from nplm.model import LanguageModel
 from nplm.network import Plan
-from nplm.noise import make_noise
-from nplm.noise.groups import stream_key
+from nplm.noise import make_noise, stream_key
 from nplm.ranks.alone import ALONE, Ranks
 from nplm.scoring.evaluate import Evaluation, evaluate, without_mean_log_z
 from nplm.threads import here, workers

@@ -11,7 +11,7 @@ import numpy as np
 from hostile.children import Place, forked
 
 import nplm
-from nplm.config import settings
+from nplm.config.setting import settings
 from nplm.errors import DivergedError
 from nplm.storage import checkpoint
 

@@ -1,6 +1,6 @@
 """Readers of settings and metrics: config.json of a run, a config file in TOML, metrics.jsonl.
 
-The oracle is Python's own parser of the same bytes, and the declarations in nplm/config.py, read here by themselves.
+The oracle is Python's own parser of the same bytes, and the declarations in nplm/config/, read here by themselves.
 """
 
 import json

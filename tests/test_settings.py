@@ -22,7 +22,9 @@ WARP = '    warp: float = _run(1.5, "Speed, in c.", "W", "(1, 9]", flag="warp-fa
 PLANT = """
 import sys, types
 from pathlib import Path
+import nplm
 module = sys.modules["nplm.config"] = types.ModuleType("nplm.config")
+module.__path__ = [str(Path(nplm.__file__).parent / "config")]
 exec(sys.argv[1], vars(module))
 from nplm.cli import main, settings
 print(settings.table())

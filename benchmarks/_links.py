@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-BURST = "1mb"  # of the token bucket: what passes at once after a pause
+BURST = 100  # kB for each Gbit/s, of the token bucket: what passes at once after a pause
 TCP = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # MPICH: no shared memory between ranks of one machine
 IN_NAMESPACES = """
 set -e
@@ -60,7 +60,7 @@ def command(link: Link, ranks: int, program: Sequence[str], launcher: Sequence[s
     start = [*(launcher or [mpirun()]), "-n", str(ranks)]
     if link.gbit is None:
         return [*start, *program]
-    script = IN_NAMESPACES.replace("RATE", f"{link.gbit * 1000:g}mbit").replace("BURST", BURST)
+    script = IN_NAMESPACES.replace("RATE", f"{link.gbit * 1000:g}mbit").replace("BURST", f"{BURST * link.gbit:g}kb")
     inside = ["bash", "-c", script, "bash", *start, "-host", "localhost", "bash", "-c", RANK, "bash", *program]
     return ["unshare", "--map-root-user", "--net", "--mount", *inside]
 

@@ -21,9 +21,9 @@ SPEED = Section(
 )  # fmt: skip
 LINKS = Section(
     "Links",
-    "alpha: time of a message of no length; 1 / beta: rate of long messages; overhead: time of each further small"
-    " message that is under way at once; by ping-pong between two ranks. Hidden: share of an exchange of 8 MB that goes"
-    " on while both ranks compute for as long.",
+    "Between two ranks. alpha: time of an empty message, by ping-pong; 1 / beta: rate at which each sends while both"
+    " send long messages; overhead: time of each further small message under way at once. Hidden: share of an exchange"
+    " of 8 MB that goes on while both ranks compute for as long.",
     "bench_scale.json",
     {
         "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",

@@ -3,7 +3,8 @@
 Measured, each side a job of its own, in turns, the medians over the rounds: one process with one thread and with as
 many as there are cores; as many ranks of one thread, over shared memory (strong: the same B; weak: B for each rank),
 over TCP on the loopback, and over virtual Ethernet links limited to 1 and 10 Gbit/s (_links.py).  Every rank reports
-what it sent and how long it waited.  alpha and beta of each link come from ping-pong (_scale_job.py).
+what it sent and how long it waited.  alpha of each link comes from ping-pong, beta from long
+messages both ways at once (_scale_job.py).
 
 Two ranks are also started as they should not be: on one core, not bound to cores, with too many threads.
 

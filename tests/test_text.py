@@ -17,8 +17,10 @@ import pytest
 from nplm.data.corpus import load_corpus
 from nplm.data.encode import read_ids
 from nplm.data.text import MAX_LINE, open_text, open_tokens
+from nplm.data.units import open_unit
 from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
+from nplm.scoring.sentences import as_units
 
 TEXT = "the cat sat\non the mat\n\nthe café 日本 sat\n"
 SENTENCES = [["the", "cat", "sat"], ["on", "the", "mat"], [], ["the", "café", "日本", "sat"]]
@@ -81,6 +83,16 @@ def test_other_writings_of_a_text_give_the_same_ids(tmp_path: Path, variant: Cal
     for path in (other, packed):
         np.testing.assert_array_equal(read_ids(path, VOCABULARY), read_ids(clean, VOCABULARY))
         assert list(open_tokens(path)) == list(open_tokens(clean))
+
+
+def test_a_line_end_that_was_cut_off(tmp_path: Path) -> None:
+    """Oracle: the whole text, character by character, from a file and as the sentences of a user."""
+    characters = open_unit("char")
+    cut, whole = (write(tmp_path, f"{len(text)}.txt", text) for text in ("a b\r\nc\r", "a b\r\nc\r\n"))
+    assert list(open_text(cut, characters)) == list(open_text(whole, characters))
+    for sentence in ("c", "c\r", "c\n", "c\r\n"):
+        assert as_units(sentence, characters) == ["c"]
+    assert as_units("c\r\r\n", characters) == characters.split("c\r")
 
 
 def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,10 +42,10 @@ def open_text(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) -> I
     """Each line's units, without </s>; an empty line is an empty sentence.
 
     UTF-8, one sentence per line, divided into units; files, folders, patterns, and "-" for standard input; .gz, .bz2,
-    .xz and .zst are unpacked.  A byte order mark at a file's start is dropped, CRLF is as good as LF.  One <s> at a
-    line's start and one </s> at its end, as other tools write them, are dropped.  Memory is bounded by the longest
-    line allowed, MAX_LINE.  Raises InputError with file and line: unreadable, not UTF-8, binary, too long a line,
-    damaged, <s> or </s> inside a line.
+    .xz and .zst are unpacked.  A byte order mark at a file's start is dropped.  A line ends with LF or CRLF, the
+    last one also with a CR alone.  One <s> at a line's start and one </s> at its end, as other tools write them, are
+    dropped.  Memory is bounded by the longest line allowed, MAX_LINE.  Raises InputError with file and line:
+    unreadable, not UTF-8, binary, too long a line, damaged, <s> or </s> inside a line.
     """
     for source in find_sources(texts):
         for block in read_blocks([source]):
@@ -64,8 +64,8 @@ def open_lines(path: TextPath | Source) -> Iterator[tuple[int, str]]:
 
 
 def without_end(line: str) -> str:
-    """The line without its line end, LF or CRLF."""
-    return line[:-1].removesuffix("\r") if line.endswith("\n") else line
+    """The line without its line end: LF, CRLF, or the CR of a CRLF that was cut off at the end of a file."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def units_of(block: Block, unit: Unit, meter: Meter | None = None) -> Iterator[list[str]]:

@@ -101,15 +101,15 @@ def of_json(rng: Random, value: Any) -> Any:
     for _ in range(rng.randint(1, 2)):
         places = list(_places(changed))
         if not places or rng.randrange(20) == 0:
-            return rng.choice(ODD_VALUES)
+            return copy.deepcopy(rng.choice(ODD_VALUES))
         inside, key = places[rng.randrange(len(places))]
         how = rng.randrange(6)
         if how < 3:
-            inside[key] = rng.choice(ODD_VALUES)
+            inside[key] = copy.deepcopy(rng.choice(ODD_VALUES))  # the next change may be in it
         elif how == 3:
             del inside[key]
         elif how == 4 and isinstance(inside, dict):
-            inside[rng.choice(("", "x", "<b>", "epoch", f"{key} ", str(key).upper()))] = inside[key]
+            inside[rng.choice(("", "x", "<b>", "epoch", f"{key} ", str(key).upper()))] = copy.deepcopy(inside[key])
         else:
             other, name = places[rng.randrange(len(places))]
             inside[key] = copy.deepcopy(other[name]) if name in _keys(other) else None

@@ -227,9 +227,8 @@ class Text(Reader):
 
     @staticmethod
     def _lines(data: bytes) -> list[str]:
-        lines = data.decode().split("\n")
-        ended = [line.removesuffix("\r") for line in lines[:-1]]
-        found = ended + ([lines[-1]] if lines[-1] else [])
+        *ended, rest = data.decode().split("\n")
+        found = [line.removesuffix("\r") for line in ([*ended, rest] if rest else ended)]
         return [found[0].removeprefix("\ufeff"), *found[1:]] if found else []
 
     @staticmethod

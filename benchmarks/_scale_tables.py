@@ -1,8 +1,27 @@
 """The tables of bench_scale.py."""
 
-from _tables import Section, only
+from _tables import Rows, Section, groups, only, pick
 
 SHAPE = "(B, T, E, H, L, K, V)"
+
+
+def limits(rows: Rows) -> Rows:
+    """Where adding machines stops paying, for every shape and rate: from the predicted growth."""
+    found = []
+    for (_, gbit), group in groups(pick(rows, kind="growth"), "name", "gbit"):
+        strong = max((row for row in group if row["strong_speedup"]), key=lambda row: row["strong_speedup"])
+        weak = [row for row in group if row["efficiency"] >= 0.5][-1]
+        row = {
+            "shape": strong["shape"],
+            "gbit": gbit,
+            "fastest": strong["machines"],
+            "speedup": strong["strong_speedup"],
+        }
+        row |= {"half": weak["machines"], "half_speedup": weak["weak_speedup"], "all": group[-1]["weak_speedup"]}
+        found.append(row)
+    return found
+
+
 SPEED = Section(
     "Step time against ranks",
     "Strong: the columns are divided among the ranks; weak: each rank has B of its own. Speed (strong): tokens a second"
@@ -55,6 +74,18 @@ GROWTH = Section(
     },
     rows=only(kind="growth"),
 )  # fmt: skip
+LIMITS = Section(
+    "Where more machines stop paying",
+    "From the table of predicted step times, so to a factor of two in the number of machines. Fastest: the number of"
+    " machines with the shortest step when B columns are divided among them. Half: the largest number that work at half"
+    " of their speed or more when each has B columns. Thousand: what 1,000 such machines reach.",
+    "bench_scale.json",
+    {
+        SHAPE: "shape", "Gbit/s": "gbit", "strong: fastest": "fastest", "its speed-up": "speedup:.2f",
+        "weak: half": "half", "its speed-up ": "half_speedup:,.1f", "thousand: speed-up": "all:,.1f",
+    },
+    rows=limits,
+)  # fmt: skip
 SETUP = Section(
     "The cost of a wrong set-up",
     "Two ranks of one machine. Bound: each on a core of its own (`mpirun -bind-to core`). Not bound: the system moves"
@@ -72,5 +103,6 @@ SECTIONS = {
     "scale-setup": SETUP,
     "scale-links": LINKS,
     "scale-check": CHECK,
+    "scale-limits": LIMITS,
     "scale-growth": GROWTH,
 }

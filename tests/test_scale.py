@@ -57,6 +57,21 @@ def test_expected_rows(model, shape):
     assert model.row_bytes(shape, 3) == pytest.approx(inputs * (4 * 3 + 4) + outputs * (4 * 5 + 8), rel=0.01)
 
 
+def test_where_more_machines_stop_paying():
+    """By hand: the shortest step, the last that is half as fast as it could be, and the page's sentence."""
+    tables = importlib.import_module("_scale_tables")
+    figures = ((1, 1.0, 1.0, 1.0), (2, 1.5, 1.6, 0.8), (4, 1.2, 2.0, 0.5), (8, None, 2.4, 0.3))
+    names = "machines", "strong_speedup", "weak_speedup", "efficiency"
+    same = {"kind": "growth", "name": "a", "shape": [1], "gbit": 10}
+    rows = [same | dict(zip(names, values, strict=True)) for values in figures]
+    found = {"shape": [1], "gbit": 10, "fastest": 2, "speedup": 1.5, "half": 4, "half_speedup": 2.0, "all": 2.4}
+    assert tables.limits([*rows, {"kind": "speed"}]) == [found]
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "bench_scale.json").read_text())["rows"]
+    slow = [row["fastest"] for row in tables.limits(recorded) if row["gbit"] == 1]
+    assert slow == [1, 1, 1]
+    assert "At 1 Gbit/s one machine is the fastest for all three models." in (ROOT / "docs" / "scale.md").read_text()
+
+
 def test_a_link_is_fitted(model):
     """Times on a line: the line."""
     job = importlib.import_module("_scale_job")

@@ -47,14 +47,15 @@ TEXTS = {  # text -> flags, hidden units
     "python": (["--corpus", "python"], 100),
     "zh": ([*_training.texts("zh", "train", "valid"), "--unit", "char"], 200),
 }
-PLACE = _record.by("text", "arm", "optimizer", "seed", "lr", "epochs")
+PLACE = _record.by("text", "arm", "optimizer", "precision", "seed", "lr", "epochs")
 
 
 class Study:
     """Trials of one text: run, resumed, and kept in a result file as they end."""
 
     def __init__(self, arguments: argparse.Namespace, path: Path | None) -> None:
-        self.text, self.optimizer, self.path = arguments.corpus, arguments.optimizer, path
+        self.text, self.optimizer, self.precision = arguments.corpus, arguments.optimizer, arguments.precision
+        self.path = path
         self.quick, self.epochs, self.lock = arguments.quick, arguments.epochs, Lock()
         self.runs = arguments.runs / self.text
         found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path is not None and path.exists() else []
@@ -74,23 +75,20 @@ class Study:
         """Of the update rule."""
         return RATES[self.optimizer][-2:] if self.quick else RATES[self.optimizer]
 
+    def setting(self) -> dict[str, str]:
+        """What all trials of this study share, as it stands in their rows."""
+        return {"text": self.text, "optimizer": self.optimizer, "precision": self.precision}
+
     def best_of(self, arm: Arm) -> float | None:
         """The best perplexity of an arm after the last epoch; None where it was not run yet."""
-        same = {"arm": arm.name, "text": self.text, "optimizer": self.optimizer, "epochs": self.epochs}
+        same = {"arm": arm.name, "epochs": self.epochs, **self.setting()}
         with self.lock:
             rows = [row for row in self.rows.values() if all(row[key] == value for key, value in same.items())]
         return min((row["perplexity"] for row in rows if row["perplexity"]), default=None)
 
     def perplexity(self, arm: Arm, lr: float, seed: int, epochs: int) -> float:
         """Of a trial, which is run or gone on with where the rows do not have it; inf where it diverged."""
-        row = {
-            "text": self.text,
-            "arm": arm.name,
-            "optimizer": self.optimizer,
-            "seed": seed,
-            "lr": lr,
-            "epochs": epochs,
-        }
+        row = {"arm": arm.name, "seed": seed, "lr": lr, "epochs": epochs, **self.setting()}
         place = PLACE(row)
         with self.lock:
             known = self.rows.get(place)
@@ -109,7 +107,7 @@ class Study:
         size = 8 if self.quick else hidden
         folder = self.folder(arm, lr, seed)
         flags = [*text, "--hidden", str(size), "--emsize", str(size), "--epochs", str(epochs), "--seed", str(seed)]
-        flags += [*arm.flags, "--optimizer", self.optimizer, "--lr", str(lr)]
+        flags += [*arm.flags, "--optimizer", self.optimizer, "--lr", str(lr), "--precision", self.precision]
         try:
             result = _training.train(folder, "noise", flags)
         except SystemExit as stop:
@@ -126,11 +124,11 @@ class Study:
 
     def folder(self, arm: Arm, lr: float, seed: int) -> Path:
         """Of a trial's run."""
-        return self.runs / f"{arm.name}-{self.optimizer}-{lr:g}-seed{seed}"
+        return self.runs / f"{arm.name}-{self.optimizer}-{self.precision}-{lr:g}-seed{seed}"
 
     def prune(self, arm: Arm, seed: int, keep: float) -> None:
         """Delete the checkpoints of an arm's other rates: its trials are done.  Metrics and settings stay."""
-        for folder in self.runs.glob(f"{arm.name}-{self.optimizer}-*-seed{seed}"):
+        for folder in self.runs.glob(f"{arm.name}-{self.optimizer}-{self.precision}-*-seed{seed}"):
             if folder != self.folder(arm, keep, seed):
                 for file in folder.glob("*.safetensors"):
                     file.unlink()
@@ -151,7 +149,10 @@ def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> No
     left = [arm for arm in arms if study.best_of(arm) is None]
     epochs = _halving.cost(len(study.rates()), arguments.epochs) + (len(arguments.seeds) - 1) * arguments.epochs
     text, hidden = TEXTS[arguments.corpus]
-    settings = {arm.name: _noise_cost.settings([*arm.flags, "--optimizer", arguments.optimizer]) for arm in left}
+    settings = {
+        arm.name: _noise_cost.settings([*arm.flags, "--optimizer", study.optimizer, "--precision", study.precision])
+        for arm in left
+    }
     seconds = _noise_cost.seconds(text, hidden, list(settings.values()), epochs) / arguments.jobs
     print(
         f"{len(arms) - len(left)} of {len(arms)} arms are done; the others take about {seconds / 3600:.1f} hours,"
@@ -163,7 +164,7 @@ def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> No
 
 def show(study: Study) -> None:
     """Print what the trials give."""
-    rows = [row for row in study.rows.values() if row["text"] == study.text]
+    rows = [row for row in study.rows.values() if row["text"] == study.text and row["precision"] == study.precision]
     ARMS.show(ARMS.rows(rows))
     if not study.quick:
         BORDER.show(border_rows(rows, _noise_cost.unigram(TEXTS[study.text][0])))
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", metavar="ARM", help=f"or a set of them: {', '.join(SETS)}; default: main")
     parser.add_argument("--corpus", choices=list(TEXTS), default="ptb", help="default: ptb, in the folder NPLM_DATA")
     parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="the first one finds the rate")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")

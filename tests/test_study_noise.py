@@ -102,7 +102,16 @@ def test_independent_groups_for_every_chunk_are_fresh_noise():
 
 def trial(arm, k, perplexity, lr=10.0, seed=1, epochs=4, groups=None, **more):
     """A row of the result file."""
-    row = {"text": "ptb", "arm": arm, "optimizer": "sgd", "seed": seed, "lr": lr, "epochs": epochs, "num_noise": k}
+    row = {
+        "text": "ptb",
+        "arm": arm,
+        "optimizer": "sgd",
+        "precision": "float32",
+        "seed": seed,
+        "lr": lr,
+        "epochs": epochs,
+        "num_noise": k,
+    }
     row |= {"groups": groups, "draw": "independent", "redraw": "sequence" if groups else None, "chunks": 32}
     curve = [{"seconds": 20.0, "perplexity": 400.0}, {"seconds": 40.0, "perplexity": 100.0}]
     row |= {"objective": "nce", "perplexity": perplexity, "mean_log_z": 0.0, "curve": curve}
@@ -204,7 +213,7 @@ def test_trials_are_run_once(benchmark, monkeypatch, fake, tmp_path, capsys):
     script(benchmark, monkeypatch, *given)
     assert len(fake) == 20
     script(benchmark, monkeypatch, *given, "--seeds", 1, 2, 3)  # a pool that is twice as bad needs no more seeds
-    assert fake[20:] == [("fresh-k100-sgd-10-seed2", 4), ("fresh-k100-sgd-10-seed3", 4)]
+    assert fake[20:] == [("fresh-k100-sgd-float32-10-seed2", 4), ("fresh-k100-sgd-float32-10-seed3", 4)]
     capsys.readouterr()
     script(benchmark, monkeypatch, *given, "--show")
     printed = capsys.readouterr().out
@@ -216,15 +225,15 @@ def test_other_rates_lose_their_checkpoints(benchmark, monkeypatch, fake, tmp_pa
     """The definition: the chosen rate's run is kept whole, of the others the metrics."""
     runs = tmp_path / "runs"
     for lr in ("5", "10"):
-        folder = runs / "ptb" / f"fresh-k100-sgd-{lr}-seed1"
+        folder = runs / "ptb" / f"fresh-k100-sgd-float32-{lr}-seed1"
         folder.mkdir(parents=True)
         for name in ("last.safetensors", "metrics.jsonl"):
             (folder / name).write_text("", encoding="utf-8")
     script(benchmark, monkeypatch, "--arms", "fresh-k100", "--json", tmp_path / "rows.json", "--runs", runs)
     left = sorted(str(path.relative_to(runs / "ptb")) for path in runs.rglob("*.*") if path.is_file())
     assert left == [
-        "fresh-k100-sgd-10-seed1/last.safetensors", "fresh-k100-sgd-10-seed1/metrics.jsonl",
-        "fresh-k100-sgd-5-seed1/metrics.jsonl",
+        "fresh-k100-sgd-float32-10-seed1/last.safetensors", "fresh-k100-sgd-float32-10-seed1/metrics.jsonl",
+        "fresh-k100-sgd-float32-5-seed1/metrics.jsonl",
     ]  # fmt: skip
 
 
@@ -284,7 +293,7 @@ def test_quick(benchmark, monkeypatch, tmp_path, capsys):
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert {row["arm"] for row in rows} == {"fresh-k25", "pool-2-k25"}
     for row in rows:
-        folder = runs / "ptb" / f"{row['arm']}-sgd-{row['lr']:g}-seed1"
+        folder = runs / "ptb" / f"{row['arm']}-sgd-float32-{row['lr']:g}-seed1"
         recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))["train"]
         assert (recorded["lr"], recorded["num_noise"], recorded["shards"]) == (row["lr"], 25, 1)
         assert recorded["noise"] == ("pool" if row["groups"] else "fresh")

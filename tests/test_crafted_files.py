@@ -67,6 +67,7 @@ PLACES = [
     ("clock", 1, -1),
     ("clock", 2, 10**9),
     ("clock", 2, -2),
+    ("clock", 2, 0),  # averaging, which is asgd's alone
     ("dates.encoder.weight", 3, -1),
     ("dates.encoder.weight", 3, 10**12),
     ("dates.decoder.bias", 0, -(2**63)),

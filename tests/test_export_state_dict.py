@@ -246,12 +246,15 @@ def test_tied_weights_that_safetensors_keeps_once(tmp_path):
 
 
 def test_files_that_are_no_state_dict(tmp_path):
-    """Oracle: the message; a pickled model, an optimiser beside the parameters, a file cut short, a text."""
+    """Oracle: the message; a pickled model, an optimiser beside the parameters, files cut short, a text, a sparse array
+    with a place outside it."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
     torch.save({"model": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "more.pt")
     torch.save({"a": torch.ones(9)}, tmp_path / "cut.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:300])
+    outside = torch.sparse_coo_tensor([[5]], [1.0], (3,), check_invariants=False)
+    torch.save({"a": outside}, tmp_path / "sparse.pt")
     (tmp_path / "text.pt").write_text("the cat sat on the mat\n")
     save_file({"a": np.ones(9)}, tmp_path / "cut.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "cut.safetensors").read_bytes()[:-1])
@@ -261,6 +264,7 @@ def test_files_that_are_no_state_dict(tmp_path):
         "more.pt": "not a state_dict alone",
         "cut.pt": "damaged",
         "text.pt": "damaged",
+        "sparse.pt": "damaged",
         "cut.safetensors": "damaged",
         "ours.safetensors": "a model of nplm's already",
         "gone.pt": "cannot be read",

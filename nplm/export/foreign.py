@@ -109,7 +109,8 @@ def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
 def _read_torch(path: Path) -> StateDict:
     torch = optional.load("torch", "torch", f"{path}: reading what torch.save wrote")
     try:
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.sparse.check_sparse_tensor_invariants(True):  # places outside an array end the process
+            state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: a whole model, or damaged, not a state_dict; in the program that made it:"

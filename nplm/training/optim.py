@@ -58,8 +58,8 @@ def horizon(dtype: Any) -> int:
     return math.ceil(math.log(float(np.finfo(dtype).eps) * (1 - fading) / largest) / math.log(fading))
 
 
-def clock_is_possible(memory: Mapping[str, Array]) -> bool:
-    """Whether saved steps and dates can be: they are places in `history`, which the kernels trust."""
+def clock_is_possible(memory: Mapping[str, Array], kind: str) -> bool:
+    """Whether an optimiser's saved steps and dates can be: they are places in `history`, which the kernels trust."""
     if "clock" not in memory:
         return True
     now, settled, averaged_from = map(int, memory["clock"])
@@ -67,7 +67,7 @@ def clock_is_possible(memory: Mapping[str, Array]) -> bool:
     return (
         0 <= settled <= now < 2**62
         and now - settled <= HISTORY
-        and -1 <= averaged_from <= now
+        and -1 <= averaged_from <= (now if kind == "asgd" else -1)
         and all(settled <= value.min() and value.max() <= now for value in dates)
     )
 

@@ -85,5 +85,5 @@ def check_arrays(extra: Mapping[str, Array], optimizer: Optimizer, model: Langua
         raise InputError(f"{where}: run.{odd} holds numbers that are not finite; take an earlier checkpoint")
     if odd := next((n for n, a in extra.items() if n.startswith("squares.") and a.size and a.min() < 0), None):
         raise InputError(f"{where}: run.{odd} holds negative squares; take an earlier checkpoint")
-    if not clock_is_possible(extra):
+    if not clock_is_possible(extra, optimizer.kind):
         raise InputError(f"{where}: the optimiser's clock or dates are out of range; take an earlier checkpoint")

@@ -158,8 +158,9 @@ def of_tensors(rng: Random, tensors: dict[str, Any]) -> dict[str, Any]:
             with np.errstate(all="ignore"):
                 changed[name] = value.astype(rng.choice(ODD_TYPES))
         elif how == 3:
+            value = np.atleast_1d(value) if value.size else np.zeros(3, value.dtype)
             shapes = (value[None], value.reshape(-1), value[:-1], value[:0], value.T, value.reshape(-1)[:1].reshape(()))
-            changed[name] = np.ascontiguousarray(rng.choice(shapes)) if value.size else np.zeros(3, value.dtype)
+            changed[name] = np.ascontiguousarray(rng.choice(shapes))
         elif how == 4:
             other = changed[rng.choice(names)] if name in changed else value
             changed[name] = other

@@ -81,7 +81,7 @@ def test_what_unnormalised_says(nplm, path, folder):
     got = nplm("score", path, folder / "text.txt", "--unnormalised")
     assert "+0.5000 nats" in got.err and "not a perplexity" in got.err
     got = nplm("score", folder / "bare.safetensors", folder / "text.txt", "--unnormalised")
-    assert "holds no mean log Z, 0 is taken" in got.err
+    assert "has no mean log Z, so 0 is used" in got.err
     assert "normalis" not in nplm("score", path, folder / "text.txt").err
 
 

@@ -318,7 +318,7 @@ def test_mistakes(saved, run, tmp_path):
     output = ("-o", tmp_path / "out")
     mistakes = {
         "this is the model itself": (saved, "--to", "torch", "-o", saved),
-        "--layer output belongs to word2vec": (saved, "--to", "torch", "--layer", "output", *output),
+        "--layer output is for word2vec only": (saved, "--to", "torch", "--layer", "output", *output),
         "not one of 'torch'": (saved, "--to", "keras", *output),
         "Missing option '-o'": (saved, "--to", "torch"),
         "not to standard output": (saved, "--to", "torch", "-o", "-"),

@@ -401,7 +401,7 @@ def test_command(folder, model, capsys):
         (["gone", "--text", "test.txt"], "gone: cannot be read"),
         (["run", "--text", "test.txt", "-o", "run"], "run: a folder; name the file"),
         (["run", "--text", "test.txt", "-o", "no/a.html"], "no: no such folder"),
-        (["run", "--text", "test.txt", "-o", "-", "--json"], "both want standard output"),
+        (["run", "--text", "test.txt", "-o", "-", "--json"], "both write to standard output"),
     ],
 )
 def test_mistakes(folder, args, message):

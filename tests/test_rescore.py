@@ -353,9 +353,9 @@ def test_output_has_every_list_and_stdout_the_best(call, model_path, tmp_path):
     [
         (["x", "y", "--nbest"], "--nbest would print 2 lists as one"),
         (["x", "--acoustic", "y"], "--acoustic is for --format kaldi"),
-        (["x", "--format", "kaldi", "--mix-old", "0.5"], "--mix-old is for lists of SRILM's"),
-        (["x", "--format", "kaldi", "--output", "y"], "--output is for lists of SRILM's"),
-        (["-", "--output", "y"], "--output needs lists in files"),
+        (["x", "--format", "kaldi", "--mix-old", "0.5"], "--mix-old is for SRILM's lists"),
+        (["x", "--format", "kaldi", "--output", "y"], "--output is for SRILM's lists"),
+        (["-", "--output", "y"], "--output names its files after the lists' files"),
         (["a/x", "b/x.gz", "--output", "y"], "two lists are called 'x'"),
         (["-", "-"], "standard input is given twice"),
         (["--format", "kaldi", "--acoustic", "-"], "standard input is given twice"),

@@ -260,7 +260,7 @@ def test_tokenizer_on_every_character(folder):
 def test_a_folder_that_is_there(model, folder):
     """Oracle: the message; the folder stays as it is."""
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(InputError, match="name a folder that is not there yet"):
+    with pytest.raises(InputError, match="name a folder that does not exist yet"):
         to_folder(model, folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -20,7 +20,7 @@ from nplm.storage.checkpoint import torch_tensors
 def test_weights_that_the_type_cannot_hold(dtype):
     """`init_scale` 1e308 was a traceback out of NumPy."""
     vocabulary = make_model().vocabulary
-    with pytest.raises(InputError, match=r"`init_scale` = 1e\+308 is more than"):
+    with pytest.raises(InputError, match=r"`init_scale` = 1e\+308 is too large for"):
         nplm.LanguageModel.init(ModelConfig(11, init_scale=1e308), vocabulary, np.random.default_rng(1), dtype)
 
 

@@ -345,7 +345,7 @@ def test_output_has_every_list_and_stdout_the_best(call, model_path, tmp_path):
     got = call(model_path, paths[0], tmp_path / "bad", "--output", tmp_path / "newer")
     assert got.code == 2 and not list(tmp_path.glob("*newer*"))
     got = call(model_path, *paths, "--output", tmp_path / "new")
-    assert got.code == 2 and "there is something of this name" in got.err
+    assert got.code == 2 and "already exists" in got.err
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def test_an_empty_text_is_refused(nplm, path, tmp_path):
     (tmp_path / "empty.txt").write_text("\n\n")
     for flags in ([], ["-v", "word"]):
         got = nplm("eval", path, tmp_path / "empty.txt", *flags)
-        assert got.code == 2 and "empty, there is no word in it" in got.err
+        assert got.code == 2 and "empty, contains no words" in got.err
 
 
 def test_check_norm(nplm, path, folder, monkeypatch):

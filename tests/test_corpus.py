@@ -44,10 +44,10 @@ def test_limits_and_word_list_reach_the_vocabulary(tmp_path: Path) -> None:
     assert load_corpus(train, words=words).vocabulary.tokens[2:] == ("c", "z")
     assert read_words(words) == ["<unk>", "c", "z"]
     two = write(tmp_path, "two.txt", "a\nb 12\n")
-    fails(lambda: load_corpus(train, words=two), two, "line 2", "one word a line")
+    fails(lambda: load_corpus(train, words=two), two, "line 2", "one word per line")
     for content in ("\n", "<unk>\n"):
         empty = write(tmp_path, "none.txt", content)
-        fails(lambda empty=empty: load_corpus(train, words=empty), empty, "no word in it; a word list has")
+        fails(lambda empty=empty: load_corpus(train, words=empty), empty, "contains no words; a word list has")
 
 
 def test_a_training_text_needs_two_words(tmp_path: Path) -> None:

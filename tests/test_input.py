@@ -321,7 +321,7 @@ def test_warnings(tmp_path):
 def test_line_ends_of_carriage_returns_alone(tmp_path):
     """Oracle: a text of one line that is too long says why."""
     path = write(tmp_path, "a.txt", "some words here\r" * 2**17)
-    fails(lambda: load_corpus(path), "carriage returns alone")
+    fails(lambda: load_corpus(path), "carriage returns only")
 
 
 def test_ids_of_several_texts(tmp_path):

@@ -138,7 +138,7 @@ def test_what_the_model_is_asked(tmp_path):
         (b"-1 -1 1 a\0\n", "line 1: a NUL byte"),
         (b"\xff\xfe-\0", "line 1: a UTF-16 byte order mark"),
         (b"-1 -1 1 a\n" + b"a" * (2**20 + 1) + b"bc\n", f"line 2: {2**20 + 3} bytes long"),
-        (gzip.compress(b"-1 -1 1 a\n"), "this is gzip"),
+        (gzip.compress(b"-1 -1 1 a\n"), "this is a gzip file"),
     ],
 )
 def test_malformed_srilm_lines_are_named(tmp_path, text, said):

@@ -66,7 +66,7 @@ class Seen:
 def check_bytes(seen: Seen, name: str, reading: Reading) -> None:
     """Warn of byte order marks, line ends and empty files."""
     if seen.empty and seen.tokens:
-        reading.warning(f"{seen.empty}: empty, there is no word in it")
+        reading.warning(f"{seen.empty}: empty, contains no words")
     if seen.marked:
         reading.warning(
             f"{seen.marked}: a byte order mark inside the text is read as part of a word; take it out, for example with"

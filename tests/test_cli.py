@@ -265,7 +265,7 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
     """A planted text in another language, for `train` and for `eval`."""
     (tmp_path / "other.txt").write_text("quite other words\n")
     line = refused("train", "--train", texts / "train.txt", "--valid", tmp_path / "other.txt", *SMALL)
-    assert "other.txt: no word of it is in the vocabulary" in line
+    assert "other.txt: none of its words is in the vocabulary" in line
 
 
 @pytest.mark.parametrize(

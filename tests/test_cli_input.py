@@ -155,9 +155,9 @@ def test_shuffling_resets_the_state_and_changes_what_is_learned(nplm, texts, tmp
     [
         (["--weight", "joined.txt"], "is not FILE=N"),
         (["--weight", "joined.txt=0"], "is not FILE=N"),
-        (["--weight", "other.txt=2"], "no text of this name"),
+        (["--weight", "other.txt=2"], "no training text has this name"),
         (["--weight", "joined.txt=2", "--weight", "joined.txt=3"], "given twice"),
-        (["--train", "*.none"], "matches nothing"),
+        (["--train", "*.none"], "the pattern matches none"),
         (["--unk", "</s>"], "is not a word"),
         (["--unk", "[UNK]", "--unit", "char"], "leave it out with --unit char"),
         (["--train", "-", "--valid", "-"], "given twice"),

@@ -62,8 +62,8 @@ def test_text_with_no_known_word_is_refused(tmp_path: Path) -> None:
     """Oracle: a text of unknown words only; one known word among them is enough."""
     train = write(tmp_path, "train.txt", "a b\n")
     alien = write(tmp_path, "alien.txt", "x y\n\nz\n")
-    fails(lambda: load_corpus(train, valid=alien), alien, "no word of it is in the vocabulary")
-    fails(lambda: load_corpus(train, test=alien), alien, "no word of it is in the vocabulary")
+    fails(lambda: load_corpus(train, valid=alien), alien, "none of its words is in the vocabulary")
+    fails(lambda: load_corpus(train, test=alien), alien, "none of its words is in the vocabulary")
     assert load_corpus(train, valid=write(tmp_path, "mixed.txt", "x y a\n")).valid is not None
 
 

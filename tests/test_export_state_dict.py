@@ -175,7 +175,7 @@ def test_what_is_no_lstm(damage, line):
         (WORDS, {"unk": "UNK"}, "no UNK among the words.*`add_unk`"),
         (WORDS, {"unk": "<eos>"}, "no </s> or <eos>"),
         (["<s>" if word == "w3" else word for word in WORDS], {}, "<s> is among the words.*<bos>"),
-        (["w4" if word == "w3" else word for word in WORDS], {}, "'w4' stands twice"),
+        (["w4" if word == "w3" else word for word in WORDS], {}, "'w4' is in the vocabulary twice"),
         (WORDS, {"counts": [1, 2]}, "30 words have 2 counts"),
     ],
 )

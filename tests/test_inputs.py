@@ -47,7 +47,7 @@ def test_what_is_no_sentence_is_refused(model):
             model.vocabulary.encode(given)
     with pytest.raises(TypeError, match="token 0 is bytes"):
         model.vocabulary.encode([b"w3"])
-    with pytest.raises(TypeError, match="a token is a str"):
+    with pytest.raises(TypeError, match="a token must be a str"):
         model.vocabulary.id(b"w3")
 
 

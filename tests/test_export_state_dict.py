@@ -258,11 +258,11 @@ def test_files_that_are_no_state_dict(tmp_path):
     nplm.save(make_model(), tmp_path / "ours.safetensors")
     lines = {
         "whole.pt": r"torch\.save\(model\.state_dict\(\), FILE\)",
-        "more.pt": "not a state_dict alone",
+        "more.pt": "not just a state_dict",
         "cut.pt": "damaged",
         "text.pt": "damaged",
         "cut.safetensors": "damaged",
-        "ours.safetensors": "a model of nplm's already",
+        "ours.safetensors": "already a model of nplm",
         "gone.pt": "cannot be read",
     }
     for name, line in lines.items():

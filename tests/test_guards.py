@@ -83,7 +83,7 @@ def test_a_state_dict_without_numbers(kind):
         given["decoder.bias"] = ["a"] * 11
     else:
         given[3] = given.pop("decoder.bias")
-    with pytest.raises(InputError, match="3 is no name" if kind.startswith("a number") else r"decoder\.bias"):
+    with pytest.raises(InputError, match="3 is not the name" if kind.startswith("a number") else r"decoder\.bias"):
         from_torch(given, model.vocabulary.tokens)
 
 

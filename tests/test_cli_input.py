@@ -219,7 +219,7 @@ def test_warnings_name_flags(nplm, texts, tmp_path):
     path = tmp_path / "zh.txt"
     path.write_text("没有空格的一句话\n这是另外一句话没有空格\n" * 60)
     got = nplm("train", "--train", path, *SMALL, "--epochs", 1)
-    assert "warning: " in got.err and "give --unit char" in got.err
+    assert "warning: " in got.err and "use --unit char" in got.err
 
 
 def test_scores_in_bits_per_byte(nplm, texts, tmp_path):

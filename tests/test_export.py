@@ -324,7 +324,7 @@ def test_mistakes(saved, run, tmp_path):
         "not to standard output": (saved, "--to", "torch", "-o", "-"),
         "gone.safetensors: cannot be read": (tmp_path / "gone.safetensors", "--to", "folder", *output),
         "No such file": (saved, "--to", "word2vec", "-o", tmp_path / "gone" / "out"),
-        "not there yet": (saved, "--to", "folder", "-o", tmp_path),
+        "already exists": (saved, "--to", "folder", "-o", tmp_path),
     }
     for line, args in mistakes.items():
         code, out, err = run("export", *args)

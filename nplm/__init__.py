@@ -1,6 +1,6 @@
 """An LSTM language model for the CPU, trained with noise-contrastive estimation; log is natural, loss is nats.
 
-The public names, in the order of the data's way: text, ids, model, training, measuring, files.
+The public names follow the flow of the data: text, ids, model, training, evaluation, files.
 They are imported when first used, so that `nplm --help` need not wait for NumPy and Numba.
 """
 
@@ -59,12 +59,12 @@ __all__ = [*_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name in _GONE:
-        raise AttributeError(f"nplm has no {name!r} any more: {_GONE[name]}")
+        raise AttributeError(f"nplm no longer has {name!r}: {_GONE[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'nplm' has no attribute {name!r}")
     module, attribute = _HOMES[name].split(":")
     value = getattr(import_module(module), attribute)
-    globals()[name] = value  # found at once from now on
+    globals()[name] = value  # so that the next access does not come here
     return value
 
 

@@ -16,13 +16,13 @@ Block = bytes | memoryview
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends; if it fails, nothing has changed.
+    """Open a file that replaces `path` when the block ends; if the block fails, nothing has changed.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder.  Raises OSError.
     """
     if path.is_dir():
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if path.exists() and not path.is_file():  # a rename would put a file in the place of /dev/null
+    if path.exists() and not path.is_file():  # a rename would replace /dev/null by a file
         raise OSError(errno.EINVAL, "Not a regular file")
     temporary = _beside(path)
     try:
@@ -39,13 +39,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `path` when the block ends; if it fails, nothing is left of it.
+    """An empty folder to fill, renamed to `path` when the block ends; if the block fails, nothing remains of it.
 
-    Raises InputError if there is anything at `path`, or if the folder cannot be written.
+    Raises InputError if `path` exists, or if the folder cannot be written.
     """
     path = Path(path)
     if path.exists():
-        raise InputError(f"{path}: there is something of this name; name a folder that is not there yet")
+        raise InputError(f"{path}: already exists; name a folder that does not exist yet")
     temporary = _beside(path)
     try:
         temporary.mkdir(parents=True)
@@ -53,7 +53,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.rename(path)
     except OSError as error:
         raise not_written(path, error) from error
-    except InputError as error:  # of a file in it, which has the name that the folder is to have
+    except InputError as error:  # about a file in the folder: the message should show the final name
         raise InputError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -61,7 +61,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write(path: str | Path, blocks: Iterable[Block]) -> None:
-    """Write a file whole or not at all.  Raises InputError where it cannot be written."""
+    """Write a file whole or not at all.  Raises InputError if it cannot be written."""
     path = Path(path)
     try:
         with atomic(path) as file:
@@ -71,21 +71,21 @@ def write(path: str | Path, blocks: Iterable[Block]) -> None:
 
 
 def not_written(path: Path, error: OSError) -> InputError:
-    """The one line for a file that could not be written."""
+    """The error for a file that could not be written."""
     reason = error.strerror or error
     what = f"{path}: not written ({reason}); what was there before is untouched"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    remedy = "make room there, or name another place" if full else "name another place"
+    remedy = "free some space there, or write elsewhere" if full else "write elsewhere"
     return InputError(f"{what}: {'name a file in it' if error.errno == errno.EISDIR else remedy}")
 
 
 def _beside(path: Path) -> Path:
-    """A new name in the same folder."""
+    """A new temporary name in the same folder."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _fsync_folder(path: Path) -> None:
-    """Make a rename last; it has been done already, and not every file system can sync a folder."""
+    """Make a rename durable; errors are ignored, because not every file system can sync a folder."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The ways a run can end badly: the input is wrong, or the training diverged."""
+"""The package's exceptions: the input is wrong, or the training diverged."""
 
 import re
 
@@ -8,12 +8,12 @@ CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 
 
 def visible(text: str) -> str:
-    """A line with its control characters written out, so that a file's text cannot steer the terminal."""
+    """A line with its control characters escaped, so that text from a file cannot control the terminal."""
     return CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """A text whose middle is left out where it is too long: what is wrong and the remedy stand at its ends."""
+    """A text, with its middle left out if it is too long: what is wrong and the remedy are at its ends."""
     if len(text) <= longest:
         return text
     half = longest // 2
@@ -21,10 +21,10 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 class InputError(ValueError):
-    """Bad input.  The message is one line: what is wrong, where, with its value, and what to do.
+    """Bad input.  The message is one line: what is wrong, where, with which value, and what to do.
 
-    A ValueError, so that programs that know nothing of nplm catch it.  Settings are named by field, in backticks.
-    Text quoted from a file is escaped and shortened.
+    It is a ValueError, so that programs that do not know nplm can catch it.  Messages name settings by field, in
+    backticks.  Text quoted from a file is escaped and shortened.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -32,8 +32,8 @@ class InputError(ValueError):
 
 
 class NotFiniteError(InputError):
-    """Numbers that are NaN or infinite where a file is to be written: it is not, and the one before stays."""
+    """Numbers to be saved are NaN or infinite: the file is not written, and an older one is kept."""
 
 
 class DivergedError(ArithmeticError):
-    """Training produced numbers that are not finite and stopped; the model is back at its last good state."""
+    """Training produced numbers that are not finite and stopped; the model has its last good state."""

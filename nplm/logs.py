@@ -1,4 +1,4 @@
-"""Base 10, the n-gram toolkits' unit: scores are log10, everything else is nats."""
+"""Base 10, the unit of the n-gram toolkits: scores are log10, everything else is in nats."""
 
 import math
 
@@ -6,5 +6,5 @@ LN10 = math.log(10.0)  # nats of a factor of ten
 
 
 def power(exponent: float) -> float:
-    """10^exponent; inf where that is beyond floating point, and NaN of NaN."""
+    """10^exponent; inf on overflow, and NaN for NaN."""
     return math.inf if exponent > 308 else 10.0**exponent

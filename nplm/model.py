@@ -1,6 +1,6 @@
 """The language model: configuration, vocabulary, parameters, and the mean log Z of its last validation.
 
-The model knows shapes and equations only: no files, no corpus, no optimiser.  How a chunk is computed is network.py.
+The model knows only shapes and equations: no files, no corpus, no optimiser.  network.py computes a chunk.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from nplm.layers.workspace import Workspace
 from nplm.network import Grads, Network, Params, Plan, State, chunk_gradient, hidden_states, pack
 from nplm.noise import NoiseDistribution
 
-GONE = {  # methods of 0.1.0's predecessors, and what took their place
+GONE = {  # methods from before 0.1.0, and their replacements
     "save": "nplm.save(model, path)",
     "score": "nplm.Model(path).score(sentence), or nplm.score_batch(model, sentences)",
     "score_batch": "nplm.score_batch(model, sentences)",
@@ -45,12 +45,12 @@ class LanguageModel:
         Mean of log Z in nats over the valid text when the model was last validated; unnormalised scores use it in
         place of log Z.  None if it was never measured.
     unit : Unit
-        What lines of text are divided into before they are read, by default words between white space.
+        What lines of text are split into before they are read; by default words between white space.
 
     Raises
     ------
     InputError
-        If vocabulary or parameters are not those of the configuration.
+        If the vocabulary or the parameters do not fit the configuration.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LanguageModel:
         unit: Unit = WORDS,
     ) -> None:
         if len(vocabulary) != config.vocab_size:
-            raise InputError(f"vocab_size is {config.vocab_size} but the vocabulary has {len(vocabulary)} words")
+            raise InputError(f"vocab_size is {config.vocab_size}, but the vocabulary has {len(vocabulary)} words")
         shapes = param_shapes(config)
         if set(params) != set(shapes):
             odd = sorted(set(params) ^ set(shapes))
@@ -94,7 +94,7 @@ class LanguageModel:
         dtype: Any = np.float32,
         unit: Unit = WORDS,
     ) -> "LanguageModel":
-        """An untrained model: the unigram model, with Z = 1, or close to 1 where weights are tied.
+        """An untrained model: the unigram model, with Z = 1, or close to 1 if the weights are tied.
 
         Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
         decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
@@ -109,18 +109,18 @@ class LanguageModel:
         dtype : dtype
             float32 or float64.
         unit : Unit
-            What lines of text are divided into; that of the corpus.
+            What lines of text are split into; the unit of the corpus.
 
         Returns
         -------
         LanguageModel
         """
         if config.init_scale > float(np.finfo(dtype).max) / 4:
-            raise InputError(f"`init_scale` = {config.init_scale:g} is more than {np.dtype(dtype)} can hold; lower it")
+            raise InputError(f"`init_scale` = {config.init_scale:g} is too large for {np.dtype(dtype)}; lower it")
         params: Params = {name: np.zeros(shape, dtype) for name, shape in param_shapes(config).items()}
         for name, value in params.items():
             if name == "encoder.weight" or name.startswith("rnn.weight"):
-                for start in range(0, len(value), 4096):  # in parts: float64 for all would be twice the model
+                for start in range(0, len(value), 4096):  # in parts: in float64 all would take twice the model's memory
                     part = value[start : start + 4096]
                     part[...] = rng.uniform(-config.init_scale, config.init_scale, part.shape)
         counts = np.maximum(vocabulary.counts, 1)
@@ -140,11 +140,11 @@ class LanguageModel:
         raise AttributeError(f"'LanguageModel' object has no attribute {name!r}")
 
     def __reduce__(self) -> "tuple[Callable[..., LanguageModel], tuple[Any, ...]]":
-        """Pickled by what it is made of; the tables of the noise distribution follow from that."""
+        """Pickle the model by its parts; the tables of the noise distribution are recomputed from them."""
         return LanguageModel, (self.config, self.vocabulary, self.params, self.mean_log_z, self.unit)
 
     def copy(self) -> "LanguageModel":
-        """A model with arrays of its own.
+        """A copy of the model, with its own arrays.
 
         Returns
         -------
@@ -169,7 +169,7 @@ class LanguageModel:
 
     @property
     def output_weight(self) -> Array:
-        """The weight (V,H) of the scores: decoder.weight, or encoder.weight where the two are tied."""
+        """The output weights (V,H): decoder.weight, or encoder.weight if the two are tied."""
         return self.params["encoder.weight" if self.config.tied else "decoder.weight"]
 
     def zero_state(self, batch: int) -> State:
@@ -178,7 +178,7 @@ class LanguageModel:
         Parameters
         ----------
         batch : int
-            B, streams in lock-step.
+            B, the number of streams.
 
         Returns
         -------
@@ -189,7 +189,7 @@ class LanguageModel:
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def network(self, bfloat16: bool = False) -> Network:
-        """The arrays that chunks are computed with, packed from the current parameters; stale when these change.
+        """The arrays for computing chunks, packed from the current parameters; out of date when these change.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class LanguageModel:
     def loss_and_grads(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
     ) -> tuple[float, Grads, State]:
-        """Loss of a chunk, its gradient by BPTT, and the state to carry on.
+        """Loss of a chunk, its gradient by BPTT, and the state for the next chunk.
 
         Parameters
         ----------
@@ -217,24 +217,24 @@ class LanguageModel:
         state : State
             The state carried in, h and c (L,B,H).
         plan : Plan, optional
-            Objective, dropout, reset at </s>; by default plain NCE.
+            Objective, dropout and reset at </s>; by default plain NCE.
 
         Returns
         -------
         loss : float
             Nats per position.
         grads : dict
-            By the names of `params`; np.asarray makes a row gradient dense.
+            With the keys of `params`; np.asarray converts a row gradient to a dense array.
         state : State
             The state after the chunk.
 
         Raises
         ------
         ValueError
-            On shapes that do not fit, and on a word id outside the vocabulary.
+            On inconsistent shapes, and on a word id outside the vocabulary.
         """
         if np.shape(inputs) != np.shape(targets):
-            raise ValueError(f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must be one shape (T,B)")
+            raise ValueError(f"inputs {np.shape(inputs)} and targets {np.shape(targets)} must have one shape (T,B)")
         self._check_shapes(inputs, state)
         if np.ndim(noise_ids) != 1 or np.size(noise_ids) < 1:
             raise ValueError(f"noise_ids {np.shape(noise_ids)} must be (K,) with K >= 1")
@@ -244,7 +244,7 @@ class LanguageModel:
         return chunk_gradient(self.network(), *given)
 
     def log_probs(self, inputs: Array, state: State) -> tuple[Array, State]:
-        """Exact log softmax, and the state to carry on.
+        """Exact log softmax, and the state for the next inputs.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            On shapes that do not fit, and on a word id outside the vocabulary.
+            On inconsistent shapes, and on a word id outside the vocabulary.
         """
         self._check_shapes(inputs, state)
         inputs = self._checked(inputs, "input")
@@ -274,31 +274,31 @@ class LanguageModel:
 
     def _check_shapes(self, inputs: Array, state: State) -> None:
         if np.ndim(inputs) != 2 or np.size(inputs) == 0:
-            raise ValueError(f"inputs {np.shape(inputs)} must be one shape (T,B) with T, B >= 1")
+            raise ValueError(f"inputs {np.shape(inputs)} must have shape (T,B) with T, B >= 1")
         expected = (self.config.num_layers, np.shape(inputs)[1], self.config.hidden_dim)
         if state.h.shape != expected or state.c.shape != expected:
             raise ValueError(f"the state is {state.h.shape} and {state.c.shape}, not (L,B,H) = {expected}")
 
     def _checked(self, ids: Array, what: str) -> Array:
-        """Word ids as the kernels trust them: within the vocabulary, int32, contiguous."""
+        """Word ids as the kernels need them: within the vocabulary, int32, contiguous."""
         check_ids(np.asarray(ids), self.config.vocab_size, what)
         return np.ascontiguousarray(ids, np.int32)
 
 
 class HasLanguageModel(Protocol):
-    """What has a language model in it, as nplm.Model does."""
+    """An object that contains a language model, as nplm.Model does."""
 
     @property
     def language_model(self) -> LanguageModel: ...
 
 
 def language_model_of(model: LanguageModel | HasLanguageModel) -> LanguageModel:
-    """The model itself, or the one that an nplm.Model holds."""
+    """The model itself, or the one in an nplm.Model."""
     return model if isinstance(model, LanguageModel) else model.language_model
 
 
 def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter, in the order of the data's way through the model."""
+    """Name and shape of every parameter, in the order in which the forward pass uses them."""
     gates, size = 4 * config.hidden_dim, config.hidden_dim
     shapes: dict[str, tuple[int, ...]] = {"encoder.weight": (config.vocab_size, config.embed_dim)}
     for k in range(config.num_layers):

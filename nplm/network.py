@@ -1,6 +1,6 @@
-"""One chunk through the network: up through embedding, LSTM layers and loss, and down again by BPTT.
+"""One chunk through the network: forward through embedding, LSTM layers and loss, and backward by BPTT.
 
-Everything here is a function of plain arrays; whose they are is the model's concern (model.py).
+Everything here is a function of plain arrays; the model (model.py) owns them.
 """
 
 from typing import NamedTuple
@@ -31,13 +31,13 @@ class State(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The arrays that a chunk is computed with."""
+    """The arrays for computing a chunk."""
 
     params: Params  # by PyTorch's names, see model.py
-    packed: Packed  # `pack` of every parameter as it is now
+    packed: Packed  # `pack` of the current value of every parameter
     log_q: Array  # (V,), log of the noise distribution
     eos: int  # the word at which a plan with reset_at_eos resets the state
-    bfloat16: bool = False  # operands of the products; `packed` was made with the same
+    bfloat16: bool = False  # whether operands of products are rounded to bfloat16, as they are in `packed`
 
     @property
     def num_layers(self) -> int:
@@ -46,23 +46,23 @@ class Network(NamedTuple):
 
     @property
     def tied(self) -> bool:
-        """Whether one matrix serves input and output words."""
+        """Whether input and output words share one matrix."""
         return "decoder.weight" not in self.params
 
     @property
     def decoder(self) -> Decoder:
-        """What the scores are made with; its weight is encoder.weight where the two are tied."""
+        """The output layer; its weight is encoder.weight if the two are tied."""
         weight = self.params["encoder.weight" if self.tied else "decoder.weight"]
         return Decoder(weight, self.params["decoder.bias"], self.log_q, self.bfloat16)
 
 
 class Plan(NamedTuple):
-    """How a chunk is trained on, besides its words."""
+    """How to train on a chunk: everything besides its words."""
 
     objective: Objective = make_objective("nce")
     reset_at_eos: bool = False  # the state is reset to zero where </s> is read
     dropout: Dropout | None = None
-    log_q: Array | None = None  # (V,), what the loss takes for the network's log_q; of the same type
+    log_q: Array | None = None  # (V,), replaces the network's log_q in the loss; of the same type
 
     def shard(self, first: int) -> "Plan":
         """The plan of a shard whose first stream is `first`."""
@@ -75,21 +75,21 @@ def layer_names(k: int) -> tuple[str, str, str]:
 
 
 def pack(name: str, value: Array, room: Workspace, bfloat16: bool = False) -> lstm.Packed | None:
-    """A parameter as the kernels read it, or None if they read the parameter itself; to be repeated after an update."""
+    """A parameter packed for the kernels, or None if they read it unpacked; to be repeated after an update."""
     return lstm.pack(value, room, bfloat16) if name.startswith("rnn.weight") else None
 
 
 class Ascent(NamedTuple):
-    """What the way up gives, and what the way down needs of it."""
+    """The results of the forward pass, and what the backward pass needs."""
 
     words: Array  # the words looked up: (R,) each once, or (T,B) with dropout
-    hidden: Array  # (T,B,H), as the scores read them
-    caches: list[lstm.LSTMCache]  # of each layer
-    state: State  # to carry on
+    hidden: Array  # (T,B,H), the input of the output layer
+    caches: list[lstm.LSTMCache]  # one per layer
+    state: State  # for the next chunk
 
 
 def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan: Plan) -> Ascent:
-    """Bottom-up: the hidden states for inputs (T,B), which are trusted."""
+    """Forward pass, bottom-up: the hidden states for inputs (T,B), which are not checked."""
     params, packed, dropout = network.params, network.packed, plan.dropout
     words, x, places = _look_up(network, inputs, plan)
     caches = []
@@ -98,7 +98,7 @@ def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan:
         weights = (params[ih], params[hh], params[b], packed[ih], packed[hh])
         factors = _factors(network, inputs, state.h[k], plan, k)
         x, cache = lstm.forward(x, state.h[k], state.c[k], *weights, places, room.part(ih), factors)  # (T,B,H)
-        places = None  # above the first layer every position is a row of its own
+        places = None  # above the first layer every position has its own row
         caches.append(cache)
         if dropout is not None and dropout.rate > 0:
             dropped = room.part(ih).empty("dropped", x.shape, x.dtype)
@@ -109,12 +109,12 @@ def ascend(network: Network, inputs: Array, state: State, room: Workspace, plan:
 
 
 def hidden_states(network: Network, inputs: Array, state: State, room: Workspace | None = None) -> tuple[Array, State]:
-    """Hidden states of the top layer (T,B,H) and the state to carry on, for inputs (T,B), which are trusted."""
+    """Hidden states of the top layer (T,B,H) and the next state, for inputs (T,B), which are not checked."""
     _, hidden, _, after = ascend(network, inputs, state, room or Workspace(), Plan())
     return hidden, after
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named, in training
+@np.errstate(over="ignore", invalid="ignore")  # training checks for numbers that are not finite, and names them
 def chunk_gradient(
     network: Network,
     inputs: Array,
@@ -127,7 +127,7 @@ def chunk_gradient(
 ) -> tuple[float, Grads, State]:
     """Forward bottom-up, backward top-down: `scale` times the summed loss, its gradients, the next state.
 
-    The gradients are arrays of `room`: good until it is used again.
+    The gradients are arrays of `room`: valid until it is used again.
     """
     params, packed, decoder, grads = network.params, network.packed, network.decoder, Grads()
     if plan.log_q is not None:
@@ -178,7 +178,7 @@ def _look_up_backward(network: Network, dx: Array, words: Array, plan: Plan) -> 
 
 
 def _factors(network: Network, inputs: Array, h: Array, plan: Plan, layer: int) -> lstm.Factors | None:
-    """r and k of [L0] for a layer whose state is h (B,H), or None where all are 1."""
+    """r and k of [L0] for a layer whose state is h (B,H), or None if all are 1."""
     dropout, (batch, size), dtype = plan.dropout, h.shape, network.log_q.dtype
     if not plan.reset_at_eos and (dropout is None or not dropout.recurrent > 0):
         return None

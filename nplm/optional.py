@@ -7,7 +7,7 @@ from nplm.errors import InputError
 
 
 def load(package: str, extra: str, purpose: str) -> ModuleType:
-    """The package, imported.  Raises InputError, with the command that installs it, where it is missing."""
+    """Import a package and return it.  If it is missing, raises InputError with the command that installs it."""
     try:
         return import_module(package)
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Threads: tasks run side by side with their results in a fixed order, and BLAS held to one thread meanwhile.
+"""Threads: tasks run in parallel with their results in a fixed order, while BLAS is limited to one thread.
 
-Two thread pools fight for the cores (decision 0002), so there is one: Python threads, on which every kernel
+Two thread pools would compete for the cores (decision 0002), so there is one: Python threads, on which every kernel
 releases the interpreter lock.
 """
 
@@ -48,7 +48,7 @@ def workers(threads: int, shards: int) -> Iterator[RunTasks]:
     def run_on_pool(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         results: list[Any] = [None] * len(tasks)
 
-        queue = iter(range(len(tasks)))  # whoever is free takes the next; which thread it is changes no bit
+        queue = iter(range(len(tasks)))  # a free thread takes the next; results do not depend on which one
 
         def work() -> None:
             for k in queue:
@@ -71,7 +71,7 @@ def workers(threads: int, shards: int) -> Iterator[RunTasks]:
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """The results of `work` in the order of the items, which are taken as they are needed.
 
-    An exception, of `items` as well, comes after the results before it.
+    An exception, whether from `work` or from `items`, is raised after the results that precede it.
     """
     if threads == 1:
         yield from map(work, items)
@@ -94,13 +94,13 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
 
 @cache
 def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # looking for them takes half a millisecond: as long as a sentence
+    return ThreadpoolController()  # finding the libraries takes half a millisecond, as long as scoring a sentence
 
 
 class _Limit:
-    """How many callers hold BLAS to one thread: the first sets the limit, the last puts back what was before.
+    """Counts the callers that limit BLAS to one thread: the first sets the limit, the last restores the old one.
 
-    It is a setting of the whole process.  Where each caller puts back what it found, two that overlap leave the limit.
+    The limit applies to the whole process.  If each caller restored what it found, two that overlap would leave it set.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class _Limit:
 
 
 def _take_control() -> None:
-    """From threadpoolctl 3.8 on only the thread that first set a limit of OpenBLAS may set it; others do nothing."""
+    """From threadpoolctl 3.8 on, only the thread that first limited OpenBLAS can do so; this lifts the restriction."""
     for library in _libraries().lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)
@@ -136,9 +136,9 @@ _LIMIT = _Limit()
 
 
 def one_blas_thread() -> AbstractContextManager[None]:
-    """Holds BLAS to the calling thread.
+    """Limits BLAS to the calling thread.
 
-    Left alone, its threads wait for one another after each of many small products: on two busy cores a sentence took
+    Otherwise its threads wait for one another after each of many small products: on two busy cores a sentence took
     fifteen times as long.
     """
     return _LIMIT.hold()

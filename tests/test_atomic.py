@@ -87,7 +87,7 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path):
 def test_a_folder_is_never_replaced(tmp_path):
     """Oracle: the file in it, and the message."""
     (tmp_path / "a").write_text("mine")
-    with pytest.raises(InputError, match="not there yet"), atomic.atomic_folder(tmp_path):
+    with pytest.raises(InputError, match="already exists"), atomic.atomic_folder(tmp_path):
         pytest.fail("the block must not run")
     assert (tmp_path / "a").read_text() == "mine"
 

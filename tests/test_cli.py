@@ -162,7 +162,7 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
         ("--quiet train", "--quiet"),
         ("train", "give --train (a file) or --corpus"),
         ("train --corpus pyton", "did you mean python?"),
-        ("train --corpus zzz", "there are python, markov, hmm"),
+        ("train --corpus zzz", "choose one of python, markov, hmm"),
         ("train --corpus markov --valid v.txt", "leave out --valid"),
         ("train --corpus markov --chunks 1", "N >= 2"),
         ("train --corpus markov --sequence-length 20", "N >= 2"),
@@ -265,7 +265,7 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
     """A planted text in another language, for `train` and for `eval`."""
     (tmp_path / "other.txt").write_text("quite other words\n")
     line = refused("train", "--train", texts / "train.txt", "--valid", tmp_path / "other.txt", *SMALL)
-    assert "other.txt: no word of it is in the vocabulary" in line
+    assert "other.txt: none of its words is in the vocabulary" in line
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
         ("hiden = 5", "no setting is called 'hiden'; did you mean hidden"),
         ("[model]\nlr = 5", "[model]: no setting is called 'lr'"),
         ("[modell]\nhidden = 5", "'modell'"),
-        ("zzz = 5", "no setting is called 'zzz'; nplm train --help has them all"),
+        ("zzz = 5", "no setting is called 'zzz'; nplm train --help lists all of them"),
         ("hidden = 5\nhidden_dim = 6", "hidden is given twice"),
         ("hidden = 'five'", "hidden = 'five' is not a whole number"),
         ("lr = true", "lr = True is not a number"),
@@ -386,7 +386,7 @@ def test_without_a_test_text_valid_is_measured_and_without_both_nothing(nplm, te
     valid, nothing = nplm(*base, "--valid", texts / "valid.txt"), nplm(*base)
     assert valid.figures["split"] == "valid" and valid.figures["tokens"] == 96
     assert valid.figures["test_perplexity"] is None and valid.figures["valid_perplexity"] > 1
-    assert "nothing to measure on" in nothing.err and nothing.code == 0
+    assert "nothing to evaluate on" in nothing.err and nothing.code == 0
     assert nothing.figures["test_perplexity"] is None and nothing.figures["mean_log_z"] is None
 
 
@@ -425,7 +425,7 @@ def test_ctrl_c_saves_measures_and_prints_the_command_that_resumes(nplm, given, 
     got = nplm("train", *given, "--epochs", 3, "--save", stopped, "--json")
     assert got.code == 130 and got.figures["interrupted"] and got.figures["test_perplexity"] > 1
     assert len(steps) == 40 and got.figures["epochs"] == 1
-    printed = got.err.splitlines()[-1].removeprefix("to go on: ")
+    printed = got.err.splitlines()[-1].removeprefix("to resume: ")
     words = shlex.split(printed)
     assert words == ["nplm", "train", "--save", str(stopped), "--resume"]
     monkeypatch.chdir(tmp_path)
@@ -445,7 +445,7 @@ def test_ctrl_c_without_a_folder_says_that_nothing_was_kept(nplm, given, monkeyp
 
     monkeypatch.setattr(_progress.Display, "step", interrupt)
     got = nplm("train", *given)
-    assert got.code == 130 and "nothing was kept" in got.err and "test text" in got.out
+    assert got.code == 130 and "nothing was saved" in got.err and "test text" in got.out
 
 
 def test_a_second_ctrl_c_tells_how_to_go_on(nplm, given, tmp_path, monkeypatch):
@@ -462,7 +462,7 @@ def test_a_second_ctrl_c_tells_how_to_go_on(nplm, given, tmp_path, monkeypatch):
         got = nplm("train", *given, "--epochs", 1, "--save", tmp_path / "run")
     *_, printed, last = got.err.splitlines()
     assert (got.code, got.out, last) == (130, "", "nplm: interrupted")
-    words = shlex.split(printed.removeprefix("to go on from the last checkpoint: "))
+    words = shlex.split(printed.removeprefix("to resume from the last checkpoint: "))
     assert words[0] == "nplm" and nplm(*words[1:]).code == 0
 
 

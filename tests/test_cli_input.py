@@ -155,9 +155,9 @@ def test_shuffling_resets_the_state_and_changes_what_is_learned(nplm, texts, tmp
     [
         (["--weight", "joined.txt"], "is not FILE=N"),
         (["--weight", "joined.txt=0"], "is not FILE=N"),
-        (["--weight", "other.txt=2"], "no text of this name"),
+        (["--weight", "other.txt=2"], "no training text has this name"),
         (["--weight", "joined.txt=2", "--weight", "joined.txt=3"], "given twice"),
-        (["--train", "*.none"], "matches nothing"),
+        (["--train", "*.none"], "the pattern matches none"),
         (["--unk", "</s>"], "is not a word"),
         (["--unk", "[UNK]", "--unit", "char"], "leave it out with --unit char"),
         (["--train", "-", "--valid", "-"], "given twice"),
@@ -219,7 +219,7 @@ def test_warnings_name_flags(nplm, texts, tmp_path):
     path = tmp_path / "zh.txt"
     path.write_text("没有空格的一句话\n这是另外一句话没有空格\n" * 60)
     got = nplm("train", "--train", path, *SMALL, "--epochs", 1)
-    assert "warning: " in got.err and "give --unit char" in got.err
+    assert "warning: " in got.err and "use --unit char" in got.err
 
 
 def test_scores_in_bits_per_byte(nplm, texts, tmp_path):

@@ -136,11 +136,11 @@ def test_next_reads_contexts_from_standard_input(call):
         ("sample m.safetensors --top-k -1", "--top-k"),
         ("sample m.safetensors --top-p 0", "top_p = 0.0"),
         ("sample m.safetensors --seed -1", "--seed"),
-        ("sample m.safetensors --seed 1 --prompt 'w3 </s>'", "</s> among the words"),
+        ("sample m.safetensors --seed 1 --prompt 'w3 </s>'", "</s> in the prompt or context"),
         ("next", "MODEL"),
         ("next nowhere", "nowhere: cannot be read"),
         ("next m.safetensors -k 0", "-k"),
-        ("next m.safetensors '<s>' w3", "<s> among the words"),
+        ("next m.safetensors '<s>' w3", "<s> in the prompt or context"),
     ],
 )
 def test_a_mistake_is_one_line(call, line, phrase):

@@ -81,7 +81,7 @@ def test_what_unnormalised_says(nplm, path, folder):
     got = nplm("score", path, folder / "text.txt", "--unnormalised")
     assert "+0.5000 nats" in got.err and "not a perplexity" in got.err
     got = nplm("score", folder / "bare.safetensors", folder / "text.txt", "--unnormalised")
-    assert "holds no mean log Z, 0 is taken" in got.err
+    assert "has no mean log Z, so 0 is used" in got.err
     assert "normalis" not in nplm("score", path, folder / "text.txt").err
 
 
@@ -288,7 +288,7 @@ def test_an_empty_text_is_refused(nplm, path, tmp_path):
     (tmp_path / "empty.txt").write_text("\n\n")
     for flags in ([], ["-v", "word"]):
         got = nplm("eval", path, tmp_path / "empty.txt", *flags)
-        assert got.code == 2 and "empty, there is no word in it" in got.err
+        assert got.code == 2 and "empty, contains no words" in got.err
 
 
 def test_check_norm(nplm, path, folder, monkeypatch):

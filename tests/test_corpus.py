@@ -44,10 +44,10 @@ def test_limits_and_word_list_reach_the_vocabulary(tmp_path: Path) -> None:
     assert load_corpus(train, words=words).vocabulary.tokens[2:] == ("c", "z")
     assert read_words(words) == ["<unk>", "c", "z"]
     two = write(tmp_path, "two.txt", "a\nb 12\n")
-    fails(lambda: load_corpus(train, words=two), two, "line 2", "one word a line")
+    fails(lambda: load_corpus(train, words=two), two, "line 2", "one word per line")
     for content in ("\n", "<unk>\n"):
         empty = write(tmp_path, "none.txt", content)
-        fails(lambda empty=empty: load_corpus(train, words=empty), empty, "no word in it; a word list has")
+        fails(lambda empty=empty: load_corpus(train, words=empty), empty, "contains no words; a word list has")
 
 
 def test_a_training_text_needs_two_words(tmp_path: Path) -> None:
@@ -62,8 +62,8 @@ def test_text_with_no_known_word_is_refused(tmp_path: Path) -> None:
     """Oracle: a text of unknown words only; one known word among them is enough."""
     train = write(tmp_path, "train.txt", "a b\n")
     alien = write(tmp_path, "alien.txt", "x y\n\nz\n")
-    fails(lambda: load_corpus(train, valid=alien), alien, "no word of it is in the vocabulary")
-    fails(lambda: load_corpus(train, test=alien), alien, "no word of it is in the vocabulary")
+    fails(lambda: load_corpus(train, valid=alien), alien, "none of its words is in the vocabulary")
+    fails(lambda: load_corpus(train, test=alien), alien, "none of its words is in the vocabulary")
     assert load_corpus(train, valid=write(tmp_path, "mixed.txt", "x y a\n")).valid is not None
 
 

@@ -83,7 +83,7 @@ PLACES = [
 def test_a_number_out_of_range(name, at, value, run):
     """One number of the optimiser or of the state; the kernels trust them as places in arrays."""
     craft(run / "last.safetensors", lambda tensors, _: tensors[f"run.{name}"].flat.__setitem__(at, value))
-    assert "take an earlier checkpoint" in refused(run)
+    assert "use an earlier checkpoint" in refused(run)
 
 
 SHAPES = {

@@ -260,7 +260,7 @@ def test_tokenizer_on_every_character(folder):
 def test_a_folder_that_is_there(model, folder):
     """Oracle: the message; the folder stays as it is."""
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(InputError, match="name a folder that is not there yet"):
+    with pytest.raises(InputError, match="name a folder that does not exist yet"):
         to_folder(model, folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -318,13 +318,13 @@ def test_mistakes(saved, run, tmp_path):
     output = ("-o", tmp_path / "out")
     mistakes = {
         "this is the model itself": (saved, "--to", "torch", "-o", saved),
-        "--layer output belongs to word2vec": (saved, "--to", "torch", "--layer", "output", *output),
+        "--layer output is for word2vec only": (saved, "--to", "torch", "--layer", "output", *output),
         "not one of 'torch'": (saved, "--to", "keras", *output),
         "Missing option '-o'": (saved, "--to", "torch"),
         "not to standard output": (saved, "--to", "torch", "-o", "-"),
         "gone.safetensors: cannot be read": (tmp_path / "gone.safetensors", "--to", "folder", *output),
         "No such file": (saved, "--to", "word2vec", "-o", tmp_path / "gone" / "out"),
-        "not there yet": (saved, "--to", "folder", "-o", tmp_path),
+        "already exists": (saved, "--to", "folder", "-o", tmp_path),
     }
     for line, args in mistakes.items():
         code, out, err = run("export", *args)

@@ -150,10 +150,13 @@ def put(name, shape):
         (without("encoder.weight"), "no encoder.weight"),
         (without("decoder.weight"), "no decoder.weight"),
         (without("rnn.weight_hh_l1"), "no rnn.weight_hh_l1"),
-        (put("rnn.weight_ih_l1", (4 * H, E)), r"rnn.weight_ih_l1 has shape \(32, 5\), and not \(32, 8\)"),
-        (put("decoder.bias", (V + 1,)), r"decoder.bias has shape \(31,\), and not \(30,\)"),
+        (
+            put("rnn.weight_ih_l1", (4 * H, E)),
+            r"rnn.weight_ih_l1 has shape \(32, 5\), but the other arrays imply \(32, 8\)",
+        ),
+        (put("decoder.bias", (V + 1,)), r"decoder.bias has shape \(31,\), but the other arrays imply \(30,\)"),
         (put("encoder.weight", (V,)), r"encoder.weight has shape \(30,\); it should be a matrix"),
-        (put("pos_encoder.pe", (3, 3)), "pos_encoder.pe has no place"),
+        (put("pos_encoder.pe", (3, 3)), "pos_encoder.pe is not a parameter"),
         (lambda arrays: arrays.update({"decoder.bias": np.ones(V, int)}), "decoder.bias is int64"),
         (lambda arrays: arrays["decoder.bias"].fill(np.nan), "decoder.bias has numbers that are not finite"),
     ],
@@ -175,7 +178,7 @@ def test_what_is_no_lstm(damage, line):
         (WORDS, {"unk": "UNK"}, "no UNK among the words.*`add_unk`"),
         (WORDS, {"unk": "<eos>"}, "no </s> or <eos>"),
         (["<s>" if word == "w3" else word for word in WORDS], {}, "<s> is among the words.*<bos>"),
-        (["w4" if word == "w3" else word for word in WORDS], {}, "'w4' stands twice"),
+        (["w4" if word == "w3" else word for word in WORDS], {}, "'w4' is in the vocabulary twice"),
         (WORDS, {"counts": [1, 2]}, "30 words have 2 counts"),
     ],
 )
@@ -204,8 +207,8 @@ def test_word_lists(tmp_path):
         (b"", r"line 1: '' is not a word"),
         (b"a\nb\na\n", r"line 3: the word 'a' is already in line 1"),
         (b"a\t1\nb\t-2\n", r"line 2: the count '-2' is not a whole number"),
-        (b"a\t1\nb\n", r"line 2: some lines have a count"),
-        (b"a\nb\t1\n", r"line 2: some lines have a count"),
+        (b"a\t1\nb\n", r"line 2: only some lines have a count"),
+        (b"a\nb\t1\n", r"line 2: only some lines have a count"),
         (b"a\n\xff\n", r"byte 2 is not UTF-8"),
     ],
 )
@@ -261,12 +264,12 @@ def test_files_that_are_no_state_dict(tmp_path):
     nplm.save(make_model(), tmp_path / "ours.safetensors")
     lines = {
         "whole.pt": r"torch\.save\(model\.state_dict\(\), FILE\)",
-        "more.pt": "not a state_dict alone",
+        "more.pt": "not just a state_dict",
         "cut.pt": "damaged",
         "text.pt": "damaged",
         "sparse.pt": "damaged",
         "cut.safetensors": "damaged",
-        "ours.safetensors": "a model of nplm's already",
+        "ours.safetensors": "already a model of nplm",
         "gone.pt": "cannot be read",
     }
     for name, line in lines.items():
@@ -300,7 +303,7 @@ def test_the_command(run, tmp_path):
     assert (code, out) == (2, "") and "not to standard output" in err
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     code, out, err = run(*args)
-    assert (code, out) == (0, "") and "each counts as seen once" in err
+    assert (code, out) == (0, "") and "take each word as seen once" in err
     assert nplm.load(tmp_path / "got.safetensors").vocabulary == from_torch(arrays, WORDS).vocabulary
 
 

@@ -160,7 +160,7 @@ def test_a_run_with_a_setting_of_a_newer_nplm_is_refused_by_name(tmp_path):
     tensors, metadata = tensorfile.read(run / "last.safetensors")
     newer = json.loads(metadata["run"]) | {"phase_of_the_moon": 1}
     tensorfile.write(run / "last.safetensors", tensors, metadata | {"run": json.dumps(newer)})
-    with pytest.raises(InputError, match=r"written by another nplm .*phase_of_the_moon"):
+    with pytest.raises(InputError, match=r"written by another version of nplm .*phase_of_the_moon"):
         make.resume("sgd", run)
     config = json.loads(metadata["config"]) | {"moon": True}
     tensorfile.write(run / "best.safetensors", tensors, metadata | {"config": json.dumps(config)})

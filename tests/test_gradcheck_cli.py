@@ -100,9 +100,9 @@ def test_a_wrong_layer(nplm, layers):
     [
         ("--input x=3", "--input needs a layer"),
         ("nowhere:f --input x=3", "nowhere: cannot be imported"),
-        ("own_layers:alone --input x=3", "own_layers:alone: no layer; it needs `forward` and `backward`"),
+        ("own_layers:alone --input x=3", "own_layers:alone: not a layer; it needs `forward` and `backward`"),
         ("own_layers:missing --input x=3", "missing_forward"),
-        ("own_layers --input x=3", "own_layers: no layer"),
+        ("own_layers --input x=3", "own_layers: not a layer"),
         ("own_layers:Needs --input x=3", "size"),
         ("own_layers:square", "give --input x=SHAPE"),
         ("own_layers:dense --input x=5,3", "takes x, w, scale; give --input w=SHAPE"),

@@ -20,7 +20,7 @@ from nplm.storage.checkpoint import torch_tensors
 def test_weights_that_the_type_cannot_hold(dtype):
     """`init_scale` 1e308 was a traceback out of NumPy."""
     vocabulary = make_model().vocabulary
-    with pytest.raises(InputError, match=r"`init_scale` = 1e\+308 is more than"):
+    with pytest.raises(InputError, match=r"`init_scale` = 1e\+308 is too large for"):
         nplm.LanguageModel.init(ModelConfig(11, init_scale=1e308), vocabulary, np.random.default_rng(1), dtype)
 
 
@@ -83,7 +83,7 @@ def test_a_state_dict_without_numbers(kind):
         given["decoder.bias"] = ["a"] * 11
     else:
         given[3] = given.pop("decoder.bias")
-    with pytest.raises(InputError, match="3 is no name" if kind.startswith("a number") else r"decoder\.bias"):
+    with pytest.raises(InputError, match="3 is not the name" if kind.startswith("a number") else r"decoder\.bias"):
         from_torch(given, model.vocabulary.tokens)
 
 

@@ -152,12 +152,12 @@ def test_weights(tmp_path):
         got, expected = load_corpus(given, weights=weights, reading=Notes()), load_corpus(same, reading=notes)
         assert got.vocabulary == expected.vocabulary and got.train.tolist() == expected.train.tolist()
     assert "a.txt is given twice" in notes.lines[0]
-    fails(lambda: load_corpus(a, weights={str(b): 2}), "b.txt", "`weight`", "no text of this name")
+    fails(lambda: load_corpus(a, weights={str(b): 2}), "b.txt", "`weight`", "no training text has this name")
 
 
 def test_what_cannot_be_found(tmp_path):
     """Oracle: a pattern without a match, an empty folder, no text at all; a name with signs of a pattern is a name."""
-    fails(lambda: load_corpus(str(tmp_path / "*.none")), "matches nothing")
+    fails(lambda: load_corpus(str(tmp_path / "*.none")), "the pattern matches none")
     fails(lambda: load_corpus([]), "no text was given")
     odd = write(tmp_path, "a[1].txt", "x y\n")
     assert load_corpus(odd).name == "a[1].txt"
@@ -211,7 +211,7 @@ def test_flipped_bits_in_the_cache_are_noticed(tmp_path):
             if k % 500 == 0:
                 own = Notes()
                 assert cached(path, cache, own).train.tolist() == expected
-                assert len(own.lines) == 1 and "it is made again" in own.lines[0]
+                assert len(own.lines) == 1 and "it is recreated" in own.lines[0]
                 assert file.read_bytes() == whole
         file.write_bytes(whole)
     assert len(notes.lines) == 10_000
@@ -243,7 +243,7 @@ def test_what_is_foreign_in_the_cache_is_not_used(tmp_path):
         plant()
         notes = Notes()
         assert cached(path, cache, notes).train.tolist() == expected
-        assert len(notes.lines) == 1 and "it is made again" in notes.lines[0]
+        assert len(notes.lines) == 1 and "it is recreated" in notes.lines[0]
         if not ids.is_fifo():
             assert ids.read_bytes() == whole and not ids.is_symlink()
     assert target.read_bytes() == whole, "a link was followed"
@@ -321,7 +321,7 @@ def test_warnings(tmp_path):
 def test_line_ends_of_carriage_returns_alone(tmp_path):
     """Oracle: a text of one line that is too long says why."""
     path = write(tmp_path, "a.txt", "some words here\r" * 2**17)
-    fails(lambda: load_corpus(path), "carriage returns alone")
+    fails(lambda: load_corpus(path), "carriage returns only")
 
 
 def test_ids_of_several_texts(tmp_path):

@@ -36,9 +36,9 @@ def test_bytes_text_and_words_are_one_sentence(model):
 def test_what_is_no_sentence_is_refused(model):
     """Planted: numbers, a sentence in a list of words, one sentence for many, bytes among tokens."""
     for given in (3, None):
-        with pytest.raises(TypeError, match="a sentence is a str, bytes or a list of words"):
+        with pytest.raises(TypeError, match="a sentence must be a str, bytes or a list of words"):
             next_words(model, given)
-    with pytest.raises(InputError, match="'w3 w4' in a list of words has white space"):
+    with pytest.raises(InputError, match="'w3 w4' in a list of words contains white space"):
         next_words(model, ["w3 w4"])
     for given in ("w3 w4", b"w3 w4"):
         with pytest.raises(TypeError, match="takes a list of sentences"):
@@ -47,7 +47,7 @@ def test_what_is_no_sentence_is_refused(model):
             model.vocabulary.encode(given)
     with pytest.raises(TypeError, match="token 0 is bytes"):
         model.vocabulary.encode([b"w3"])
-    with pytest.raises(TypeError, match="a token is a str"):
+    with pytest.raises(TypeError, match="a token must be a str"):
         model.vocabulary.id(b"w3")
 
 

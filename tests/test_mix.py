@@ -295,10 +295,10 @@ def test_the_command_reads_a_pipe(call, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["a"], "a: the only output; a mixture needs two or more"),
+        (["a"], "a: a mixture needs the outputs of two or more models"),
         (["-", "-"], "standard input is given twice"),
-        (["a", "a", "--fixed"], "--fixed needs the weights"),
-        (["a", "a", "--lambda", "x"], "--lambda 'x': not numbers"),
+        (["a", "a", "--fixed"], "--fixed needs weights"),
+        (["a", "a", "--lambda", "x"], "--lambda 'x': not a list of numbers"),
         (["a", "a", "--lambda", "0.9,0.2"], "must be above 0 and sum to 1"),
         (["a", "a", "--precision", "0"], "precision = 0.0"),
         (["text", "a"], "text: no line `p( word | context ...)"),

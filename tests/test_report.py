@@ -215,7 +215,7 @@ def test_text_of_files_and_pipes(folder, model, monkeypatch):
         np.testing.assert_array_equal(ids, model.vocabulary.encode(expected))
         assert words == expected[:7]
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"foreign\n")))
-    with pytest.raises(InputError, match="standard input: no word of it"):
+    with pytest.raises(InputError, match="standard input: none of its words"):
         measuring.read_text("-", model.vocabulary, 7)
 
 
@@ -401,7 +401,7 @@ def test_command(folder, model, capsys):
         (["gone", "--text", "test.txt"], "gone: cannot be read"),
         (["run", "--text", "test.txt", "-o", "run"], "run: a folder; name the file"),
         (["run", "--text", "test.txt", "-o", "no/a.html"], "no: no such folder"),
-        (["run", "--text", "test.txt", "-o", "-", "--json"], "both want standard output"),
+        (["run", "--text", "test.txt", "-o", "-", "--json"], "both write to standard output"),
     ],
 )
 def test_mistakes(folder, args, message):

@@ -321,7 +321,7 @@ def test_more_epochs_of_a_cosine_are_refused(tmp_path):
     for schedule in ("cosine", "step"):
         fit(toy(), save=tmp_path / schedule, schedule=schedule)
     fit(toy(), save=tmp_path / "step", schedule="step", resume=True, epochs=SETTINGS["epochs"] + 1)
-    with pytest.raises(InputError, match=r"`epochs` was .*, and the rates of a cosine depend on it"):
+    with pytest.raises(InputError, match=r"`epochs` was .*, and the rates of the cosine schedule depend on it"):
         fit(toy(), save=tmp_path / "cosine", schedule="cosine", resume=True, epochs=SETTINGS["epochs"] + 1)
 
 
@@ -398,9 +398,9 @@ def test_two_runs_cannot_train_into_one_folder(resume, finished, tmp_path):
 
     class Second(Recorder):
         def begin(self, tokens_per_epoch, progress):
-            with pytest.raises(InputError, match=r"another run is training into it|not empty"):
+            with pytest.raises(InputError, match=r"in use by another run|not empty"):
                 fit(toy(), save=folder)
-            with pytest.raises(InputError, match="another run is training into it"):
+            with pytest.raises(InputError, match="in use by another run"):
                 fit(toy(), save=folder, resume=True)
 
     fit(toy(), save=folder, resume=resume, epochs=4, recorder=Second)

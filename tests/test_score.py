@@ -209,7 +209,7 @@ def test_what_is_refused_and_what_is_not_finite(model):
     """The checks of the other public functions; NaN goes through without a warning."""
     with pytest.raises(ValueError, match="text id 30 is outside the vocabulary"):
         word_scores(model, np.array([3, 30]))
-    with pytest.raises(ValueError, match=r"a row of ids \(n,\), not \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"an array of ids \(n,\), not \(1, 2\)"):
         word_scores(model, np.array([[3, 4]]))
     assert score_batch(model, []).shape == (0,)
     assert score_batch(model, ["", ""], eos=False).tolist() == [0, 0]

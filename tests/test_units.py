@@ -144,8 +144,8 @@ def test_the_model_file_holds_the_unit(made, text, tmp_path):
     [
         ({"kind": "phoneme"}, "'phoneme' is one that this nplm does not know"),
         ({"kind": "word", "white_space": "none"}, "a rule 'none'"),
-        ({"kind": 3}, "not described by texts"),
-        (["char"], "not described by texts"),
+        ({"kind": 3}, "not described by strings"),
+        (["char"], "not described by strings"),
     ],
 )
 def test_units_of_no_nplm_are_refused(about, said):

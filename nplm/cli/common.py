@@ -1,4 +1,4 @@
-"""What several commands have alike: options, the model that they open, standard input."""
+"""What several commands share: options, opening a model, checks of standard input and output."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,17 +17,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 shown_option = partial(click.option, show_default=True)  # its help ends with the default
 reset_option = click.option(
-    "--reset", is_flag=True, help="Begin every sentence with the zero state, instead of carrying it on."
+    "--reset", is_flag=True, help="Begin every sentence with the zero state instead of carrying the state over."
 )
 
 
 def threads_option(text: str) -> Callable[[Function], Function]:
-    """How many threads; the text says what 0 means."""
+    """The option --threads; `text` is its help, which says what 0 means."""
     return shown_option("--threads", type=click.IntRange(0, 1024), metavar="N", default=0, help=text)
 
 
 def announce_kernels(file: str = "nce") -> bool:
-    """Say so if the kernels in this file of nplm/kernels must be compiled first; returns whether they must."""
+    """Whether the kernels in this file of nplm/kernels must be compiled first; if so, tells the user."""
     import numba
 
     from nplm.kernels import _jit
@@ -42,7 +42,7 @@ def announce_kernels(file: str = "nce") -> bool:
 
 
 def open_model(model: str) -> "tuple[Path, LanguageModel]":
-    """The file that a user names, and the model in it; says so if its kernels must be compiled first."""
+    """The file that a user names, and the model in it; tells the user if kernels must be compiled first."""
     from nplm.data.units import version_note
     from nplm.storage.checkpoint import load_model, model_file
 
@@ -55,12 +55,12 @@ def open_model(model: str) -> "tuple[Path, LanguageModel]":
 
 
 def check_output(output: str) -> None:
-    """Raises InputError where a file that is written whole is to go to standard output."""
+    """Raise InputError if the output is standard output: a model has to be written to a file."""
     if output == "-":
-        raise InputError("-o -: a model is written to a file, not to standard output; name the file")
+        raise InputError("-o -: a model is written to a file, not to standard output; give a file name")
 
 
 def check_stdin(files: Iterable[str | None]) -> None:
-    """Raises InputError where standard input is named twice."""
+    """Raise InputError if standard input is given twice."""
     if list(files).count("-") > 1:
         raise InputError("standard input is given twice; it can be read only once")

@@ -1,4 +1,4 @@
-"""`nplm completion`: the script that lets a shell complete commands and options."""
+"""`nplm completion`: print a script for shell completion of commands and options."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command("completion", epilog=EPILOG, short_help="Completion script for bash, zsh or fish.")
+@click.command("completion", epilog=EPILOG, short_help="Print a completion script for bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

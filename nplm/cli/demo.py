@@ -1,4 +1,4 @@
-"""`nplm demo`: a model of Python's own help texts, trained, measured and sampled."""
+"""`nplm demo`: train a model on Python's help texts, evaluate it and sample from it."""
 
 import shlex
 from typing import Any
@@ -28,20 +28,20 @@ EPILOG = """\b
 Examples:
   nplm demo
   nplm demo --epochs 2 --json
-  nplm demo --save demo-run        keeps the model: then try `nplm info demo-run`
+  nplm demo --save demo-run        keep the model; then try `nplm info demo-run`
 """
 
 
 @click.command(
-    "demo", cls=GroupedCommand, epilog=EPILOG, short_help="Train, measure and sample a small model in two minutes."
+    "demo", cls=GroupedCommand, epilog=EPILOG, short_help="Train, evaluate and sample a small model in two minutes."
 )
 @setting_options("epochs", "seed", "threads", preset=PRESET)
 @click.option("--save", metavar="DIR", help="New folder for models and metrics.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(save: str | None, as_json: bool, **_: Any) -> int:
-    """Train a small model on Python's help texts, measure it, and let it write a few lines.
+    """Train a small model on Python's help texts, evaluate it, and sample a few lines from it.
 
-    Nothing is downloaded: the text comes with every Python.
+    Nothing is downloaded: the text comes with Python.
     """
     found = values(PRESET | {"corpus": CORPUS})
     config = build(TrainConfig, found)
@@ -59,12 +59,12 @@ def command(save: str | None, as_json: bool, **_: Any) -> int:
     def before() -> None:
         say("1. Text: the reference texts behind help() and the standard library's docstrings")
         _session.echo_settings(found, corpus)
-        say(f"2. Training: {config.bptt} time steps a chunk, in order, with {config.num_noise} noise words each")
+        say(f"2. Training: chunks of {config.bptt} time steps, in order, each with {config.num_noise} noise words")
 
     result, figures = _session.run_session(
         corpus, model_config, config, save=save, source={"corpus": CORPUS}, before=before
     )
-    say("3. What came out")
+    say("3. Results")
     _session.report(figures, as_json)
     figures["ratio"] = figures["unigram_perplexity"] / figures["test_perplexity"]
     figures["samples"] = sample(result.best, np.random.default_rng(config.seed), lines=LINES)

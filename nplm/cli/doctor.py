@@ -1,4 +1,4 @@
-"""`nplm doctor`: what a bug report needs, and whether this machine is ready."""
+"""`nplm doctor`: the facts that a bug report needs, and whether this machine is set up."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ Examples:
 """
 
 
-@click.command("doctor", epilog=EPILOG, short_help="Versions, processor, folders, a speed probe.")
+@click.command("doctor", epilog=EPILOG, short_help="Show versions, processor and folders, and test the speed.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
 def command(as_json: bool) -> int:
-    """Versions, processor, BLAS, folders, and a one-second speed probe."""
+    """Show versions, processor, BLAS and folders, and run a speed test of about a second."""
     from nplm.cli.common import announce_kernels
     from nplm.cli.output import emit, say, show
     from nplm.data.cache import cache_folder
@@ -59,7 +59,7 @@ def command(as_json: bool) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, nplm and its dependencies."""
+    """Versions of Python, nplm and its dependencies."""
     found = {"python": platform.python_version(), "nplm": __version__}
     for name in PACKAGES:
         try:
@@ -70,7 +70,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, vector width as the compiler sees it."""
+    """Processor, cores, and the vector width that the compiler uses."""
     from llvmlite import binding
 
     from nplm.layers.precision import bfloat16_maker, choose
@@ -102,7 +102,7 @@ def blas() -> list[dict[str, Any]]:
 
 
 def kernel_cache() -> dict[str, Any]:
-    """The folder of compiled kernels, and why it is not used, where it is not."""
+    """The folder of compiled kernels, and if it is not used, why not."""
     from nplm.kernels._jit import CACHE_FOLDER, TROUBLE
 
     if CACHE_FOLDER is None:
@@ -112,7 +112,7 @@ def kernel_cache() -> dict[str, Any]:
 
 
 def folder(path: Path) -> dict[str, Any]:
-    """A folder's path, whether it can be written to, and the room on its disk."""
+    """A folder's path, whether it is writable, and the free space on its disk."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -171,7 +171,7 @@ def train_tokens_per_second() -> float:
 
 
 def _per_second(work: Callable[[], object]) -> float:
-    """How often `work` can be done in a second."""
+    """How many times per second `work` can run."""
     work()
     begun, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - begun) < PROBE_SECONDS:
@@ -181,7 +181,7 @@ def _per_second(work: Callable[[], object]) -> float:
 
 
 def _processor() -> str | None:
-    """The processor's name, where the system tells it in a file."""
+    """The processor's name, if the system provides it in a file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line on stderr where something went wrong."""
+"""How a command ends: its exit code, and one line on stderr if something went wrong."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ import click
 from nplm.errors import DivergedError, InputError, shortened, visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # nothing can be written there
-CLOSED_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
-ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk", "allow_mixed")  # named, but no settings
+CLOSED_PIPE = 141  # what a shell reports for a program killed by SIGPIPE
+ARGUMENTS = ("chunks", "save", "resume", "x", "eos", "unk", "add_unk", "allow_mixed")  # in messages, but not settings
 
 
 class Interrupted(Exception):
@@ -26,20 +26,20 @@ class Interrupted(Exception):
 
 
 class ClosedPipe(Exception):
-    """The reader of stdout has gone.  Not an OSError, since click ends those with code 1."""
+    """The reader of stdout has exited.  Not an OSError, since click turns those into exit code 1."""
 
 
 def drop_stdout() -> None:
-    """Lead stdout to the null device, so that what is still in its buffer is no error when the process ends."""
-    with suppress(OSError, ValueError):  # a stream of a caller's, without a file
+    """Redirect stdout to the null device, so that flushing its buffer at exit is not an error."""
+    with suppress(OSError, ValueError):  # a caller's stream, without a file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C was pressed.  A terminal that is closed, and `kill`, end with cleaning up.
+    """A function that tells whether Ctrl-C was pressed.  After SIGTERM and SIGHUP the process cleans up and exits.
 
-    An interrupt inside the compiler can come out of it as another error: then this tells it from a fault of ours.
+    An interrupt inside the compiler can surface as another error: the function then distinguishes it from a bug.
     """
     pressed: list[int] = []
 
@@ -51,7 +51,7 @@ def signals() -> Iterator[Callable[[], bool]]:
         raise SystemExit(128 + number)
 
     handlers: dict[str, Any] = {"SIGINT": on_interrupt, "SIGTERM": on_end, "SIGHUP": on_end}
-    usual = (signal.SIG_DFL, signal.default_int_handler)  # what a caller has set, nohup among them, stays
+    usual = (signal.SIG_DFL, signal.default_int_handler)  # a handler that the caller (nohup, say) has set is kept
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for name, handler in handlers.items():
@@ -87,7 +87,7 @@ def exit_code(run: Callable[[], Any], debug: bool = False, interrupted: Callable
 
 
 def explain(error: Exception) -> tuple[int, str] | None:
-    """Exit code and one line for an error that is not a fault of the program; None for all others."""
+    """Exit code and one line for an error that is not a bug of the program; None for all others."""
     if isinstance(error, (Interrupted, click.Abort)):
         return 130, "interrupted"
     if isinstance(error, DivergedError):
@@ -103,14 +103,14 @@ def explain(error: Exception) -> tuple[int, str] | None:
         where = f"{error.filename}: " if error.filename else ""
         what = _one_line(f"{where}{error.strerror or error}")
         full = error.errno in FULL
-        return 2, f"error: {what}; {'make room, or name another place' if full else 'check the path'}"
+        return 2, f"error: {what}; {'free some space, or write elsewhere' if full else 'check the path'}"
     if isinstance(error, MemoryError):
         return 2, "error: not enough memory; lower --hidden, --emsize, --nce, --batch-size or --max-vocab"
     return None
 
 
 def with_flags(text: str) -> str:
-    """A text of the library, which names settings in backticks, with flags in their place: --nce for `num_noise`."""
+    """A message of the library with the settings in backticks replaced by flags: --nce for `num_noise`."""
     return re.sub(r"`(\w+)`", lambda match: _flags().get(match[1], match[0]), text)
 
 
@@ -126,14 +126,14 @@ def _flags() -> dict[str, str]:
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """ "did you mean ...?"; where nothing is alike, `otherwise`, or all there is."""
+    """ "did you mean ...?"; if nothing is similar, `otherwise`, or a list of what is known."""
     from difflib import get_close_matches
 
     known = list(known)
     close = get_close_matches(word, known, n=2)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return otherwise or f"there are {', '.join(known)}"
+    return otherwise or f"choose one of {', '.join(known)}"
 
 
 def _one_line(text: object) -> str:

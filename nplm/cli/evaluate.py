@@ -19,7 +19,7 @@ EPILOG = """\b
 Examples:
   nplm eval run/best.safetensors test.txt
   nplm eval run/best.safetensors a.txt b.txt.gz --reset --json
-  nplm eval run/best.safetensors 'news/*.xz'       all of them as one text
+  nplm eval run/best.safetensors 'news/*.xz'       all files as one text
   nplm eval run test.txt -v word > test.ppl
   zcat big.gz | nplm eval run/best.safetensors -
 """
@@ -34,19 +34,19 @@ Examples:
     type=click.IntRange(1, 2**20),
     metavar="B",
     default=STREAMS,
-    help="Streams in lock-step, each from the zero state; 1: one unbroken text.",
+    help="Parallel streams, each from the zero state; 1: read the text as a single stream.",
 )
 @click.option(
     "-v",
     "--verbose",
     type=click.Choice(["sentence", "word"]),
-    help="Every sentence, or every word, as SRILM's -debug 1 or 2; the text is read as one stream.",
+    help="Print every sentence, or every word, as SRILM's -debug 1 or 2 does; the text is read as one stream.",
 )
 @click.option("--skip-oov", is_flag=True, help="Leave <unk> out of SRILM's figures, as ngram does without -unk.")
 @click.option(
     "--check-norm",
     is_flag=True,
-    help=f"Verify that probabilities sum to 1 at the first {NORM_POSITIONS} words; if not, exit with 1.",
+    help=f"Verify that probabilities sum to 1 at the first {NORM_POSITIONS} positions; if not, exit with code 1.",
 )
 @threads_option("Threads; 0: as many as there are cores, up to four.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout, all else on stderr.")
@@ -63,14 +63,14 @@ def command(
     as_json: bool,
     allow_mixed: bool,
 ) -> int:
-    """Exact perplexity of MODEL on each FILE, which may also be a folder or a pattern: its files as one text.
+    """Compute the exact perplexity of MODEL on each FILE; a folder or a pattern is read as one text.
 
-    - is standard input; .gz, .bz2, .xz and .zst are unpacked.
+    - is standard input; .gz, .bz2, .xz and .zst are decompressed.
 
     Every token and every </s> is predicted and counted; words that the model does not know count as <unk>.
     """
     if verbose and check_norm:
-        raise click.UsageError("--check-norm and -v: a text is measured or written out; leave one out")
+        raise click.UsageError("--check-norm and -v cannot be combined; leave one out")
     check_stdin(files)
     path, loaded = open_for_job(model, allow_mixed)
     results = []
@@ -117,7 +117,7 @@ def _measure(
 def _describe(
     model: "LanguageModel", file: str, reset: bool, words: bool, skip_oov: bool, as_json: bool
 ) -> dict[str, Any]:
-    """Writes every sentence while the text is read, then SRILM's two lines."""
+    """Print every sentence while the text is read, then SRILM's two lines."""
     from nplm.data.measured import open_measured
     from nplm.data.size import Meter
     from nplm.data.sources import text_name
@@ -142,7 +142,7 @@ def _describe(
 def _report(figures: dict[str, Any], as_json: bool) -> None:
     state = "reset at every sentence"
     if figures["state"] == "carried":
-        state = f"carried through the text, in {figures['streams']} streams"
+        state = f"carried through the text in {figures['streams']} streams"
     rows: Rows = [
         ("perplexity", f"{perplexity_text(figures['perplexity'])}   (</s> and <unk> counted)"),
         ("  without <unk>", perplexity_text(figures["perplexity_without_oov"])),

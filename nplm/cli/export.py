@@ -1,4 +1,4 @@
-"""`nplm export`: a model for other programs."""
+"""`nplm export`: convert a model for other programs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,22 +24,22 @@ Examples:
 """
 
 
-@click.command("export", epilog=EPILOG, short_help="A model for PyTorch, ONNX, word2vec, or as a folder.")
+@click.command("export", epilog=EPILOG, short_help="Export a model to PyTorch, ONNX, word2vec, or a folder.")
 @click.argument("model")
-@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="What to write.")
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="Format to write.")
 @click.option("-o", "--output", metavar="PATH", required=True, help="File, or new folder, to write.")
 @click.option(
     "--layer",
     type=click.Choice(("input", "output")),
-    help="word2vec: the vectors that words are read with (default), or those that score them.",
+    help="word2vec: the input embeddings (default), or the output embeddings.",
 )
 def command(model: str, form: str, output: str, layer: str | None) -> None:
-    """Write MODEL, a file or a run's folder, for other programs.
+    """Convert MODEL, a file or a run's folder, for other programs.
 
     \b
     torch            .safetensors for load_state_dict(strict=True)
-    onnx             step model with state in and out; needs: pip install 'nplm-nce[onnx]'
-    word2vec         word vectors as text; word2vec-binary: the same in float32
+    onnx             graph with the state as input and output; needs: pip install 'nplm-nce[onnx]'
+    word2vec         word vectors as text; word2vec-binary: the same in binary, float32
     folder           config.json, model.safetensors, vocab.txt, tokenizer.json
     """
     from nplm.storage.checkpoint import load_model, model_file
@@ -47,7 +47,7 @@ def command(model: str, form: str, output: str, layer: str | None) -> None:
     check_output(output)
     path, target = model_file(model), Path(output)
     if layer and not form.startswith("word2vec"):
-        raise InputError(f"--layer {layer} belongs to word2vec; leave it out with --to {form}")
+        raise InputError(f"--layer {layer} is for word2vec only; leave it out with --to {form}")
     if target.exists() and path.exists() and target.samefile(path):
         raise InputError(f"{output}: this is the model itself; name another file with -o")
     _writer(path, form, layer)(load_model(path), target)

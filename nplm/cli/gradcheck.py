@@ -1,4 +1,4 @@
-"""`nplm gradcheck`: this package's gradients, or those of a layer that the user names, against the complex step."""
+"""`nplm gradcheck`: check this package's gradients, or those of the user's layer, with the complex step."""
 
 import click
 
@@ -30,17 +30,17 @@ Inputs are random, in the order of forward's parameters:
 
 @click.command("gradcheck", epilog=EPILOG, short_help="Check the gradients of nplm, or of your own layer.")
 @click.argument("layer", metavar="[MODULE:LAYER]", required=False)
-@click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE[:TYPE]", help="An input of the layer; repeat.")
-@shown_option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Of the layer's inputs.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=SHAPE[:TYPE]", help="Input of the layer; repeatable.")
+@shown_option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", help="Type of the inputs.")
 @shown_option("--rtol", type=click.FloatRange(0), metavar="R", default=0.0, help="Relative error to allow.")
 @shown_option("--atol", type=click.FloatRange(0), metavar="A", default=0.0, help="Absolute error to allow.")
-@shown_option("--seed", type=click.IntRange(0), metavar="N", default=1, help="Of the draws.")
+@shown_option("--seed", type=click.IntRange(0), metavar="N", default=1, help="Seed of the random numbers.")
 @shown_option(
     "--configs",
     type=click.IntRange(1, 100_000),
     metavar="N",
     default=20,
-    help="Random models and chunks to check, without a layer.",
+    help="Random models and chunks to check if no layer is given.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(
@@ -53,11 +53,11 @@ def command(
     configs: int,
     as_json: bool,
 ) -> int:
-    """Check every entry of every gradient: of this package, or of a layer of your own.
+    """Check every entry of every gradient of this package, or of a layer of your own.
 
-    Without MODULE:LAYER: small random models in float64, through a whole chunk: embedding, tied or not, one to three
-    LSTM layers, dropout of every kind, resets at the start of sentences, and each objective, with repeated noise words
-    and a noise word that is a target. Exit code 1 if a gradient is wrong.
+    Without MODULE:LAYER, small random models are checked in float64 on a whole chunk: embedding, tied or not, one to
+    three LSTM layers, dropout of every kind, resets at the start of sentences, and each objective, with repeated noise
+    words and a noise word that is a target. The exit code is 1 if a gradient is wrong.
     """
     if layer is not None:
         from nplm.cli.layer import check_named_layer
@@ -73,7 +73,7 @@ def command(
 
 
 def check_ourselves(seed: int, configs: int, as_json: bool) -> int:
-    """The exit code of the check of this package."""
+    """Check this package's gradients; returns the exit code."""
     import numpy as np
 
     from nplm.cli.common import announce_kernels

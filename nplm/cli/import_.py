@@ -1,4 +1,4 @@
-"""`nplm import`: a model out of PyTorch's word_language_model."""
+"""`nplm import`: convert a model of PyTorch's word_language_model."""
 
 import json
 from typing import TYPE_CHECKING
@@ -24,15 +24,15 @@ Examples:
 @click.argument("state_dict", metavar="STATE_DICT")
 @click.option("-o", "--output", metavar="MODEL.safetensors", required=True, help="File to write.")
 @click.option(
-    "--vocab", metavar="FILE", help="The model's words in order, one per line, each with a tab and its count if known."
+    "--vocab", metavar="FILE", help="The model's words in order, one per line, each with a tab and its count, if known."
 )
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
 @shown_option("--unk", metavar="WORD", default="<unk>", help="The word for unknown words.")
-@click.option("--add-unk", is_flag=True, help="Add a word for unknown words, which the model will never predict.")
+@click.option("--add-unk", is_flag=True, help="Add a word for unknown words; its probability is practically zero.")
 @click.option(
     "--unit",
     metavar="UNIT",
-    help="What the words are, as for `nplm train --unit`.  [default: as the file says, or word]",
+    help="What the words are, as in `nplm train --unit`.  [default: as the file says, or word]",
 )
 def command(
     state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool, unit: str | None
@@ -51,7 +51,7 @@ def command(
     arrays, own_words = read_state_dict(state_dict)
     words = words or own_words
     if words is None:
-        raise InputError(f"{state_dict}: it has no words; give them with --vocab, one a line, in its order")
+        raise InputError(f"{state_dict}: it has no words; give them with --vocab, one per line, in the model's order")
     try:
         chosen = _unit(unit, words.unit)
         model = from_torch(arrays, words.words, words.counts, eos=eos, unk=unk, add_unk=add_unk, unit=chosen)
@@ -59,7 +59,7 @@ def command(
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
-        say("the words have no counts: each counts as seen once, for the noise distribution and the unigram model")
+        say("the words have no counts: the noise distribution and the unigram model take each word as seen once")
     config = model.config
     say(
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"
@@ -68,7 +68,7 @@ def command(
 
 
 def _unit(given: str | None, found: str | None) -> "Unit":
-    """The unit that the user names, else the one that the file describes, whose tokenizer it does not hold."""
+    """The unit that the user names, or else the one that the file describes; the file holds no tokenizer."""
     from nplm.data.units import WORDS, open_unit, restore
 
     if given is not None:
@@ -79,7 +79,7 @@ def _unit(given: str | None, found: str | None) -> "Unit":
         about = json.loads(found)
         unit = restore(about)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"what it says of its unit cannot be read ({error}); name it with `unit`") from None
+        raise InputError(f"its description of the unit cannot be read ({error}); name it with `unit`") from None
     if unit.kind in ("spm", "hf"):
-        raise InputError(f"its text is divided by the tokenizer {unit.name}; name that file with `unit`")
+        raise InputError(f"its text is split by the tokenizer {unit.name}; name that file with `unit`")
     return unit

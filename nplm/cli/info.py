@@ -1,4 +1,4 @@
-"""`nplm info`: what a model file or the folder of a run holds."""
+"""`nplm info`: show what a model file or the folder of a run contains."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ Examples:
 """
 
 
-@click.command("info", epilog=EPILOG, short_help="What a model file or a run's folder holds.")
+@click.command("info", epilog=EPILOG, short_help="Show what a model file or a run's folder contains.")
 @click.argument("model", metavar="MODEL|RUN-FOLDER")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
 def command(model: str, as_json: bool) -> None:
-    """Configuration, vocabulary, parameters and provenance of a model or a run."""
+    """Show configuration, vocabulary, parameters and provenance of a model or a run."""
     from nplm.cli.output import emit
     from nplm.storage.checkpoint import model_file
 
@@ -29,7 +29,7 @@ def command(model: str, as_json: bool) -> None:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What is in a model file."""
+    """The contents of a model file."""
     from dataclasses import asdict
 
     from nplm.data.units import describe as describe_unit
@@ -82,8 +82,8 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
     rows: Rows = [
         (
             "model",
-            f"{config['num_layers']} LSTM layer(s) of {config['hidden_dim']} units, words of"
-            f" {config['embed_dim']} numbers, {figures['dtype']}",
+            f"{config['num_layers']} LSTM layer(s) of {config['hidden_dim']} units, word vectors of dimension"
+            f" {config['embed_dim']}, {figures['dtype']}",
         ),
         ("unit", "  ".join(figures["unit"].values())),
         ("vocabulary", f"{figures['vocabulary']:,} words, {figures['tokens_counted']:,} tokens counted"),

@@ -1,4 +1,4 @@
-"""A command as the ranks of one job: rank 0 speaks for all, and a rank that fails ends the whole job."""
+"""Run a command as the ranks of one job: only rank 0 prints, and a rank that fails ends the whole job."""
 
 import io
 import os
@@ -22,7 +22,7 @@ PARALLEL = ("train", "eval", "score", "rescore")
 
 
 class LastLine(io.StringIO):
-    """Keeps what was last written: of a rank that is silent, its error."""
+    """Keeps only the last line written: for a rank that does not print, its error."""
 
     def write(self, text: str) -> int:
         if text.strip():
@@ -32,7 +32,7 @@ class LastLine(io.StringIO):
 
 
 def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Callable[[], Any]], int]) -> int:
-    """The exit code of a command; started by a launcher, it joins the job first."""
+    """Run a command and return its exit code; if a launcher started the process, it joins the job first."""
     started, ended = launch(), []
     if started.size == 1:
         return exit_code(run)
@@ -64,17 +64,17 @@ def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Cal
 
 
 def job_ranks() -> "Ranks":
-    """The ranks of this job; this process alone where no launcher started it."""
+    """The ranks of this job, or this process alone if no launcher started it."""
     from nplm.ranks.mpi import join
 
     return join()
 
 
 def job_options(function: Function) -> Function:
-    """Options that matter where mpirun has started the command."""
+    """Options for a command started by mpirun."""
     for decorate in (
         click.option(
-            "--allow-mixed", is_flag=True, help="mpirun: let processors differ; the bits may then differ, too."
+            "--allow-mixed", is_flag=True, help="mpirun: accept different processors; the last bits may then differ."
         ),
         click.option(
             "--mpi-timeout",
@@ -83,7 +83,7 @@ def job_options(function: Function) -> Function:
             default=TIMEOUT,
             expose_value=False,
             callback=_set_timeout,
-            help=f"mpirun: end the job when a rank has waited so long for the others.  [default: {TIMEOUT:g}]",
+            help=f"mpirun: end the job when a rank has waited this long for the others.  [default: {TIMEOUT:g}]",
         ),
     ):
         function = decorate(function)
@@ -91,7 +91,7 @@ def job_options(function: Function) -> Function:
 
 
 def open_for_job(model: str, allow_mixed: bool) -> "tuple[Path, LanguageModel]":
-    """`open_model` by rank 0, for all ranks of the job, which have to be alike."""
+    """`open_model` on rank 0 for all ranks of the job, after checking that the ranks agree."""
     from nplm.cli.common import open_model
 
     ranks = job_ranks()

@@ -21,7 +21,7 @@ SPELLING = "NAME=SHAPE[:TYPE], such as x=5,3 or ids=5:int:10"
 
 
 def check_named_layer(target: str, inputs: Iterable[str], dtype: str, seed: int, **options: Any) -> "Report":
-    """The report on the layer that `target` names, for random inputs; raises InputError for a mistake of the user's."""
+    """The report on the layer that `target` names, for random inputs; raises InputError for a user error."""
     import numpy as np
 
     from nplm.gradcheck import check_layer
@@ -49,7 +49,7 @@ def find(target: str) -> Pair:
         module = import_module(module_name)
     except Exception as error:  # a module of the user's may raise anything
         what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"{module_name}: cannot be imported ({what}); name it as in `import`") from error
+        raise InputError(f"{module_name}: cannot be imported ({what}); give the name as in an `import`") from error
     found: Any = module
     owner: Any = module
     for part in name.split(".") if name else []:
@@ -65,7 +65,7 @@ def find(target: str) -> Pair:
         pair = (found.forward, found.backward)
     if not all(map(callable, pair)):
         raise InputError(
-            f"{target}: no layer; it needs `forward` and `backward`, or functions {last or 'NAME'}_forward and"
+            f"{target}: not a layer; it needs `forward` and `backward`, or functions {last or 'NAME'}_forward and"
             f" {last or 'NAME'}_backward"
         )
     return pair[0], pair[1]
@@ -89,13 +89,13 @@ def parse_input(text: str, dtype: str, rng: "np.random.Generator") -> tuple[str,
             raise InputError(f"--input {text}: there is no integer from {low} to {high - 1}")
         return name, rng.integers(low, high, shape)
     if bounds or word not in (*FLOATS, "positive"):
-        raise InputError(f"--input {text}: unknown type {':'.join(kind)}; there are int, positive, {', '.join(FLOATS)}")
+        raise InputError(f"--input {text}: unknown type {':'.join(kind)}; use int, positive, {' or '.join(FLOATS)}")
     values = rng.normal(size=shape)
     return name, (abs(values) + 0.1 if word == "positive" else values).astype(dtype if word == "positive" else word)
 
 
 def arrange(target: str, forward: Callable[..., Any], made: Mapping[str, Any]) -> list[Any]:
-    """The inputs in the order of forward's parameters; in the order given if forward does not tell."""
+    """The inputs in the order of forward's parameters, or in the order given if these cannot be inspected."""
     try:
         parameters = inspect.signature(forward).parameters.values()
     except (TypeError, ValueError):
@@ -116,7 +116,7 @@ def arrange(target: str, forward: Callable[..., Any], made: Mapping[str, Any]) -
 
 
 def _place(error: Exception) -> str:
-    """ " (file, line)" of the last line of code that is not this package's or a library's."""
+    """ " (file, line)" of the last line of the user's own code, neither this package's nor a library's."""
     package = Path(__file__).parent.parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)

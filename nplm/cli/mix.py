@@ -26,9 +26,9 @@ Examples:
     "--lambda",
     "start",
     metavar='"L1 L2 ..."',
-    help="Initial weights; those left out share the rest.  [default: all equal]",
+    help="Initial weights; models without one share the rest equally.  [default: all equal]",
 )
-@click.option("--fixed", is_flag=True, help="Keep the weights of --lambda and only measure them.")
+@click.option("--fixed", is_flag=True, help="Keep the weights of --lambda and only evaluate the mixture.")
 @shown_option(
     "--precision",
     type=float,
@@ -46,10 +46,10 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     from nplm.toolkits.mix import best_mix, read_scores
 
     if len(files) < 2:
-        raise InputError(f"{files[0]}: the only output; a mixture needs two or more, of the same text")
+        raise InputError(f"{files[0]}: a mixture needs the outputs of two or more models on the same text")
     check_stdin(files)
     if fixed and start is None:
-        raise InputError("--fixed needs the weights to measure: give them with --lambda")
+        raise InputError("--fixed needs weights: give them with --lambda")
     weights = None if start is None else _weights(start)
     got = best_mix(*read_scores(files), start=weights, precision=precision, fixed=fixed)
     _report(files, got, as_json)
@@ -58,7 +58,7 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
 
 
 def figures(files: tuple[str, ...], got: "Mixture") -> dict[str, Any]:
-    """What was found, as plain values."""
+    """The mixture, as plain values."""
     models = [
         {"file": file, "weight": weight, "perplexity": perplexity, "zeros": zeros}
         for file, weight, perplexity, zeros in zip(
@@ -80,7 +80,7 @@ def _weights(text: str) -> list[float]:
     try:
         return [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
-        raise InputError(f'--lambda {text!r}: not numbers; write weights as in --lambda "0.7 0.3"') from None
+        raise InputError(f'--lambda {text!r}: not a list of numbers; write --lambda "0.7 0.3"') from None
 
 
 def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
@@ -90,7 +90,7 @@ def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
         rows.append((file, f"weight {weight:.6f}   perplexity {perplexity_text(perplexity)}{out}"))
     out = f"   ({got.zeros:,.10g} left out)" if got.zeros else ""
     rows.append(("mixture", f"{'':15}   perplexity {perplexity_text(got.perplexity)}{out}"))
-    rows.append(("left to gain", f"{'':15}   at most {got.gain:.2g} nats a word"))
+    rows.append(("left to gain", f"{'':15}   at most {got.gain:.2g} nats per word"))
     show(f"{got.words:,.10g} words, {got.iterations} iterations", rows, as_json)
     best = " ".join(f"{weight:.6g}" for weight in got.weights)
     # SRILM's line, for its users' scripts

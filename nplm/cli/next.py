@@ -1,4 +1,4 @@
-"""`nplm next`: the likeliest next words after a context."""
+"""`nplm next`: the most likely next words after a context."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,14 @@ Examples:
 @click.command("next", epilog=EPILOG, short_help="The most likely next words, with their probabilities.")
 @click.argument("model")
 @click.argument("words", nargs=-1)
-@shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Words to show.")
-@click.option("--json", "as_json", is_flag=True, help="Each context's words as a JSON object.")
+@shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Number of words to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per context.")
 def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
     """Print the K most likely words after WORDS, the beginning of a sentence; </s> ends the sentence.
 
-    A model of characters or pieces shows these instead of words, with a space as ▁.
+    For a model of characters or pieces, these are shown instead of words, with a space written as ▁.
 
-    Without WORDS, the most likely first words. With - for WORDS, contexts are read from stdin, one per line.
+    Without WORDS, print the most likely first words. With - for WORDS, contexts are read from stdin, one per line.
     """
     from nplm.data.text import open_text
     from nplm.scoring.generate import Reader

@@ -13,29 +13,29 @@ Rows = list[tuple[str, str]]
 
 
 def say(text: str = "") -> None:
-    """A line on stderr: what happens, not what came out."""
+    """Print a line on stderr: progress and notes, not results."""
     click.echo(seen(text), err=True)
 
 
 def seen(text: str) -> str:
-    """Lines with the control characters of what came from files written out, so that they cannot steer a terminal."""
+    """The lines with control characters escaped, so that text from files cannot control the terminal."""
     return "\n".join(map(visible, text.split("\n")))
 
 
 def show(title: str, rows: Rows, as_json: bool) -> None:
-    """A table of names and figures on stdout; on stderr where stdout is kept for JSON."""
+    """Print a table of names and figures on stdout, or on stderr if stdout is reserved for JSON."""
     width = max((len(name) for name, _ in rows), default=0)
     lines = [title, *(f"  {name:<{width}}  {figure}".rstrip() for name, figure in rows)]
     click.echo("\n".join(map(visible, lines)), err=as_json)
 
 
 def emit(value: Mapping[str, Any]) -> None:
-    """One JSON object as the last line on stdout; a number that is not finite becomes null."""
+    """Print one JSON object as the last line on stdout; a number that is not finite becomes null."""
     click.echo(json.dumps(_finite(value), allow_nan=False))
 
 
 def columns(cells: Iterable[str], width: int) -> list[str]:
-    """Cells in as many columns as fit into `width`, read downwards."""
+    """The cells in as many columns as fit into `width`, filled column by column."""
     cells = list(cells)
     wide = max(map(len, cells)) + 3
     count = max(1, (width + 3) // wide)
@@ -50,7 +50,7 @@ def perplexity_text(value: float | None) -> str:
 
 
 def log_z_rows(figures: Mapping[str, Any]) -> Rows:
-    """log Z of an evaluation: how far the model's scores are from log-probabilities."""
+    """Rows on log Z: how far the model's scores are from log-probabilities."""
     quantiles = "  ".join(f"{share} {value:+.3f}" for share, value in figures["log_z_quantiles"].items())
     return [
         ("log Z mean, sd", f"{figures['mean_log_z']:+.4f}, {figures['std_log_z']:.4f} nats"),
@@ -59,12 +59,12 @@ def log_z_rows(figures: Mapping[str, Any]) -> Rows:
 
 
 def raw_text_rows(figures: Mapping[str, Any]) -> Rows:
-    """What compares models of any unit; nothing where the raw text is not known."""
+    """Rows that compare models of different units; none if the raw text is not known."""
     if figures.get("bits_per_byte") is None:
         return []
     spelled, unknown = "", figures["unknown_bits"] / figures["bytes"]
     if unknown:
-        spelled = f"; {unknown:.4f} of them spell unknown units"
+        spelled = f"; of this, {unknown:.4f} bits spell unknown units"
     per_word = figures["perplexity_per_word"]
     shown = f"{per_word:.3g}" if per_word > 1e7 else perplexity_text(per_word)  # astronomic for a text without spaces
     ends = f"{figures['sentences']:,} line ends"

@@ -1,4 +1,4 @@
-"""`nplm plot`: the curves of runs as a picture, or for TensorBoard."""
+"""`nplm plot`: training curves as a picture, or for TensorBoard."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ Examples:
 """
 
 
-@click.command("plot", epilog=EPILOG, short_help="Curves of one or several runs, PNG or SVG; TensorBoard.")
+@click.command("plot", epilog=EPILOG, short_help="Plot the curves of runs: PNG, SVG or TensorBoard.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="FILE", help="The picture: FILE.png or FILE.svg.")
 @click.option(
     "--x",
     type=click.Choice(["epochs", "seconds", "tokens"]),
-    help="Against what; seconds are those of training.  [default: epochs, or tokens before the first is finished]",
+    help="The x axis; seconds are of training.  [default: epochs, or tokens before the first epoch is finished]",
 )
-@click.option("--tensorboard", metavar="FOLDER", help="Write events for TensorBoard; steps are tokens trained on.")
+@click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard events; the step is the number of tokens.")
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
-    """Training loss, valid perplexity, log Z and speed of each RUN, the folder of a run; it may still be running."""
+    """Plot training loss, valid perplexity, log Z and speed of each RUN, a run's folder; it may still be training."""
     from nplm.views.metrics_log import read_runs
     from nplm.views.plot import check_suffix, plot
     from nplm.views.tensorboard import write_events

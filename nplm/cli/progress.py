@@ -1,4 +1,4 @@
-"""What a user sees while a model is trained: a bar on a terminal, plain lines elsewhere; all on stderr."""
+"""Progress of training: a bar on a terminal, plain lines elsewhere; all on stderr."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Display(Observer):
     """Shows the progress of `epochs` epochs; a context manager, so that the bar is gone at the end."""
 
     def __init__(self, epochs: int, before: Callable[[], None] = lambda: None) -> None:
-        self.before = before  # called when all input is known to be good
+        self.before = before  # called when all input has been validated
         self.epochs, self.per_epoch, self.done = epochs, 0, 0
         self.loss: float | None = None  # nats per position, running mean
         self.valid: float | None = None  # perplexity
@@ -44,7 +44,7 @@ class Display(Observer):
     def begin(self, tokens_per_epoch: int, progress: Progress) -> None:
         self.per_epoch, self.done = tokens_per_epoch, progress.tokens
         if progress.tokens:
-            say(f"going on after epoch {progress.epoch}, chunk {progress.chunk}")
+            say(f"resuming after epoch {progress.epoch}, chunk {progress.chunk}")
         if sys.stderr.isatty():
             self.bar = tqdm(
                 total=self.epochs * tokens_per_epoch,

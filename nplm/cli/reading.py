@@ -1,4 +1,4 @@
-"""What a user sees while texts are read: a bar on a terminal, a line now and then elsewhere; all on stderr."""
+"""Progress of reading texts: a bar on a terminal, an occasional line elsewhere; all on stderr."""
 
 import sys
 import time
@@ -9,13 +9,13 @@ from nplm.cli.output import say, seen
 from nplm.cli.progress import duration
 from nplm.data.reading import Reading
 
-FIRST, EVERY = 0.5, 10.0  # seconds after which the first line is written, and the others
+FIRST, EVERY = 0.5, 10.0  # seconds until the first line is written, and between later lines
 LARGE = 16 * 2**20  # bytes of a text whose reading is announced at once
 MB = 1e6
 
 
 class Watch(Reading):
-    """Shows how far the reading of texts is; a context manager, so that the bar is gone at the end."""
+    """Shows the progress of reading texts; a context manager, so that the bar is removed at the end."""
 
     def __init__(self) -> None:
         self.bar: Any = None

@@ -1,4 +1,4 @@
-"""`nplm report`: one page with the evaluation of a model on a text."""
+"""`nplm report`: an HTML page with the evaluation of a model on a text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command("report", epilog=EPILOG, short_help="One page on a model and a text: curves, log Z, surprisal.")
+@click.command("report", epilog=EPILOG, short_help="HTML report on a model and a text: curves, log Z, surprisal.")
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
 @shown_option("-o", "--output", metavar="FILE", default="report.html", help="The page; - is standard output.")
@@ -31,14 +31,14 @@ Examples:
     type=click.IntRange(1, 10**6),
     metavar="N",
     default=2000,
-    help="Tokens of the text that are shown; all of it is measured.",
+    help="Number of tokens to show; the whole text is measured.",
 )
 @reset_option
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(run: str, text: str, output: str, tokens: int, reset: bool, as_json: bool) -> None:
-    """Write an HTML page about RUN (the folder of a run, or a model file) and a text. It loads nothing else.
+    """Write a self-contained HTML page about RUN (the folder of a run, or a model file) and a text.
 
-    It has the exact perplexity, the configuration, the training curves, a histogram of log Z, the perplexity by
+    It shows the exact perplexity, the configuration, the training curves, a histogram of log Z, the perplexity by
     word frequency, and the text with each word shaded by its surprisal.
     """
     from nplm.atomic import write
@@ -79,15 +79,15 @@ def _check_place(output: str, as_json: bool) -> None:
     """Raise InputError, before anything is measured, unless the page can be written there."""
     place = Path(output)
     if output == "-" and as_json:
-        raise InputError("-o - and --json both want standard output; name a file with -o")
+        raise InputError("-o - and --json both write to standard output; name a file with -o")
     if place.is_dir():
         raise InputError(f"{place}: a folder; name the file of the page, as in -o {place / 'report.html'}")
     if not place.parent.is_dir():
-        raise InputError(f"{place.parent}: no such folder; make it, or name another with -o")
+        raise InputError(f"{place.parent}: no such folder; create it, or name another with -o")
 
 
 def _history(model: Path) -> "History | None":
-    """The metrics of the run whose folder the model file lies in."""
+    """The metrics of the run whose folder the model file is in."""
     from nplm.views.metrics_log import read_history
 
     of_a_run = model.name in ("best.safetensors", "last.safetensors")
@@ -98,12 +98,12 @@ def _history(model: Path) -> "History | None":
 
 
 def _summary(model: "LanguageModel") -> str:
-    """A line about the model's shape."""
+    """One line about the model's shape."""
     config = model.config
     size = sum(value.size for value in model.params.values())
     layers = "one LSTM layer" if config.num_layers == 1 else f"{config.num_layers} LSTM layers"
     return (
-        f"{layers} of {config.hidden_dim} units, {config.vocab_size:,} words of {config.embed_dim} numbers,"
+        f"{layers} of {config.hidden_dim} units, {config.vocab_size:,} word vectors of dimension {config.embed_dim},"
         f" {size:,} parameters"
     )
 

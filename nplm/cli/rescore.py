@@ -1,4 +1,4 @@
-"""`nplm rescore`: n-best lists ranked with a model's scores."""
+"""`nplm rescore`: rank n-best lists with a model's scores."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ Examples:
     "--skip",
     metavar="WORD",
     multiple=True,
-    help="Do not score WORD, such as a noise; repeatable. SRILM's -pau- is never scored.",
+    help="Do not score WORD, such as a noise marker; repeatable. SRILM's -pau- is never scored.",
 )
 @shown_option(
     "--join",
@@ -65,7 +65,7 @@ Examples:
 @click.option(
     "--output", metavar="FOLDER", help="srilm: also write each complete list to a file of the same name in FOLDER."
 )
-@click.option("--unnormalised", is_flag=True, help="Use the mean log Z of the last validation: fast, not exact.")
+@click.option("--unnormalised", is_flag=True, help="Use the mean log Z of the last validation: fast, but not exact.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
 @job_options
 def command(
@@ -86,8 +86,8 @@ def command(
 ) -> None:
     """Rank the hypotheses of each NBEST list with MODEL's score; without NBEST, or for -, standard input is read.
 
-    total = acoustic score + S * LM score - P * words.  Prints a line for each list: its name, and the words of the
-    hypothesis with the highest total; in a tie, the first.
+    total = acoustic score + S * LM score - P * words.  For each list, one line is printed: its name, and the words of
+    the hypothesis with the highest total; in a tie, the first.
     """
     from nplm.toolkits.nbest import PAUSE
     from nplm.toolkits.rescore import model_functions, rescore
@@ -121,31 +121,29 @@ def _check(
     check_stdin([*files, acoustic])
     if form == "kaldi" and (mix_old or output is not None):
         option = "--output" if output is not None else "--mix-old"
-        raise InputError(
-            f"{option} is for lists of SRILM's, where each is a file with a score of its own; leave it out"
-        )
+        raise InputError(f"{option} is for SRILM's lists, which are separate files with an LM score; leave it out")
     if form == "srilm" and acoustic is not None:
-        raise InputError("--acoustic is for --format kaldi; lists of SRILM's have the acoustic score in them")
+        raise InputError("--acoustic is for --format kaldi; SRILM's lists contain the acoustic score")
     if form == "srilm" and nbest and len(files) > 1:
-        raise InputError(f"--nbest would print {len(files)} lists as one; name a folder for them with --output")
+        raise InputError(f"--nbest would print {len(files)} lists as one; give a folder with --output instead")
     if output is None:
         return
     names = [list_name(file) for file in files]
     if "-" in names:
-        raise InputError("--output needs lists in files, to name its own after them; use --nbest for standard input")
+        raise InputError("--output names its files after the lists' files; use --nbest for standard input")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two lists are called {twice[0]!r}, and --output would keep one; give them in two commands")
+        raise InputError(f"two lists are called {twice[0]!r}, and --output would keep only one; use two commands")
 
 
 def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[str, int]:
-    """Writes the lists as they are ranked: the best of each, or all of it, and to a folder; how many there were."""
+    """Write the best hypothesis of each list, or whole lists, and lists to a folder; returns the counts."""
     from contextlib import nullcontext
 
     from nplm import atomic
     from nplm.toolkits.rescore import one_best, whole_list
 
     lists = hypotheses = changed = units = unknown = 0
-    lost: OSError | None = None  # of stdout: the folder is written all the same
+    lost: OSError | None = None  # of stdout: the folder is still written
     with nullcontext() if output is None else atomic.atomic_folder(output) as folder:
         for result in ranked:
             lines = whole_list(result)
@@ -164,8 +162,8 @@ def _write(ranked: "Iterable[Ranked]", nbest: bool, output: str | None) -> dict[
             units, unknown = units + result.units, unknown + result.unknown
     if lost is not None:
         raise lost
-    say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists another than the first is best")
-    say(f"{unknown:,} of {units:,} words are unknown to the model, and scored as <unk>")
+    say(f"{lists:,} lists, {hypotheses:,} hypotheses; in {changed:,} lists the best is not the first")
+    say(f"{unknown:,} of {units:,} words are unknown to the model and scored as <unk>")
     return {"lists": lists, "hypotheses": hypotheses, "changed": changed, "words": units, "unknown": unknown}
 
 

@@ -1,4 +1,4 @@
-"""`nplm sample`: text drawn from a model."""
+"""`nplm sample`: sample text from a model."""
 
 import click
 
@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command("sample", epilog=EPILOG, short_help="Text drawn from a model.")
+@click.command("sample", epilog=EPILOG, short_help="Sample text from a model.")
 @click.argument("model")
 @shown_option(
     "-n", "--lines", type=click.IntRange(1), metavar="N", default=1, help="Lines to draw, each from the zero state."
@@ -23,32 +23,32 @@ Examples:
     type=click.IntRange(1, 100_000),
     metavar="N",
     default=40,
-    help="Words (characters, pieces: units of the model) drawn for a line at the most; </s> ends it sooner.",
+    help="At most N words (or other units of the model) are drawn per line; </s> ends it sooner.",
 )
 @shown_option(
     "--temperature",
     type=float,
     metavar="X",
     default=1.0,
-    help="Below 1 prefers likely words, above 1 evens them out; 0: always the most likely word.",
+    help="Below 1 sharpens the distribution, above 1 flattens it; 0: always the most likely word.",
 )
 @shown_option(
-    "--top-k", type=click.IntRange(0), metavar="K", default=0, help="Draw among the K most likely words; 0: among all."
+    "--top-k", type=click.IntRange(0), metavar="K", default=0, help="Draw from the K most likely words; 0: from all."
 )
 @shown_option(
     "--top-p",
     type=float,
     metavar="P",
     default=1.0,
-    help="Draw among the smallest set of most likely words (of the K) whose probabilities add up to P; 1: all.",
+    help="Draw from the smallest set of most likely words (of the K) whose probabilities add up to P; 1: all.",
 )
 @click.option("--prompt", metavar="TEXT", default="", help="Text that every line begins with.")
-@click.option("--allow-unk", is_flag=True, help="Let <unk> be drawn too.")
+@click.option("--allow-unk", is_flag=True, help="Allow <unk> to be drawn.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
     metavar="N",
-    help="The same seed gives the same lines; without one, one is chosen and printed.",
+    help="The same seed gives the same lines; without this option a seed is chosen and printed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Each line as a JSON object.")
 def command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nplm.model import LanguageModel
     from nplm.scoring.tally import Tally
 
-TOKENS = 2**16  # tokens after which scores are written, however few lines they are
+TOKENS = 2**16  # tokens after which scores are written, even if there are fewer lines
 EPILOG = """\b
 Examples:
   nplm score run sentences.txt > scores.txt
@@ -35,12 +35,12 @@ Examples:
     "form",
     type=click.Choice(["plain", "kaldi"]),
     default="plain",
-    help="plain: one log10 per line; kaldi: reads `utt-id words`, writes `utt-id cost`, cost = -ln p.",
+    help="plain: one log10 probability per line; kaldi: reads `utt-id words`, writes `utt-id cost`, cost = -ln p.",
 )
 @click.option(
     "--unnormalised",
     is_flag=True,
-    help="Use the mean log Z of the last validation in place of log Z: fast for large vocabularies, not exact.",
+    help="Use the mean log Z of the last validation instead of log Z: fast with a large vocabulary, but not exact.",
 )
 @click.option("--no-bos", is_flag=True, help="Start from the zero state, without reading the start of a sentence.")
 @click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
@@ -49,7 +49,7 @@ Examples:
     type=click.IntRange(1, 2**20),
     metavar="N",
     default=4096,
-    help="Lines read before their scores are written; 1 answers line by line.",
+    help="Lines to read before their scores are written; 1: answer line by line.",
 )
 @threads_option("Threads; 0: as many as there are cores.")
 @click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
@@ -69,7 +69,7 @@ def command(
     """Print the log10 probability of every line of FILE..., one per line, in order.
 
     Every line is a sentence; an empty line is </s> alone.  Without FILE, or for -, standard input is read;
-    a folder or a pattern stands for its files; .gz, .bz2, .xz and .zst are unpacked.  The totals go to stderr.
+    a folder or a pattern stands for its files; .gz, .bz2, .xz and .zst are decompressed.  Totals go to stderr.
     """
     from nplm.data.size import Meter
     from nplm.scoring.score import sentence_scores
@@ -100,9 +100,9 @@ def command(
 
 
 def _figures(tally: "Tally", size: "TextSize | None") -> dict[str, Any]:
-    """The totals by name: log10, perplexity with and without <unk>, and what compares models of any unit.
+    """The totals by name: log10, perplexity with and without <unk>, and figures to compare models of different units.
 
-    size: of the raw text; None where the scores are not those of all of it.
+    size: of the raw text; None if the scores do not cover all of it.
     """
     from nplm.scoring.raw_text import RawFigures, raw_figures
     from nplm.scoring.tally import perplexity
@@ -122,7 +122,7 @@ def _figures(tally: "Tally", size: "TextSize | None") -> dict[str, Any]:
 
 
 def _summary(figures: dict[str, Any], exact: bool) -> str:
-    """The totals in a line."""
+    """The totals in one line."""
     counts = f"{figures['sentences']:,} sentences, {figures['tokens']:,} tokens, {figures['oovs']:,} <unk>"
     both = " / ".join(perplexity_text(figures[name]) for name in ("perplexity", "perplexity_without_oov"))
     name = "perplexity with / without <unk>" if exact else "10^(-log10 / token), not a perplexity,"
@@ -134,7 +134,7 @@ def _summary(figures: dict[str, Any], exact: bool) -> str:
 
 
 def _lines(files: Iterable[str], kaldi: bool, model: "LanguageModel", meter: "Meter") -> Iterator[list[str]]:
-    """The units of every line of the files, one file after the other; for kaldi the first is the utterance."""
+    """The units of every line of the files, one file after the other; for kaldi the utterance comes first."""
     from nplm.data.measured import open_measured
     from nplm.data.sources import find_sources
 
@@ -148,7 +148,7 @@ def _lines(files: Iterable[str], kaldi: bool, model: "LanguageModel", meter: "Me
 
 
 def _kaldi_lines(source: "Source", unit: "Unit", meter: "Meter") -> Iterator[list[str]]:
-    """The utterance and the words of every line, as Kaldi separates them; for another unit the units of the text."""
+    """The utterance and the words of every line, split as Kaldi does; for another unit, the units of the text."""
     from nplm.data.text import A_LINE, open_lines, without_marks
     from nplm.data.units import toolkit_words
 
@@ -164,8 +164,8 @@ def _kaldi_lines(source: "Source", unit: "Unit", meter: "Meter") -> Iterator[lis
 
 def _what_stands_for_log_z(scorer: "LanguageModel") -> str:
     if scorer.mean_log_z is None:
-        return "unnormalised: the model's file holds no mean log Z, 0 is taken; not probabilities"
+        return "unnormalised: the model file has no mean log Z, so 0 is used; the scores are not log-probabilities"
     return (
-        f"unnormalised: for log Z stands its mean at the last validation, {scorer.mean_log_z:+.4f} nats;"
-        " not probabilities"
+        f"unnormalised: log Z is replaced by its mean at the last validation, {scorer.mean_log_z:+.4f} nats;"
+        " the scores are not log-probabilities"
     )

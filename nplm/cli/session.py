@@ -1,4 +1,4 @@
-"""Train, measure, report: what the commands `train` and `demo` share."""
+"""Train, evaluate, report: what the commands `train` and `demo` share."""
 
 import shlex
 import shutil
@@ -37,9 +37,9 @@ def run_session(
     ranks: Ranks = ALONE,
     allow_mixed: bool = False,
 ) -> tuple[TrainResult, Figures]:
-    """Train a model, evaluate the best one; what happens is shown on stderr.
+    """Train a model and evaluate the best one; progress is shown on stderr.
 
-    before: called when all input is known to be good.
+    before: called when all input has been validated.
     """
     begun = time.monotonic()
     rng = np.random.default_rng(config.seed)
@@ -50,7 +50,7 @@ def run_session(
             result = train(model, corpus, config, save=save, resume=resume, source=source, observer=display, **job)
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, one before training began, or a signal to end
         if save is not None and Path(save, "last.safetensors").is_file():
-            say(f"to go on from the last checkpoint: {resuming(save)}")
+            say(f"to resume from the last checkpoint: {resuming(save)}")
         raise
     if result.interrupted:
         say(f"interrupted in epoch {result.progress.epoch + 1}")
@@ -62,7 +62,7 @@ def run_session(
 
 
 def measure(result: TrainResult, corpus: Corpus, config: TrainConfig, ranks: Ranks = ALONE) -> Figures:
-    """The evaluation of the best model on the test text, or on the valid text where there is no test text."""
+    """The evaluation of the best model on the test text, or on the valid text if there is no test text."""
     split, ids = ("test", corpus.test) if corpus.test is not None else ("valid", corpus.valid)
     progress = result.progress
     figures: Figures = {
@@ -93,7 +93,7 @@ def measure(result: TrainResult, corpus: Corpus, config: TrainConfig, ranks: Ran
 
 
 def _measured(model: LanguageModel, split: str, ids: Ids, corpus: Corpus, config: TrainConfig, ranks: Ranks) -> Figures:
-    say(f"measuring the best model on the {split} text ...")
+    say(f"evaluating the best model on the {split} text ...")
     reset, streams = config.reset_at_eos, config.eval_batch_size
     size, threads = corpus.sizes.get(split), ranks.threads(config.threads)
     got = evaluate(model, ids, size=size, batch_size=streams, reset=reset, threads=threads, ranks=ranks)
@@ -115,7 +115,7 @@ def report(figures: Figures, as_json: bool) -> None:
     """The table at the end of a training run."""
     split = figures["split"]
     if split is None:
-        say("nothing to measure on: no test and no valid text was given")
+        say("nothing to evaluate on: neither a test nor a valid text was given")
     else:
         _report_measured(figures, split, as_json)
     rows: Rows = [
@@ -128,7 +128,7 @@ def report(figures: Figures, as_json: bool) -> None:
     if figures["baseline"]:
         rows.append(("method", f"a baseline, outside the claims: {figures['baseline']}"))
     if figures["best_epoch"]:
-        rows.append(("epochs", f"{figures['epochs']}, the best is number {figures['best_epoch']}"))
+        rows.append(("epochs", f"{figures['epochs']}, best: epoch {figures['best_epoch']}"))
     rows.append(("saved in", figures["save"] or "nowhere (no --save was given)"))
     show("training", rows, as_json)
 
@@ -149,31 +149,31 @@ def _report_measured(figures: Figures, split: str, as_json: bool) -> None:
     if floor is not None:
         above = figures["above_floor"]
         where = f"{abs(above):.2%} {'above' if above >= 0 else 'below'} it"
-        rows.append(("floor", f"{floor:,.3f}   (no model can be below it on average; this one is {where})"))
+        rows.append(("floor", f"{floor:,.3f}   (no model can beat it on average; this one is {where})"))
     if split == "test" and figures["valid_perplexity"] is not None:
         rows.append(("valid perplexity", perplexity_text(figures["valid_perplexity"])))
     show(f"{split} text", rows + log_z_rows(figures), as_json)
 
 
 def finish(figures: Figures, as_json: bool) -> int:
-    """The last lines; returns the exit code."""
+    """Print the last lines; returns the exit code."""
     if figures["interrupted"]:
         if figures["save"] is None:
-            say("nothing was kept: give --save DIR to be able to resume")
+            say("nothing was saved: give --save DIR to be able to resume")
         else:
-            say(f"to go on: {resuming(figures['save'])}")
+            say(f"to resume: {resuming(figures['save'])}")
     if as_json:
         emit(figures)
     return 130 if figures["interrupted"] else 0
 
 
 def resuming(save: str) -> str:
-    """The command that goes on with the run in a folder."""
+    """The command that resumes the run in a folder."""
     return shlex.join(["nplm", "train", "--save", save, "--resume"])
 
 
 def echo_settings(found: Mapping[str, Value], corpus: Corpus) -> None:
-    """Every setting, its value and where it comes from; then what follows from them."""
+    """Print every setting, its value and where it comes from; then the sizes of the texts."""
     text = [s for s in TEXT if found[s.name].value is not None]
     if found["corpus"].value is not None:
         text = [s for s in text if s.name == "corpus"]

@@ -1,7 +1,7 @@
-"""The settings as options of a command and as entries of a config file; which of several values is taken.
+"""The settings as options of a command and as entries of a config file, and their order of precedence.
 
-A flag wins over the config file, the file over the settings of a resumed run, the run over the defaults.  click applies
-this order, with the run and the file as its `default_map`, and knows where each value comes from.
+A flag overrides the config file, the file overrides the settings of a resumed run, and those override the defaults.
+click applies this order, with the run and the file as its `default_map`, and knows where each value comes from.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ TRAIN.insert(AT + 1, CHUNKS)
 TABLES = {"text": TEXT, "model": MODEL, "train": TRAIN}  # of a config file
 SETTINGS = sorted([*TEXT, *TRAIN, *MODEL], key=lambda setting: HEADINGS.index(setting.heading))
 RESUMED = "nplm.resumed"  # where a context keeps the names of the settings that the resumed run gives
-SOURCES = ("default", "resumed", "config file", "flag")  # each wins over those before it
+SOURCES = ("default", "resumed", "config file", "flag")  # each overrides those before it
 
 
 class Value(NamedTuple):
@@ -39,7 +39,7 @@ class Value(NamedTuple):
 
 
 class GroupedOption(click.Option):
-    """An option that stands under a heading in the help."""
+    """An option that is listed under a heading in the help."""
 
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,7 +47,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help has its options under headings."""
+    """A command whose help lists its options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -70,9 +70,9 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # generic since click 8.2
 
 
 def setting_options(*names: str, preset: Mapping[str, Any] | None = None) -> Callable[[Function], Function]:
-    """Decorator that adds the options of the settings with these names, or of all.
+    """Decorator that adds the options of the settings with these names, or of all settings.
 
-    preset: defaults of the command's own, by name.
+    preset: the command's own defaults, by name.
     """
 
     def decorate(function: Function) -> Function:
@@ -116,7 +116,7 @@ def read_config_file(path: str) -> dict[str, Any]:
         where = f"{path}, [{name}]" if is_table else path
         for key, value in (content if is_table else {name: content}).items():
             if key not in known:
-                close = suggestion(key, known, otherwise="nplm train --help has them all")
+                close = suggestion(key, known, otherwise="nplm train --help lists all of them")
                 raise InputError(f"{where}: no setting is called {key!r}; {close}")
             setting = known[key]
             if setting.name in found:
@@ -130,14 +130,14 @@ def read_config_file(path: str) -> dict[str, Any]:
 
 
 def as_list(setting: Setting, value: Any) -> Any:
-    """A single value of a setting that takes several, in a list; any other value as it is."""
+    """A single value of a setting that takes several, in a list; any other value unchanged."""
     return [value] if setting.many and isinstance(value, str) else value
 
 
 def values(preset: Mapping[str, Any] | None = None) -> dict[str, Value]:
     """The value and the source of every setting, by name, for the command that is running.
 
-    preset: defaults of the command's own, by name.
+    preset: the command's own defaults, by name.
     """
     ctx = click.get_current_context()
     found = {s.name: Value((preset or {}).get(s.name, s.default), "default") for s in SETTINGS}
@@ -162,7 +162,7 @@ def _settle_shuffle(found: dict[str, Value]) -> dict[str, Value]:
     if not shuffle.value or reset.value:
         return found
     if SOURCES.index(reset.source) >= max(SOURCES.index(shuffle.source), 1):
-        raise InputError("`shuffle` sets `reset_at_eos`, which is switched off: leave one of them out")
+        raise InputError("`shuffle` sets `reset_at_eos`, which is switched off: leave out one of the two")
     return found | {"reset_at_eos": Value(True, shuffle.source)}
 
 
@@ -174,7 +174,7 @@ def _settle_chunks(found: dict[str, Value]) -> dict[str, Value]:
         return found
     if chunks.value < 2 and not (chunks.value == 1 and found["baseline"].value):
         raise InputError(
-            f"`chunks` = {chunks.value}: the method needs N >= 2 chunks in a sequence; N = 1 is a `baseline`"
+            f"`chunks` = {chunks.value}: the method needs N >= 2 chunks per sequence; N = 1 is a `baseline`"
         )
     if SOURCES.index(length.source) < rank:
         length = Value(chunks.value * bptt.value, chunks.source)

@@ -1,4 +1,4 @@
-"""The standard streams of the command: all open, UTF-8 whatever the locale, and stderr one that may be lost."""
+"""The standard streams of the command: all open, UTF-8 in any locale, and with errors on stderr ignored."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 
 class Expendable:
-    """A text stream whose failures are nobody's business: what is said there is not what the command is for.
+    """A text stream whose failures are ignored, because what is written to it is not the command's output.
 
-    The reader of a pipe that has gone, a full disk, a terminal that was closed: what follows is dropped.
+    If the reader of a pipe has exited, a disk is full or a terminal was closed, further text is dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -33,7 +33,7 @@ class Expendable:
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """The streams as the command needs them, until it ends."""
+    """Set the standard streams up for the command, until it ends."""
     _open_streams()
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):  # one that a caller has put there may not have it
@@ -49,14 +49,14 @@ def streams() -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """Where a caller has closed a standard stream, open the null device in its place.
+    """If a caller has closed a standard stream, open the null device in its place.
 
-    Else a model file would get number 1 or 2, and what a library writes there would go into the model.
+    Otherwise a model file could get descriptor 1 or 2, and what a library prints would be written into the model.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w" if number else "r", encoding="utf-8"))  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""`nplm train`: from text to a measured, saved model."""
+"""`nplm train`: train a model on a text, evaluate it and save it."""
 
 from dataclasses import asdict
 from functools import partial
@@ -31,25 +31,25 @@ EPILOG = """\b
 Examples:
   nplm train --train train.txt --valid valid.txt --test test.txt --save run
   nplm train --train news --train 'web/*.xz' --weight news=2 --shuffle
-  nplm train --save run --resume                       resume it; --epochs 20 makes it longer
+  nplm train --save run --resume                       resume it; add --epochs 20 to train longer
   nplm train --corpus hmm --noise pool --noise-groups 4 --epochs 5
   nplm train --config recipe.toml --lr 10 --json > result.json
 \b
-A config file has these names as flat keys, or in tables [model], [train] and [text]:
+A config file has the options' names as flat keys, or in the tables [model], [train] and [text]:
   corpus = "python"
   [model]
   hidden = 300
   [train]
   batch-size = 32
-A flag wins over the file, the file over a resumed run's settings, those over the defaults.
+A flag overrides the file, the file overrides a resumed run's settings, and those override the defaults.
 Ctrl-C ends after the current chunk, with everything saved in --save DIR. See docs/howto/train.md.
 """
-KEPT = ("default", "resumed")  # sources of a setting that a resumed run answers
+KEPT = ("default", "resumed")  # sources of a setting whose value a resumed run decides
 saving_option = partial(click.option, cls=GroupedOption, group="Saving, resuming, output")
 
 
 class TrainCommand(GroupedCommand):
-    """The command that takes its defaults from a config file and from a run to resume."""
+    """A command that takes its defaults from a config file and from the run to resume."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
@@ -69,19 +69,19 @@ class TrainCommand(GroupedCommand):
 @setting_options()
 @saving_option("--save", metavar="DIR", help="New folder for models and metrics.")
 @saving_option("--resume", is_flag=True, help="Continue the run in --save DIR.")
-@saving_option("--config", metavar="FILE.toml", help="File of settings; flags win.")
+@saving_option("--config", metavar="FILE.toml", help="File of settings; flags override it.")
 @saving_option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 @job_options
 def command(save: str | None, resume: bool, as_json: bool, allow_mixed: bool, **_: Any) -> int:
-    """Train a language model on a text, evaluate it exactly, save it."""
+    """Train a language model on a text, evaluate it exactly and save it."""
     found = values()
     train_config = build(TrainConfig, found)
-    build(ModelConfig, found, vocab_size=2)  # complain before a large text is read
+    build(ModelConfig, found, vocab_size=2)  # report a bad setting before a large text is read
     text = build(TextConfig, found)
     _check_readable_by_all(text)
 
     corpus = load_text(text, choose_unit(text, save if resume and found["unit"].source in KEPT else None))
-    from nplm.cli import session  # now: it takes longer to import than a text to be seen
+    from nplm.cli import session  # not earlier: importing it takes longer than finding that a text is missing
 
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
     figures = session.run_session(
@@ -103,11 +103,11 @@ def _check_readable_by_all(text: TextConfig) -> None:
     """Reject standard input where several ranks would read it."""
     given = [*(text.train or ()), *(text.valid or ()), *(text.test or ()), text.vocab]
     if job_ranks().size > 1 and "-" in given:
-        raise InputError("every rank reads the texts, and standard input is rank 0's alone: give files")
+        raise InputError("every rank reads the texts, but only rank 0 has standard input: give files")
 
 
 def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
-    """The settings and texts of the run in the folder `save`, by name; given: names of the other settings."""
+    """The settings and texts of the run in the folder `save`, by name; given: names of settings given otherwise."""
     if save is None:
         raise InputError("--resume continues the run in a folder: give --save DIR")
     from nplm.training.run_config import read_config
@@ -117,7 +117,7 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
     settings.pop("vocab_size", None)
     text = dict(record["source"])
     if "train" in given:
-        text.pop("weight", None)  # it is of the texts that were
+        text.pop("weight", None)  # it belongs to the earlier texts
     if "corpus" in given or ("train" in given and text.get("corpus")):
         text = {}  # replaced; nplm.train checks that the texts are the same
     odd = (settings.keys() | text.keys()) - {s.name for s in SETTINGS}
@@ -130,7 +130,7 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
 
 
 def choose_unit(text: TextConfig, resumed: str | None) -> "Unit":
-    """The unit that the settings name; for a run to be resumed that of its model, whose tokenizer may be gone."""
+    """The unit that the settings name; for a resumed run, its model's, since the tokenizer's file may be gone."""
     from nplm.data.units import Words, open_unit
     from nplm.storage.checkpoint import load_unit
 
@@ -162,7 +162,7 @@ def load_text(text: TextConfig, unit: "Unit") -> "Corpus":
 
 
 def record_of(text: TextConfig) -> dict[str, Any]:
-    """The source of the texts for config.json, so that resuming finds them from any folder."""
+    """The source of the texts for config.json, with absolute paths, so that resuming works from any folder."""
     record = {name: value for name, value in asdict(text).items() if value != getattr(TextConfig, name)}
     for name in ("train", "valid", "test", "weight"):  # FILE=2 is made absolute like FILE
         if name in record:

@@ -1,11 +1,11 @@
-"""Built-in corpora, for which nothing is downloaded: `python`, and the synthetic sources `markov` and `hmm`.
+"""Built-in corpora, which need no download: `python`, and the synthetic sources `markov` and `hmm`.
 
 `python` is text that comes with every CPython: the reference texts of help() (pydoc_data.topics) and the
 docstrings of the standard library, read from its sources without importing them.
 
     documents   a docstring, or a section of a reference text
-    paragraphs  one that occurred before, anywhere, is dropped: no part shares a paragraph with another
-    sentences   one per line of the corpus; words, single signs or runs of one sign, and N for a number
+    paragraphs  duplicates are dropped, so that no two parts share a paragraph
+    sentences   one per line; tokens are words, N for a number, and punctuation marks or runs of the same mark
     parts       by a hash of the document: 18/20 train, 1/20 valid, 1/20 test
 """
 
@@ -42,13 +42,13 @@ _STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")  # newer referen
 
 
 def load(name: str, *, seed: int = 1) -> Corpus:
-    """The built-in corpus of that name, with its unigram model's test perplexity among the baselines.
+    """Load the built-in corpus of that name; its baselines include the unigram model's test perplexity.
 
     Parameters
     ----------
     name : {"python", "markov", "hmm"}
     seed : int
-        Of the synthetic sources and their texts, at least 0; `python` is always split in the same way.
+        Seed of the synthetic sources and their texts, at least 0; `python` does not depend on it.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def load(name: str, *, seed: int = 1) -> Corpus:
     Raises
     ------
     InputError
-        On an unknown name, a negative seed, or a Python without the texts.
+        On an unknown name, a negative seed, or a Python installation without the texts.
     """
     if name not in CORPORA:
         raise InputError(f"corpus {name!r} is not one of {', '.join(CORPORA)}")
@@ -98,7 +98,7 @@ def reference_documents() -> Iterator[str]:
 
 
 def library_documents(library: Path) -> Iterator[str]:
-    """The docstrings in the .py files under a folder, in the order of their paths; tests are passed over."""
+    """The docstrings in the .py files under a folder, in the order of their paths; tests are skipped."""
     modules = 0
     for path in _sources(library):
         docstrings = [*filter(None, _docstrings(tree))] if (tree := _parse(path)) else []
@@ -112,7 +112,7 @@ def library_documents(library: Path) -> Iterator[str]:
 
 
 def split_parts(documents: Iterable[str]) -> dict[str, list[Paragraph]]:
-    """The paragraphs of the parts train, valid, test.  One that occurred before, in any part, is left out."""
+    """The paragraphs of the parts train, valid and test.  A paragraph that occurred before in any part is dropped."""
     parts: dict[str, list[Paragraph]] = {"train": [], "valid": [], "test": []}
     seen = set()
     for document in documents:
@@ -134,12 +134,12 @@ def tokenise(text: str) -> Paragraph:
 
 def _tokens(sentence: str) -> Sentence:
     found = (match.group() for match in _TOKEN.finditer(sentence))
-    # not printable: NUL and other control characters, lone surrogates; no text file could hold them
+    # not printable: NUL and other control characters, lone surrogates, which a text file could not contain
     return ["N" if token[0].isdigit() else token for token in found if token.isprintable()]
 
 
 def _part(document: str) -> str:
-    # A hash, not every 20th: a docstring stays in its part when another Python version adds one before it.
+    # By hash, not every 20th, so that a docstring stays in its part when another Python version adds one before it.
     digest = hashlib.sha256(" ".join(document.split()).encode(errors="replace")).digest()
     return {0: "valid", 1: "test"}.get(int.from_bytes(digest[:8], "big") % 20, "train")
 

@@ -1,12 +1,12 @@
-"""A private folder of what was read of large texts: files that are verified before they are used.
+"""A private cache folder for the counts and ids of large texts: files are verified before they are used.
 
 header   76 bytes: "nplm", version, kind, identity of the text (SHA-256), lengths of content and note, the CRC-32 of
          both, and the CRC-32 of this header
 content  what the caller has written
-note     JSON: what else is known of the text
+note     JSON: further facts about the text
 
 A text is the same only if device, inode, size, both times and a checksum of samples of its bytes agree.  Every file may
-be deleted at any time: what is missing or damaged is made again.
+be deleted at any time: missing or damaged files are recreated.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ from nplm.data.sources import Source, TextPath, text_name
 from nplm.errors import InputError
 
 VERSION = 2  # of the files; those of version 1 had no checksum
-HEADER = struct.Struct("<4sI8s32sQQI4x")  # and its own CRC-32
+HEADER = struct.Struct("<4sI8s32sQQI4x")  # followed by its own CRC-32
 SIZE = HEADER.size + 4
-SAMPLES, SAMPLE = 64, 2**12  # of a text: how many, and bytes of each
+SAMPLES, SAMPLE = 64, 2**12  # of a text: their number, and the bytes of each
 BLOCK = 2**20  # bytes verified at a time
 NOTE = 2**20  # bytes of the longest note
-OWNER = getattr(os, "geteuid", lambda: None)()  # None where files have no owners: Windows
+OWNER = getattr(os, "geteuid", lambda: None)()  # None if files have no owners: Windows
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 class Kept(NamedTuple):
-    """A verified file, at the start of its content."""
+    """A verified file, positioned at the start of its content."""
 
     file: BinaryIO
     size: int  # bytes of the content
@@ -45,17 +45,17 @@ class Kept(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Where caches are kept: $NPLM_CACHE, or ~/.cache/nplm."""
+    """The folder of caches: $NPLM_CACHE, or ~/.cache/nplm."""
     if folder := os.environ.get("NPLM_CACHE"):
         return Path(folder)
     try:
         return Path.home() / ".cache" / "nplm"
-    except RuntimeError:  # a user without a home, as in a container
+    except RuntimeError:  # a user without a home folder, as in a container
         return Path(tempfile.gettempdir()) / "nplm"
 
 
 def identity(sources: Sequence[Source], *more: Any) -> bytes | None:
-    """What is kept of these sources is kept under these 32 bytes; None where one of them is a pipe."""
+    """The key (32 bytes) under which these sources are cached; None if one of them is a pipe."""
     digest = hashlib.sha256(repr((VERSION, *more)).encode())
     for source in sources:
         found = None if source.kept is not None else source.status()
@@ -63,13 +63,13 @@ def identity(sources: Sequence[Source], *more: Any) -> bytes | None:
             return None
         what = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
         digest.update(repr((*what, source.weight, Path(source.path).suffix)).encode())
-        with suppress(OSError):  # the error comes when it is read, with the reason
+        with suppress(OSError):  # reading the text will raise the error, with the reason
             digest.update(_samples(source.path, found.st_size))
     return digest.digest()
 
 
 def check_unchanged(key: bytes | None, now: bytes | None, name: str) -> None:
-    """Raise InputError unless a text has the identity that it had before it was read."""
+    """Raise InputError unless a text has the same identity as before it was read."""
     if key != now:
         raise InputError(f"{name}: it changed while it was read; start again when it is complete")
 
@@ -78,7 +78,7 @@ def _samples(path: str, size: int) -> bytes:
     digest = hashlib.sha256()
     with Path(path).open("rb", buffering=0) as file:
         for k in range(SAMPLES):
-            file.seek(k * max(size - SAMPLE, 0) // (SAMPLES - 1))  # the first bytes, and the last
+            file.seek(k * max(size - SAMPLE, 0) // (SAMPLES - 1))  # from the first bytes to the last
             digest.update(file.read(SAMPLE))
     return digest.digest()
 
@@ -92,7 +92,7 @@ class Cache:
         self.usable = True
 
     def find(self, kind: str, identity: bytes) -> Kept | None:
-        """What is kept under this name; None if there is nothing, and a line where it was damaged."""
+        """The file with this key; None if there is none, with a warning if it was damaged."""
         path = self._path(kind, identity)
         if not (self.usable and os.path.lexists(self.folder) and self._is_private()):
             return None
@@ -100,7 +100,7 @@ class Cache:
             file = os.fdopen(os.open(path, FLAGS), "rb")
         except FileNotFoundError:
             return None
-        except OSError:  # a link, a folder, or not ours to read
+        except OSError:  # a link, a folder, or not readable
             self._say_damaged(path)
             return None
         found = None
@@ -115,12 +115,12 @@ class Cache:
 
     @contextmanager
     def write(self, kind: str, identity: bytes) -> Iterator["Content"]:
-        """A file to write; it takes its place when the block ends, whole or not at all.  Raises OSError."""
+        """A file to write, which appears when the block ends, whole or not at all.  Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._is_private():
             raise PermissionError(0, "not a private folder")
         path = self._path(kind, identity)
-        if path.is_symlink() or (path.exists() and not path.is_file()):  # not ours: it is replaced, not followed
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # not ours: replaced, not followed
             path.unlink()
         with atomic.atomic(path) as file:
             if hasattr(os, "fchmod"):
@@ -135,11 +135,11 @@ class Cache:
             file.write(header + zlib.crc32(header).to_bytes(4, "little"))
 
     def do_without(self, error: OSError) -> None:
-        """Say once that nothing can be kept."""
+        """Warn once that nothing can be cached."""
         if self.usable:
             self.reading.warning(
-                f"{text_name(self.folder)}: nothing can be kept there ({error.strerror or error}), so the text is read"
-                " again next time; set NPLM_CACHE to a folder of your own with enough space"
+                f"{text_name(self.folder)}: cannot be used as a cache ({error.strerror or error}), so the text will be"
+                " read again next time; set NPLM_CACHE to a folder of your own with enough space"
             )
         self.usable = False
 
@@ -147,7 +147,7 @@ class Cache:
         return self.folder / f"{identity.hex()[:32]}.{kind}"
 
     def _is_private(self) -> bool:
-        """Whether nobody else can write here; a folder of ours that is open to others is closed."""
+        """Whether nobody else can access the folder; if it is ours, its permissions are restricted."""
         try:
             status = self.folder.lstat()
             if not stat.S_ISDIR(status.st_mode) or OWNER not in (None, status.st_uid):
@@ -160,10 +160,10 @@ class Cache:
         return True
 
     def _say_damaged(self, path: Path) -> None:
-        self.reading.warning(f"{text_name(path)}: damaged, or not written by this nplm; it is made again")
+        self.reading.warning(f"{text_name(path)}: damaged, or not written by this nplm; it is recreated")
 
     def _verified(self, file: BinaryIO, kind: str, identity: bytes) -> Kept | None:
-        """The file, if it is ours, and its header and all that follows are as they were written."""
+        """The file, if it is ours, and its header, content and note are intact."""
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or OWNER not in (None, status.st_uid):
             return None
@@ -182,7 +182,7 @@ class Cache:
 
     def _checksum(self, file: BinaryIO, size: int) -> int:
         found = 0
-        self.reading.begin("checking", "what was kept of the text", size)
+        self.reading.begin("checking", "the cached text", size)
         while block := file.read(BLOCK):
             found = zlib.crc32(block, found)
             self.reading.advance(file.tell())
@@ -191,7 +191,7 @@ class Cache:
 
 
 class Content:
-    """What is written to a file of the cache, with its length and checksum."""
+    """The content being written to a file of the cache, with its length and checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size, self.checksum = file, 0, 0

@@ -1,4 +1,4 @@
-"""What is odd about a text, but not wrong: one line each, with the setting that mends it.
+"""Warnings about texts that are odd but not wrong: one line each, with the setting that helps.
 
 Nothing here reads a text: the figures are by-products of counting and encoding, and samples of ids.
 """
@@ -15,36 +15,36 @@ from nplm.data.text import BYTE_ORDER_MARK, Block
 from nplm.data.units import Unit, Words
 from nplm.data.vocabulary import Vocabulary
 
-ENOUGH_LINES, ENOUGH_WORDS = 50, 1000  # in a smaller text most shares mean nothing
-WORDS_A_LINE = 1.5  # with fewer, most lines are one word
+ENOUGH_LINES, ENOUGH_WORDS = 50, 1000  # in a smaller text most shares are meaningless
+WORDS_A_LINE = 1.5  # with fewer on average, most lines are one word
 WORD_BYTES = 8  # a text with shorter words is a list of words
 NEW_WORDS = 0.5  # share of words that are types
 OOV = 0.2  # share of words
 PIECES = 0.02  # share of words that are marked as parts of words
 COPIES = 0.5  # share of lines that are in the training text
-LINE_TOKENS, MIN_LINES, MAX_LINES = 8, 20, 20_000  # of a line that is in two texts not by chance; lines compared
-CHUNK = 2**22  # ids looked at together
+LINE_TOKENS, MIN_LINES, MAX_LINES = 8, 20, 20_000  # shortest line that is not repeated by chance; lines to compare
+CHUNK = 2**22  # ids processed at a time
 UNKNOWN_MARKS = ("<UNK>", "[UNK]", "<Unk>", "[unk]", "<oov>", "<OOV>", "<unknown>", "<UNKNOWN>", "UNK", "__unk__")
 
 
 @dataclass
 class Seen:
-    """Sums over a text while it is read, and the first place of what is odd."""
+    """Sums over a text while it is read, and the first position of anything odd."""
 
     size: int = 0  # bytes, unpacked
     lines: int = 0
     filled: int = 0  # lines with a unit
     tokens: int = 0  # units, without line ends
-    returns: int = 0  # carriage returns before anything but a line feed
+    returns: int = 0  # carriage returns that no line feed follows
     marked: str = ""  # where a byte order mark is inside the text
-    empty: str = ""  # the first source that has no word
-    name: str = ""  # of the source seen last
+    empty: str = ""  # the first source without a word
+    name: str = ""  # of the current source
     in_source: int = 0  # units in it
-    before: int = 0  # bytes of the sources before it, as they lie in their files
-    read: int = 0  # and with what was read of it
+    before: int = 0  # bytes in the files of earlier sources, before decompression
+    read: int = 0  # the same, with what was read of the current source
 
     def add(self, block: Block, filled: int, tokens: int) -> None:
-        """A block was read."""
+        """Add a block that was read."""
         text, lines = block.text, block.text.count(b"\n")
         if block.line == 1:
             self.end_source()
@@ -58,7 +58,7 @@ class Seen:
             self.marked = f"{block.source.name}, line {block.line + text[:place].count(10)}"
 
     def end_source(self) -> None:
-        """The source seen last was read to its end."""
+        """The current source has been read to its end."""
         if self.name and not self.in_source and not self.empty:
             self.empty = self.name
 
@@ -66,10 +66,10 @@ class Seen:
 def check_bytes(seen: Seen, name: str, reading: Reading) -> None:
     """Warn of byte order marks, line ends and empty files."""
     if seen.empty and seen.tokens:
-        reading.warning(f"{seen.empty}: empty, there is no word in it")
+        reading.warning(f"{seen.empty}: empty, contains no words")
     if seen.marked:
         reading.warning(
-            f"{seen.marked}: a byte order mark inside the text is read as part of a word; take it out, for example with"
+            f"{seen.marked}: a byte order mark inside the text is read as part of a word; remove it, for example with"
             r"  sed 's/\xef\xbb\xbf//g'"
         )
     if seen.returns > seen.lines:
@@ -80,36 +80,36 @@ def check_bytes(seen: Seen, name: str, reading: Reading) -> None:
 
 
 def check_words(seen: Seen, types: int, vocabulary: Vocabulary, unit: Unit, name: str, reading: Reading) -> None:
-    """Warn of a training text whose words are not what they should be."""
+    """Warn if the words of a training text look wrong."""
     if not isinstance(unit, Words):
         return
     is_list = seen.size < WORD_BYTES * seen.tokens
     if seen.filled >= ENOUGH_LINES and seen.tokens < WORDS_A_LINE * seen.filled and not is_list:
         reading.warning(
             f"{name}: {seen.filled:,} lines have {seen.tokens:,} words, so most lines are one word; for a language"
-            " that is written without spaces give `unit` char"
+            " that is written without spaces use `unit` char"
         )
     elif seen.tokens >= ENOUGH_WORDS and types > NEW_WORDS * seen.tokens:
         reading.warning(
-            f"{name}: {types:,} of {seen.tokens:,} words are different, so most occur once and nothing is learned of"
-            " them; give `min_count` 2, `max_vocab`, or `unit` char"
+            f"{name}: {types:,} of {seen.tokens:,} words are different, so most occur once and nothing is learned"
+            " about them; use `min_count` 2, `max_vocab`, or `unit` char"
         )
     for mark in UNKNOWN_MARKS:
         if mark in vocabulary:
             reading.warning(
                 f"{name}: {mark} occurs {int(vocabulary.counts[vocabulary.id(mark)]):,} times and counts as a word; if"
-                f" it stands for unknown words, give `unk` '{mark}'"
+                f" it stands for unknown words, use `unk` '{mark}'"
             )
     for what, share in _marked_pieces(vocabulary, seen.tokens):
         if seen.tokens >= ENOUGH_WORDS and share > PIECES:
             reading.warning(
                 f"{name}: {share:.0%} of the words are marked with {what} as parts of words, so perplexity is per part;"
-                " give the raw text and `unit` spm:FILE or hf:FILE, and figures can be compared"
+                " to get comparable figures, use the raw text with `unit` spm:FILE or hf:FILE"
             )
 
 
 def _marked_pieces(vocabulary: Vocabulary, tokens: int) -> Iterator[tuple[str, float]]:
-    """How pieces of words are marked by other tools, and the share of the words that are marked so."""
+    """Marks that other tools put on pieces of words, each with the share of the words that have it."""
     listed = "\n".join(["", *vocabulary.tokens, ""])
     for mark, found in (("@@", "@@\n"), ("\u2581", "\n\u2581")):
         if found in listed:
@@ -118,18 +118,18 @@ def _marked_pieces(vocabulary: Vocabulary, tokens: int) -> Iterator[tuple[str, f
 
 
 def check_unknown(ids: Array, vocabulary: Vocabulary, name: str, reading: Reading) -> None:
-    """Warn of a text to measure on with many unknown words."""
+    """Warn if a text for evaluation has many unknown words."""
     words = ids.size - int(np.count_nonzero(ids == vocabulary.eos))
     unknown = int(np.count_nonzero(ids == vocabulary.unk))
     if words >= ENOUGH_LINES and unknown > OOV * words:
         reading.warning(
-            f"{name}: {unknown / words:.0%} of its words are unknown, so its perplexity says little; give a text"
-            " that is tokenised as the training text is, a larger `max_vocab`, or `unit` char"
+            f"{name}: {unknown / words:.0%} of its words are unknown, so its perplexity says little; use a text"
+            " that is tokenised like the training text, a larger `max_vocab`, or `unit` char"
         )
 
 
 def check_contained(train: Array, ids: Array, name: str, reading: Reading) -> None:
-    """Warn of a text to measure on whose longer lines are lines of the training text, too."""
+    """Warn if most of the longer lines of a text for evaluation are also in the training text."""
     own = np.unique(_line_keys(ids[:CHUNK]))[:MAX_LINES]
     if own.size < MIN_LINES:
         return
@@ -139,13 +139,13 @@ def check_contained(train: Array, ids: Array, name: str, reading: Reading) -> No
         if found.mean() > COPIES:
             reading.warning(
                 f"{name}: more than {COPIES:.0%} of its longer lines are in the training text too, so its perplexity"
-                " says nothing about new text; give a text that is not trained on"
+                " says nothing about new text; use a text that is not trained on"
             )
             return
 
 
 def _line_keys(ids: Array) -> Array:
-    """A number for each line that is long enough: of its length and its first words; few have the same by chance."""
+    """A hash of the length and the first words of each line that is long enough; collisions are rare."""
     ends = np.flatnonzero(ids == Vocabulary.eos)
     starts = np.append(0, ends[:-1] + 1) if ends.size else ends
     lengths = ends - starts

@@ -1,4 +1,4 @@
-"""Which of the counted words are kept, from pieces of counts that are read twice, in memory for the kept ones alone.
+"""Choosing the vocabulary from pieces of counts, which are read twice; only the words that are kept are in memory.
 
 The words are those that Vocabulary.from_counts keeps, in its order: by count, the most frequent first, ties by text.
 """
@@ -25,14 +25,14 @@ def choose_vocabulary(
     words: Iterable[str] | None = None,
     unk: str = UNK,
 ) -> tuple[Vocabulary, int]:
-    """The vocabulary of the words counted, and how many different words there are, the unknown one included.
+    """The vocabulary of the words counted, and the number of different words, including the unknown word.
 
-    min_count, max_size, words: as for Vocabulary.from_counts.  unk: a word that stands for unknown ones, as <unk> does.
+    min_count, max_size, words: as for Vocabulary.from_counts.  unk: a word for unknown words, in addition to <unk>.
     """
     unknown = {UNK, unk}
     listed = None if words is None else set(words) - {unk, EOS} | {UNK}
-    Vocabulary.from_counts({}, min_count=min_count, max_size=max_size, words=listed)  # refuses bad limits
-    sizes: Counter[int] = Counter()  # how many words have each count; unknown ones have 0
+    Vocabulary.from_counts({}, min_count=min_count, max_size=max_size, words=listed)  # rejects bad limits
+    sizes: Counter[int] = Counter()  # how many words have each count; unknown words have count 0
     for piece in counts.pieces:
         values, numbers = np.unique(_known(piece, unknown), return_counts=True)
         sizes.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
@@ -50,7 +50,7 @@ def choose_vocabulary(
 def _most_frequent(
     counts: Counts, unknown: Collection[str], lowest: int, border: int, room: int
 ) -> tuple[list[str], Array]:
-    """The words with a count of at least `lowest`, and the first `room` ones of the count `border`, by text."""
+    """The words with a count of at least `lowest`, and the first `room` words with the count `border`, by text."""
     words, numbers = list[str](), [np.zeros(0, np.int64)]
     for piece in counts.pieces:
         found = _known(piece, unknown)
@@ -64,7 +64,7 @@ def _most_frequent(
 
 
 def _threshold(sizes: Counter[int], min_count: int, max_size: int | None) -> tuple[int, int, int]:
-    """The count from which on all words are kept; a lower one of which some are, and how many of them: 0 if none."""
+    """The lowest count whose words are all kept, a lower count of which only some are, and how many (0 if none)."""
     lowest, room = max(sizes, default=0) + 1, sum(sizes.values()) if max_size is None else max_size - 2
     for value in sorted(sizes, reverse=True):
         if value < min_count:
@@ -95,15 +95,15 @@ def _listed(counts: Counts, listed: Collection[str]) -> dict[str, int]:
 
 
 def read_words(path: TextPath) -> list[str]:
-    """The word list in a file, one word a line; empty lines, <s> and </s> are passed over.
+    """The word list in a file, one word per line; empty lines, <s> and </s> are ignored.
 
-    Raises InputError where a line has two words, or where there is no word but <unk>.
+    Raises InputError if a line has two words, or if there is no word except <unk>.
     """
     words = []
     for number, line in enumerate(open_text(path), start=1):
         if len(line) > 1:
-            raise InputError(f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word a line")
+            raise InputError(f"{text_name(path)}, line {number}: {len(line)} words; a word list has one word per line")
         words += line
     if not set(words) - {UNK}:
-        raise InputError(f"{text_name(path)}: there is no word in it; a word list has one word a line")
+        raise InputError(f"{text_name(path)}: contains no words; a word list has one word per line")
     return words

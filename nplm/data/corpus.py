@@ -28,10 +28,10 @@ from nplm.errors import InputError
 
 @dataclass(frozen=True)
 class Floor:
-    """The lowest loss any model can reach on a synthetic corpus's test text."""
+    """The lowest loss that any model can reach on a synthetic corpus's test text."""
 
     nats: float  # nats per predicted token
-    std_error: float  # standard error of `nats` as a forecast of the loss on the test sample, in nats
+    std_error: float  # standard error of `nats`, in nats
     description: str  # how it was computed
 
     @property
@@ -42,12 +42,12 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A training text, its vocabulary, and the texts to measure on.
+    """A training text, its vocabulary, and texts for validation and test.
 
     Parameters
     ----------
     name : str
-        What messages and reports call it.
+        Name for messages and reports.
     vocabulary : Vocabulary
     train : ndarray (n,) of int32
         Word ids, every line ending in </s>.
@@ -57,9 +57,9 @@ class Corpus:
     baselines : mapping of str to float
         Test perplexity of other models, by name.
     unit : Unit
-        What the lines of the texts were divided into.
+        What the lines of the texts were split into.
     sizes : mapping of str to TextSize
-        Of the raw texts valid and test, where they are known.
+        Sizes of the raw texts "valid" and "test", if they are known.
 
     Raises
     ------
@@ -107,29 +107,29 @@ def load_corpus(
     cache: TextPath | None = None,
     reading: Reading | None = None,
 ) -> Corpus:
-    """The corpus in these texts, its vocabulary from `train` alone, or from the word list `words`.
+    """Read a corpus; its vocabulary comes from `train` alone, or from the word list `words`.
 
     Parameters
     ----------
     train, valid, test : path, or list of paths
-        UTF-8 text, one sentence a line.  Files, folders, patterns such as "news/*.txt", pipes, and "-" for standard
-        input; .gz, .bz2, .xz and .zst are unpacked.  Several are read in order, as if they were one file.
+        UTF-8 text, one sentence per line.  Files, folders, patterns such as "news/*.txt", pipes, and "-" for standard
+        input; .gz, .bz2, .xz and .zst are decompressed.  Several are read in order, as if they were one file.
     unit : Unit
-        What lines are divided into: by default words between white space.
+        What lines are split into: by default words between white space.
     min_count : int
         Words seen less often in `train` become <unk>.
     max_size : int, optional
         Largest V, <unk> and </s> included.
     words : path, optional
-        The words to keep instead, one per line.
+        File of the words to keep instead, one per line.
     weights : mapping of str to int, optional
-        How often what `train` names is read and counted.
+        How many times each text of `train` is read and counted, by the name given there.
     large : int
-        Bytes of a text above which its counts and ids are kept on disk.
+        Bytes of a text above which its counts and ids are cached on disk.
     cache : path, optional
-        Where; default: $NPLM_CACHE, or ~/.cache/nplm.
+        Folder of the cache; default: $NPLM_CACHE, or ~/.cache/nplm.
     reading : Reading, optional
-        Watches the reading, and gets warnings.
+        Observer that is told the progress and gets warnings.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def load_corpus(
     Raises
     ------
     InputError
-        On bad text, or fewer than 2 different words in `train`.
+        On bad text, or if `train` has fewer than 2 different words.
     """
     reading = reading or Reading()
     given = find_sources(train, reading, weights)
@@ -194,7 +194,7 @@ def _vocabulary(
 def unigram_perplexity(vocabulary: Vocabulary, ids: npt.NDArray[Any]) -> float:
     """Perplexity over ids (n,) of the unigram model: p(w) = max(count, 1) / sum, </s> counted."""
     if ids.size == 0:
-        raise InputError("there are no ids to compute a perplexity of")
+        raise InputError("there are no ids to compute a perplexity from")
     seen = np.zeros(len(vocabulary), dtype=np.int64)
     for block in in_blocks(ids):
         check_ids(block, len(vocabulary), "token")

@@ -1,6 +1,6 @@
 """Counting: from sources to how often each unit occurs, exactly, in bounded memory.
 
-sources --blocks, a table for each thread--> counts        a full table is sorted into a file, and begun again
+sources --blocks, a table for each thread--> counts        a full table is sorted into a file and emptied
 counts, files  --merged by word-->           pieces: words and counts, sorted by word, in memory or in a file
 """
 
@@ -28,7 +28,7 @@ from nplm.errors import InputError
 from nplm.threads import cores, in_order
 
 PIECE = 2**16  # words in a piece
-READERS = 4  # threads at most: one more reads and unpacks
+READERS = 4  # threads at most; one more thread reads and decompresses
 
 
 class Piece(NamedTuple):
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class FilePieces:
-    """Pieces in a file, from its present place on, of so many bytes; they can be read again and again."""
+    """Pieces in `size` bytes of a file, from its current position on; they can be read repeatedly."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.start, self.size = file, file.tell(), size
@@ -52,7 +52,7 @@ class FilePieces:
 
 
 class Writable(Protocol):
-    """What pieces are written to."""
+    """A file that pieces are written to."""
 
     def write(self, data: bytes, /) -> object: ...
 
@@ -64,7 +64,7 @@ class Counts(NamedTuple):
     pieces: list[Piece] | FilePieces  # sorted by word, no word twice
 
     def close(self) -> None:
-        """They are not needed any more."""
+        """Close the file of pieces, if there is one."""
         if isinstance(self.pieces, FilePieces):
             self.pieces.file.close()
 
@@ -74,7 +74,7 @@ def count_units(
 ) -> Counts:
     """How often each unit occurs in the sources.  Raises InputError on bad text.
 
-    large: keep the counts in the cache, or take them from there.  fast: count words with compiled code.
+    large: read the counts from the cache, or write them to it.  fast: count words with compiled code.
     """
     key = identity(sources, "counts", unit.identity)
     kept = cache.find("counts", key) if large and key is not None else None
@@ -94,7 +94,7 @@ def count_units(
 
 def _count(sources: Sequence[Source], unit: Unit, reading: Reading, fast: bool) -> Counts:
     seen, runs, threads = Seen(), list[FilePieces](), min(cores(), READERS) if fast else 1
-    tables: LifoQueue[Table | Counter[str]] = LifoQueue()  # those that no thread is busy with
+    tables: LifoQueue[Table | Counter[str]] = LifoQueue()  # those that no thread is using
     for _ in range(threads):
         tables.put(Table() if fast else Counter())
 
@@ -134,7 +134,7 @@ def _count(sources: Sequence[Source], unit: Unit, reading: Reading, fast: bool) 
 
 
 def _add(table: Table | Counter[str], block: Block, unit: Unit) -> tuple[int, int]:
-    """Count a block's units; returns how many lines have some, and how many there are."""
+    """Count a block's units; returns the number of lines with a unit, and the number of units."""
     if isinstance(table, Table):
         found = find_words(block)
         table.add(found)
@@ -148,7 +148,7 @@ def _add(table: Table | Counter[str], block: Block, unit: Unit) -> tuple[int, in
 
 
 def _pieces(table: Table | Counter[str]) -> Iterator[Piece]:
-    """What a table has counted."""
+    """The counts of a table, as sorted pieces."""
     if isinstance(table, Table):
         words, counts = table.in_order()
     else:
@@ -171,7 +171,7 @@ def _write(pieces: Iterable[Piece], file: Writable) -> None:
 
 
 def _temporary(pieces: Iterable[Piece]) -> FilePieces:
-    """The pieces in a temporary file, which is gone when it is closed."""
+    """The pieces in a temporary file, which is deleted when it is closed."""
     try:
         file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
         _write(pieces, file)
@@ -179,7 +179,7 @@ def _temporary(pieces: Iterable[Piece]) -> FilePieces:
         file.seek(0)
     except OSError as error:
         raise InputError(
-            f"{tempfile.gettempdir()}: the counts of so many different words cannot be kept there ({error.strerror});"
+            f"{tempfile.gettempdir()}: the counts of the words cannot be stored there ({error.strerror});"
             " set TMPDIR to a folder with enough space"
         ) from None
     return FilePieces(file, size)
@@ -190,7 +190,7 @@ def _run(table: Table | Counter[str]) -> FilePieces:
 
 
 def _merged(runs: Sequence[FilePieces]) -> Iterator[Piece]:
-    """The pieces of all runs in one, with the counts of equal words added up."""
+    """The pieces of all runs merged, with the counts of equal words added."""
     by_word = itemgetter(0)
     merged = heapq.merge(*map(_entries, runs), key=by_word)
     totals = ((word, sum(count for _, count in same)) for word, same in groupby(merged, by_word))
@@ -201,4 +201,4 @@ def _merged(runs: Sequence[FilePieces]) -> Iterator[Piece]:
 
 def _entries(pieces: Iterable[Piece]) -> Iterator[tuple[bytes, int]]:
     for words, counts in pieces:
-        yield from zip(words.split(b"\n"), counts.tolist(), strict=False)  # nothing is after the last line feed
+        yield from zip(words.split(b"\n"), counts.tolist(), strict=False)  # nothing follows the last line feed

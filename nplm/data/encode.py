@@ -28,7 +28,7 @@ from nplm.data.vocabulary import EOS, Vocabulary
 from nplm.errors import InputError
 from nplm.threads import cores, in_order
 
-LARGE_TEXT = 16 * 2**20  # bytes of text above which counts and ids are kept on disk, and words found by compiled code
+LARGE_TEXT = 16 * 2**20  # bytes of text above which counts and ids are cached on disk, and compiled code splits words
 
 
 def read_ids(
@@ -42,7 +42,7 @@ def read_ids(
 ) -> Ids:
     """The texts' ids (n,) int32: every line's units, then </s>.  Raises InputError if no unit is known.
 
-    The ids of more than `large` bytes of text are kept in the folder `cache` (default `cache_folder()`) and
+    The ids of more than `large` bytes of text are cached in the folder `cache` (default `cache_folder()`) and
     memory-mapped, read-only.
     """
     reading = reading or Reading()
@@ -60,7 +60,7 @@ def encode(
     measured: bool = False,
     large: int = LARGE_TEXT,
 ) -> tuple[Ids, TextSize]:
-    """The ids, and the size of the raw text where it is measured, which the plain reader does."""
+    """The ids, and the size of the raw text, which is measured only on request, by the plain Python reader."""
     identify = partial(identity, sources, "ids", measured, unit.identity, _digest(vocabulary))
     read = _Encoding(sources, vocabulary, unit, reading, measured)
     key, name = identify(), name_sources(sources)
@@ -86,7 +86,7 @@ def _digest(vocabulary: Vocabulary) -> str:
 
 @dataclass
 class _Encoding:
-    """A text that is read and encoded, as often as `blocks` is called, and what was seen of it the last time."""
+    """A text that is read and encoded every time `blocks` is called, with statistics of the last time."""
 
     sources: Sequence[Source]
     vocabulary: Vocabulary
@@ -98,7 +98,7 @@ class _Encoding:
     meter: Meter = field(default_factory=Meter)
 
     def blocks(self) -> Iterator[Ids]:
-        """The ids in blocks; raises InputError at the end if there was no unit, or no known one."""
+        """The ids in blocks; raises InputError at the end if there was no unit, or no known unit."""
         self.seen, self.meter = Seen(), Meter()
         seen, name, reading = self.seen, name_sources(self.sources), self.reading
         reading.begin("encoding", name, size_of(self.sources))
@@ -116,12 +116,12 @@ class _Encoding:
             raise no_words(name)
         if not known:
             raise InputError(
-                f"{name}: no word of it is in the vocabulary; give a text in the training text's language, tokenised in"
-                " the same way"
+                f"{name}: none of its words is in the vocabulary; give a text in the language of the training text,"
+                " tokenised in the same way"
             )
 
     def write(self, content: Content) -> None:
-        """All of it."""
+        """Write the ids of the whole text."""
         for ids in self.blocks():
             content.write(ids.astype("<i4", copy=False).data.cast("B"))
         content.note = {"seen": asdict(self.seen), "size": self.meter.size}
@@ -141,7 +141,7 @@ class _Encoding:
 
 
 def _kept(read: _Encoding, cache: Cache, key: bytes | None, check: Callable[[], None]) -> Kept | None:
-    """What the cache has of a text, written now if it is not there; None where it cannot be kept there."""
+    """A text's ids in the cache, written now if they are missing; None if they cannot be cached."""
     if key is None or (found := cache.find("ids", key)) is not None or not cache.usable:
         return None if key is None else found
     try:
@@ -155,7 +155,7 @@ def _kept(read: _Encoding, cache: Cache, key: bytes | None, check: Callable[[], 
 
 
 def _temporary(read: _Encoding) -> Kept:
-    """What is written to a file that has no name."""
+    """A text's ids in an unnamed temporary file."""
     try:
         file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
         content = Content(file)
@@ -164,7 +164,7 @@ def _temporary(read: _Encoding) -> Kept:
         file.seek(0)
     except OSError as error:
         raise InputError(
-            f"{tempfile.gettempdir()}: the encoded text cannot be kept there ({error.strerror}); set NPLM_CACHE or"
+            f"{tempfile.gettempdir()}: the encoded text cannot be stored there ({error.strerror}); set NPLM_CACHE or"
             " TMPDIR to a folder with enough space"
         ) from None
     return Kept(file, content.size, content.note)

@@ -1,4 +1,4 @@
-"""A text's ids together with the size of the raw text, which figures per byte and per character are taken over."""
+"""A text's ids together with the size of the raw text, for figures per byte and per character."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def read_measured(
 
 
 def measure_text(texts: Texts, vocabulary: Vocabulary, unit: Unit = WORDS) -> TextSize:
-    """The size of a raw text, and what the vocabulary does not know of it."""
+    """The size of a raw text, and of the part that the vocabulary does not know."""
     meter = Meter()
     for _ in open_measured(texts, vocabulary, unit, meter):
         pass
@@ -30,7 +30,7 @@ def measure_text(texts: Texts, vocabulary: Vocabulary, unit: Unit = WORDS) -> Te
 
 
 def open_measured(texts: Texts, vocabulary: Vocabulary, unit: Unit, meter: Meter) -> Iterator[list[str]]:
-    """`open_text`, counted by the meter."""
+    """`open_text`, with every line and unknown unit counted by the meter."""
     for units in open_text(texts, unit, meter):
         meter.unknown([unit for unit in units if unit not in vocabulary])
         yield units

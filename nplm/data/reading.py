@@ -1,4 +1,4 @@
-"""What watches the reading of texts: how far it is, and what a user should know about the text."""
+"""Observers of the reading of texts: progress, and warnings about the text."""
 
 import logging
 
@@ -6,7 +6,7 @@ import logging
 class Reading:
     """Base class of observers of reading: override the methods of interest.
 
-    Given to `load_corpus(..., reading=...)`.  Here progress is not shown, and a warning is a line of the logger "nplm".
+    Passed to `load_corpus(..., reading=...)`.  This class shows no progress and logs warnings to the logger "nplm".
     """
 
     def begin(self, what: str, name: str, size: int) -> None:
@@ -15,31 +15,31 @@ class Reading:
         Parameters
         ----------
         what : str
-            What is done with it: "counting", "encoding", "copying" or "checking".
+            What will be done with it: "counting", "encoding", "copying" or "checking".
         name : str
         size : int
-            Bytes of all its files, compressed as they are; 0 where that is not known, as of a pipe.
+            Bytes of all its files, before decompression; 0 if that is not known, as for a pipe.
         """
 
     def advance(self, size: int, lines: int = 0, tokens: int = 0) -> None:
-        """More of it was read.
+        """More of the text has been read.
 
         Parameters
         ----------
         size : int
             Bytes read so far, of those that `begin` counted.
         lines, tokens : int
-            Lines and tokens read so far; 0 where they are not counted.
+            Lines and tokens read so far; 0 if they are not counted.
         """
 
     def end(self) -> None:
-        """It was read to its end."""
+        """The text has been read to its end."""
 
     def compiling(self) -> None:
-        """The kernels that read words are about to be compiled, or loaded."""
+        """The kernels that split and count words are about to be compiled, or loaded."""
 
     def warning(self, text: str) -> None:
-        """Something is odd but not wrong.
+        """Something about the text is odd but not wrong.
 
         Parameters
         ----------

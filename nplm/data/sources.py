@@ -1,10 +1,10 @@
 """Sources: from what a user gives for a text (files, folders, patterns, pipes) to a list of files to read in order.
 
-    file      as it is
-    folder    its files and those of its subfolders, sorted by path; hidden ones are skipped, and it is said
-    pattern   * ? [] and **, sorted, where no file has that name; it has to match
+    file      the file
+    folder    its files and those of its subfolders, sorted by path; hidden ones are skipped with a warning
+    pattern   * ? [] and **, sorted, unless a file has that name; it must match something
     -         standard input
-What they hold is opened by unpack.py.
+unpack.py opens them.
 """
 
 import glob
@@ -20,29 +20,29 @@ from nplm.errors import InputError
 
 TextPath = str | os.PathLike[str]
 STDIN = "-"
-FEW = 3  # names that a message lists
+FEW = 3  # most names that a message lists
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file to read, and how often."""
+    """One file to read, and how many times."""
 
     path: str
     weight: int = 1
-    kept: BinaryIO | None = None  # what a pipe held
+    kept: BinaryIO | None = None  # a copy of a pipe's content
 
     @property
     def name(self) -> str:
-        """As messages show it."""
+        """The name for messages."""
         return text_name(self.path)
 
     def status(self) -> os.stat_result | None:
-        """Of the file; None for standard input, and where there is no file to be seen."""
+        """os.stat of the file; None for standard input, or if that fails."""
         try:
             if self.kept is not None:
                 return os.fstat(self.kept.fileno())
             return None if self.path == STDIN else os.stat(self.path)  # noqa: PTH116
-        except (OSError, ValueError):  # the error comes when it is opened, with the reason
+        except (OSError, ValueError):  # opening the file will raise the error, with the reason
             return None
 
     @property
@@ -56,7 +56,7 @@ Texts = TextPath | Source | Iterable["TextPath | Source"]  # one or several, to 
 
 
 def text_name(path: TextPath) -> str:
-    """The path as messages show it: on one line, whatever is in it."""
+    """The path for messages: on one line, with unprintable characters escaped."""
     name = "standard input" if str(path) == STDIN else str(path)
     return name if name and name.isprintable() else repr(name)
 
@@ -64,10 +64,10 @@ def text_name(path: TextPath) -> str:
 def find_sources(
     given: Texts, reading: Reading | None = None, weights: Mapping[str, int] | None = None
 ) -> list[Source]:
-    """The files to read, in order; weights: how often what was given under this name, or a file in it, is read.
+    """The files to read, in order; weights: how many times to read the texts given by a name, or a file among them.
 
-    Raises InputError where a pattern matches nothing, a folder has no file, a pipe is given twice, or a weight is not
-    that of a text that was given.
+    Raises InputError if a pattern matches nothing, a folder has no files, a pipe is given twice, or a weight does not
+    belong to a text that was given.
     """
     weights, unused, reading = dict(weights or {}), set(weights or {}), reading or Reading()
     found: list[Source] = []
@@ -82,14 +82,14 @@ def find_sources(
         raise InputError("no text was given; name a file")
     if unused:
         raise InputError(
-            f"`weight` of {text_name(min(unused))}: no text of this name is trained on; give `train` it too"
+            f"`weight` of {text_name(min(unused))}: no training text has this name; give it to `train` as well"
         )
     _check_twice(found, reading)
     return found
 
 
 def _files(name: str, reading: Reading) -> list[str]:
-    """What one name stands for."""
+    """The files that one name stands for."""
     if name == STDIN:
         return [name]
     if _is_folder(name):
@@ -98,15 +98,15 @@ def _files(name: str, reading: Reading) -> list[str]:
         return [name]
     matches = sorted(glob.glob(name, recursive=True), key=lambda match: Path(match).parts)  # noqa: PTH207
     if not matches:
-        raise InputError(f"{text_name(name)}: no file of this name, and the pattern matches nothing; check the path")
+        raise InputError(f"{text_name(name)}: no file has this name, and the pattern matches none; check the path")
     found = [path for match in matches for path in (_folder(match, reading) if _is_folder(match) else [match])]
-    return list(dict.fromkeys(found))  # ** matches a folder, and what is in it
+    return list(dict.fromkeys(found))  # ** matches a folder and also its contents
 
 
 def _is_folder(name: str) -> bool:
     try:
         return bool(name) and Path(name).is_dir()
-    except (OSError, ValueError):  # too long a name: the error comes when it is opened
+    except (OSError, ValueError):  # the name is too long: opening it will raise the error
         return False
 
 
@@ -119,7 +119,7 @@ def _folder(name: str, reading: Reading) -> list[str]:
         elif path.is_dir():
             skipped.append((str(path), "a link to a folder"))
         elif not path.is_file():
-            skipped.append((str(path), "no file"))
+            skipped.append((str(path), "not a file"))
         else:
             found.append(str(path))
     if skipped:
@@ -127,12 +127,12 @@ def _folder(name: str, reading: Reading) -> list[str]:
         more = f" and {len(skipped) - FEW} more" if len(skipped) > FEW else ""
         reading.warning(f"{text_name(name)}: skipped {listed}{more}")
     if not found:
-        raise InputError(f"{text_name(name)}: a folder without a text file in it; name a folder with texts, or a file")
+        raise InputError(f"{text_name(name)}: a folder without a text file; name a folder with texts, or a file")
     return found
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """All that is in a folder and its subfolders, those folders themselves aside; a hidden folder is one entry."""
+    """All entries of a folder and its subfolders, except the subfolders themselves; a hidden folder is one entry."""
     try:
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
@@ -144,7 +144,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _check_twice(sources: list[Source], reading: Reading) -> None:
-    """Say which file stands twice in the list; refuse a pipe there."""
+    """Warn about a file that is in the list twice; raise InputError for a pipe."""
     seen: dict[Any, str] = {}
     for source in sources:
         status = source.status()
@@ -153,12 +153,12 @@ def _check_twice(sources: list[Source], reading: Reading) -> None:
             raise InputError(f"{source.name} is given twice; it can be read only once")
         if key in seen:
             also = "" if seen[key] == source.name else f", the first time as {seen[key]}"
-            reading.warning(f"{source.name} is given twice{also}, so it counts twice; to mean it, give `weight` FILE=2")
+            reading.warning(f"{source.name} is given twice{also}, so it counts twice; if intended, use `weight` FILE=2")
         seen[key] = source.name
 
 
 def check_pipes(parts: Iterable[Sequence[Source]]) -> None:
-    """Raise InputError where a pipe is given for two texts."""
+    """Raise InputError if a pipe is given for two texts."""
     pipes = [source.path for part in parts for source in part if source.is_pipe]
     for path in pipes:
         if pipes.count(path) > 1:
@@ -166,11 +166,11 @@ def check_pipes(parts: Iterable[Sequence[Source]]) -> None:
 
 
 def size_of(sources: Iterable[Source]) -> int:
-    """Bytes of the files, each as often as it is read; a pipe counts for nothing."""
+    """Bytes of the files, each counted as many times as it is read; a pipe counts as 0."""
     files = ((source, None if source.is_pipe else source.status()) for source in sources)
     return sum(status.st_size * source.weight for source, status in files if status is not None)
 
 
 def name_sources(sources: Sequence[Source]) -> str:
-    """The sources as messages show them."""
+    """The sources' name for messages."""
     return sources[0].name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")

@@ -1,8 +1,8 @@
-"""From a text's ids to B streams in lock-step, to sequences, to chunks.
+"""From a text's ids to B parallel streams, to sequences, to chunks.
 
 A text of n tokens (every line's words and its </s>) gives n predictions: the target at i is ids[i], the input
-is ids[i-1], and the first input is </s>.  Nothing is dropped: not the remainder that does not fill B columns,
-not the last, short chunk of a sequence or of the text.
+is ids[i-1], and the first input is </s>.  Nothing is dropped: neither the remainder that does not fill B columns
+nor the short last chunk of a sequence or of the text.
 
     ids   --Streams-->  B columns in lock-step
     steps --split---->  sequences of S steps, each in chunks of T, in order
@@ -48,7 +48,7 @@ def split(num_full_steps: int, has_tail: bool, sequence_length: int, bptt: int) 
 
 
 class Streams:
-    """B contiguous streams of a text, in lock-step, nothing dropped.
+    """A text as B contiguous streams that are read in lock-step; no token is dropped.
 
     n = B*q + r: the first r streams have q+1 steps, the others q.  Step q, the tail, has r columns.
 
@@ -62,12 +62,12 @@ class Streams:
     Raises
     ------
     InputError
-        On another B, and on ids that are not integers.
+        If B is out of range, or the ids are not integers.
     """
 
     def __init__(self, ids: npt.NDArray[Any], batch_size: int) -> None:
         if ids.ndim != 1 or ids.size == 0:
-            raise InputError(f"streams need a row of at least 1 id, not an array of shape {ids.shape}")
+            raise InputError(f"streams need an array (n,) of at least 1 id, not one of shape {ids.shape}")
         if not 1 <= batch_size <= len(ids):
             raise InputError(f"{len(ids)} tokens cannot be cut into {batch_size} streams; lower `batch_size`")
         if ids.dtype != np.int32:
@@ -91,16 +91,16 @@ class Streams:
         return self.full_steps + (1 if self.tail else 0)
 
     def window(self, start: int, stop: int) -> tuple[Ids, Ids]:
-        """Inputs and targets (stop-start, B) of the steps [start, stop); (1, r) for the tail, taken alone.
+        """Inputs and targets (stop-start, B) of the steps [start, stop); (1, r) for the tail, requested alone.
 
-        The input at a stream's first step is the token before it in the text; </s> for stream 0.
+        The input at a stream's first step is the token before it in the text; for stream 0 it is </s>.
         """
         if not 0 <= start < stop <= self.num_steps:
             raise ValueError(f"window [{start}, {stop}) is outside the {self.num_steps} steps")
         if start < self.full_steps < stop:
             raise ValueError(f"window [{start}, {stop}) runs into the tail, step {self.full_steps}")
         width = self.tail if start == self.full_steps else self.batch_size
-        places = np.arange(start, stop)[:, None] + self._starts[:width]  # (t,b), where targets stand in ids
+        places = np.arange(start, stop)[:, None] + self._starts[:width]  # (t,b), positions of the targets in ids
         targets = self._take(places)
         inputs = self._take(places - 1)
         if start == 0:
@@ -108,12 +108,12 @@ class Streams:
         return inputs, targets
 
     def shuffle(self, rng: np.random.Generator) -> None:
-        """Permute the text's lines; B, S and T find the same number of tokens.  The text itself is not copied."""
+        """Permute the text's lines; the number of tokens stays the same, and the text is not copied."""
         stops = self._line_stops
         starts = np.append(0, stops[:-1])
         order = rng.permutation(len(stops))
         self._stops = np.cumsum((stops - starts)[order])  # of the lines in their new order
-        self._shift = stops[order] - self._stops  # from there to where they are in the text
+        self._shift = stops[order] - self._stops  # from there to their positions in the text
 
     @cached_property
     def _line_stops(self) -> npt.NDArray[np.int64]:
@@ -127,7 +127,7 @@ class Streams:
         return stops if stops.size and stops[-1] == len(self.ids) else np.append(stops, len(self.ids))
 
     def _take(self, places: npt.NDArray[np.int64]) -> Ids:
-        """The ids at places (t,b) of the text, or of its lines as they were permuted; -1 is the last place."""
+        """The ids at positions (t,b) of the text, or of its permuted lines; -1 is the last position."""
         if self._stops is not None:
             places = places % len(self.ids)
             places = places + self._shift[np.searchsorted(self._stops, places, side="right")]
@@ -145,7 +145,7 @@ class Streams:
 
 
 def bounds(columns: int, shards: int) -> list[tuple[int, int]]:
-    """Start and stop of each shard's columns; no more shards than columns."""
+    """Start and stop of each shard's columns; there are at most as many shards as columns."""
     shards = min(shards, columns)
     cuts = [columns * k // shards for k in range(shards + 1)]
     return list(pairwise(cuts))

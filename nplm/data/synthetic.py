@@ -4,13 +4,13 @@ A hidden Markov source with S states and W words.  P (S,S) moves the state, B (S
 
     [H1] z_t ~ P[z_{t-1}],  w_t ~ B[z_t]
     [H2] pi = pi P                                        the stationary distribution of the state
-    [H3] z_0 ~ pi B[:, </s>] / sum                        the text begins after a </s>
+    [H3] z_0 ~ pi B[:, </s>] / sum                        the text starts after </s>
     [H4] a_0 = P(z_0),  u_t = (a_{t-1} P) * B[:, w_t],  p(w_t | past) = sum u_t,  a_t = u_t / sum u_t
     [H5] p(w' | w) = sum_z (pi B[:, w] / sum)_z (P B)[z, w']      the best bigram model
     [H6] h = -sum_z pi_z sum_z' P[z, z'] log P[z, z']     entropy rate of a Markov chain, B = I
 
 Equation [H4] is the forward algorithm, rescaled at every step; its -log p is the loss of the best possible model.
-A Markov chain is the case B = I: the state is the word, and [H4] and [H5] are the same numbers.
+A Markov chain is the case B = I: the state is the word, and [H4] and [H5] give the same numbers.
 """
 
 from bisect import bisect_right
@@ -31,7 +31,7 @@ SIZES = {"train": 400_000, "valid": 20_000, "test": 100_000}  # tokens, </s> cou
 NUM_WORDS = 64  # W, </s> included
 CHAIN_SUCCESSORS = 8  # words that may follow a word of the Markov chain, besides </s>
 NUM_STATES = 8  # S of the hidden Markov source
-STAY = 0.9  # chance that its state stays the same
+STAY = 0.9  # probability that its state stays the same
 BLOCKS = 100  # blocks of the test text whose means give the standard error
 
 
@@ -47,7 +47,7 @@ class Source:
         """The stationary distribution of the state (S,), [H2]."""
         size = len(self.transition)
         equations = self.transition.T - np.eye(size)
-        equations[-1] = 1.0  # one equation of [H2] is idle; sum(pi) = 1 takes its place
+        equations[-1] = 1.0  # one equation of [H2] is redundant; sum(pi) = 1 replaces it
         probs: Floats = np.linalg.solve(equations, np.eye(size)[-1])
         return probs
 
@@ -89,14 +89,14 @@ def entropy_rate(chain: Source) -> float:
 
 
 def markov_chain(rng: np.random.Generator) -> Source:
-    """A random chain: each word has 8 successors, and </s> follows it with a chance of its own, 2 to 18 %.
+    """A random chain: each word has 8 successors, and its own probability, 2 to 18 %, of being followed by </s>.
 
-    So there are some 500 free parameters, and 400,000 words fix them to a thousandth of a nat.
+    So there are about 500 free parameters, and 400,000 words determine them to a thousandth of a nat.
     """
     follows = np.zeros((NUM_WORDS, NUM_WORDS))
     for word, row in enumerate(follows):
         order = 1 + np.argsort(rng.random(NUM_WORDS - 1))[:CHAIN_SUCCESSORS]
-        order[0] = 1 + word % (NUM_WORDS - 1)  # a ring through all words: each can be reached
+        order[0] = 1 + word % (NUM_WORDS - 1)  # a ring through all words, so that each can be reached
         row[order] = _exponential(rng, CHAIN_SUCCESSORS)
     ends = 0.02 + 0.16 * rng.random(NUM_WORDS)
     ends[0] = 0.0  # no empty lines
@@ -106,7 +106,7 @@ def markov_chain(rng: np.random.Generator) -> Source:
 
 
 def hidden_markov(rng: np.random.Generator) -> Source:
-    """A random source with 8 sticky states: topics, which mostly follow each other in a ring.
+    """A random source with 8 sticky states (topics), which mostly follow each other in a ring.
 
     A few words are likely in each state, and most words occur in several, so that a dozen words identify the state
     well and one word does not.  </s> comes from two of the states.
@@ -138,7 +138,7 @@ def load_hmm(seed: int) -> Corpus:
 
 
 def standard_error(losses: Floats) -> float:
-    """Standard error of the mean of the losses (n,), from the spread of block means, since neighbours depend."""
+    """Standard error of the mean of the losses (n,), from block means, since neighbouring losses are correlated."""
     means = np.array([block.mean() for block in np.array_split(losses, BLOCKS)])
     return float(means.std(ddof=1) / np.sqrt(BLOCKS))
 
@@ -175,12 +175,12 @@ def _normalise(rows: Floats) -> Floats:
 
 def _cumulative(rows: Floats) -> list[list[float]]:
     sums = np.cumsum(rows, axis=1)
-    out: list[list[float]] = (sums / sums[:, -1:]).tolist()  # ends in exactly 1, so no impossible word is drawn
+    out: list[list[float]] = (sums / sums[:, -1:]).tolist()  # ends in exactly 1, so no word of probability 0 is drawn
     return out
 
 
 def _exponential(rng: np.random.Generator, *shape: int) -> Floats:
-    # From uniform numbers: NumPy may change how `exponential` and `dirichlet` use their bits.
+    # From uniform numbers, because NumPy may change how `exponential` and `dirichlet` use random bits.
     out: Floats = -np.log1p(-rng.random(shape))
     return out
 

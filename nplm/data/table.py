@@ -1,8 +1,8 @@
-"""A table of words in compiled code: counts words, or knows their ids; its entries are in the order of arrival.
+"""A hash table of words in compiled code: counts words or looks up their ids; entries are in order of insertion.
 
 block  --find_words-->  words and their hashes  --add----->  counts
                                                 --look_up->  ids
-The arrays are described in nplm/kernels/words.py.  They grow by doubling; what was not written yet takes no memory.
+The arrays are described in nplm/kernels/words.py.  They grow by doubling; unwritten parts take no memory.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from nplm.errors import InputError
 
 ONE = np.ones(1, np.int64)
 SMALLEST = 2**10  # slots
-PIECE = 2**15  # words placed at a time
-MOST_WORDS, MOST_BYTES = 2**21, 2**28  # in a table that is full; a word takes some 50 bytes
+PIECE = 2**15  # words inserted at a time
+MOST_WORDS, MOST_BYTES = 2**21, 2**28  # at which a table is full; a word takes about 50 bytes
 
 
 class Found(NamedTuple):
     """The words of a block."""
 
     text: Array  # (..,) uint8
-    spans: Array  # (m, 2) int32, begin and end of words; 0 and 0 for a line's end
+    spans: Array  # (m, 2) int32, start and stop of each word; 0 and 0 for a line's end
     keys: Array  # (m,) int64
     filled: int  # lines with a word
     words: int
 
 
 def is_fast(unit: Unit) -> bool:
-    """Whether compiled code can find these units."""
+    """Whether compiled code can split text into these units."""
     return isinstance(unit, Words) and unit.rule == WORDS.rule
 
 
 def find_words(block: Block) -> Found:
-    """The words of a block.  Raises InputError, with file and line, where it is not a text."""
+    """The words of a block.  Raises InputError, with file and line, if it is not text."""
     from nplm.kernels.words import split
 
     text = np.frombuffer(block.text, np.uint8)[block.skipped :]
@@ -46,7 +46,7 @@ def find_words(block: Block) -> Found:
     m = int(split(text, MAX_LINE, spans, keys, tally)) if _is_utf8(block.text) else 0
     _, filled, words, odd = tally.tolist()
     if filled < 0 or odd >= 0:
-        for _ in units_of(block, WORDS):  # which says what is wrong, and where
+        for _ in units_of(block, WORDS):  # raises the error that says what is wrong, and where
             pass
     return Found(text, spans[:m], keys[:m], filled, words)
 
@@ -72,13 +72,13 @@ class Table:
 
     @property
     def is_full(self) -> bool:
-        """Whether it has grown as large as it should."""
+        """Whether the table has reached its largest size."""
         words, letters = self._state.tolist()
         return bool(words > MOST_WORDS or letters > MOST_BYTES)
 
     @classmethod
     def of(cls, words: Sequence[str]) -> "Table | None":
-        """The table in which words[k] has the id k + 2; None where one of them is no word for the compiled code."""
+        """The table in which words[k] has the id k + 2; None if the compiled code does not read each as one word."""
         table = cls()
         for start in range(0, len(words), PIECE):
             piece = words[start : start + PIECE]
@@ -112,7 +112,7 @@ class Table:
         return ids
 
     def in_order(self) -> tuple[list[bytes], Array]:
-        """Its words in the order of their bytes, which is that of their code points, and their counts."""
+        """The words, sorted by their bytes, which is the order of their code points, and their counts."""
         n, end = self._state.tolist()
         words = self._letters[:end].tobytes().split(b"\n")[:-1]
         order = sorted(range(n), key=words.__getitem__)
@@ -125,7 +125,7 @@ class Table:
         count(text, spans, keys, amounts, self._slots, self._entries, self._letters, self._state)
 
     def _reserve(self, words: int, letters: int) -> None:
-        """Make room for so many more words, and for their letters and line feeds; half of the slots stay empty."""
+        """Reserve space for more words and their letters and line feeds; at least half of the slots stay empty."""
         from nplm.kernels.words import place_entries
 
         n, end = self._state.tolist()
@@ -137,7 +137,7 @@ class Table:
 
 
 def _grown(array: Array, used: int, needed: int) -> Any:
-    """The array with room for `needed` rows, the first `used` of them as they were."""
+    """The array, enlarged to at least `needed` rows, with its first `used` rows kept."""
     if needed <= len(array):
         return array
     grown = np.empty((max(needed, 2 * len(array)), *array.shape[1:]), array.dtype)

@@ -1,4 +1,4 @@
-"""Text: from files to lines and their units, in bounded memory, with one clear line for what is wrong.
+"""Text: from files to lines and their units, in bounded memory, with a clear one-line error for bad text.
 
 sources  --read_blocks-->  blocks of whole lines  --lines_of-->  lines
 texts    --open_text---->  the units of each line, one text after the other
@@ -30,7 +30,7 @@ class Block(NamedTuple):
     source: Source
     line: int  # number of the first one, from 1
     text: bytes
-    read: int  # bytes of this source, as they lie in the file, that were read so far
+    read: int  # bytes of this source's file (compressed, if it is) read so far
 
     @property
     def skipped(self) -> int:
@@ -41,11 +41,12 @@ class Block(NamedTuple):
 def open_text(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) -> Iterator[list[str]]:
     """Each line's units, without </s>; an empty line is an empty sentence.
 
-    UTF-8, one sentence per line, divided into units; files, folders, patterns, and "-" for standard input; .gz, .bz2,
-    .xz and .zst are unpacked.  A byte order mark at a file's start is dropped.  A line ends with LF or CRLF, the
-    last one also with a CR alone.  One <s> at a line's start and one </s> at its end, as other tools write them, are
-    dropped.  Memory is bounded by the longest line allowed, MAX_LINE.  Raises InputError with file and line:
-    unreadable, not UTF-8, binary, too long a line, damaged, <s> or </s> inside a line.
+    The text is UTF-8 with one sentence per line, which is split into units; texts are files, folders, patterns, or "-"
+    for standard input; .gz, .bz2, .xz and .zst are decompressed.  A byte order mark at a file's start is dropped.  A
+    line ends with LF or CRLF, the last one also with CR alone.  One <s> at the start of a line and one </s> at its end,
+    as other tools write them, are dropped.  Memory is bounded by the longest line allowed, MAX_LINE.  Raises
+    InputError, with file and line, if a file is unreadable, not UTF-8, binary or damaged, if a line is too long, and on
+    <s> or </s> inside a line.
     """
     for source in find_sources(texts):
         for block in read_blocks([source]):
@@ -58,7 +59,7 @@ def open_tokens(texts: Texts, unit: Unit = WORDS, meter: Meter | None = None) ->
 
 
 def open_lines(path: TextPath | Source) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line, read and refused as in `open_text`; <s> and </s> stay where they are."""
+    """Number (from 1) and text of each line, read with the checks of `open_text`; <s> and </s> are kept."""
     for block in read_blocks([path if isinstance(path, Source) else Source(str(path))]):
         yield from enumerate(lines_of(block), block.line)
 
@@ -81,7 +82,7 @@ def units_of(block: Block, unit: Unit, meter: Meter | None = None) -> Iterator[l
 
 
 def read_blocks(sources: Iterable[Source]) -> Iterator[Block]:
-    """The sources in blocks of whole lines, each as often as its weight says."""
+    """The sources in blocks of whole lines, each source as many times as its weight says."""
     for source in chain.from_iterable([each] * each.weight for each in sources):
         line = 1
         try:
@@ -99,8 +100,8 @@ def read_blocks(sources: Iterable[Source]) -> Iterator[Block]:
 
 
 def _whole_lines(file: Any, source: Source) -> Iterator[bytes]:
-    """Pieces of a file, cut at line feeds; the last may have none, and so may one that is longer than MAX_LINE."""
-    read = file.read1 if source.is_pipe else file.read  # what is typed is answered line by line
+    """Pieces of a file, cut at line feeds; the last, or one that is longer than MAX_LINE, may lack a line feed."""
+    read = file.read1 if source.is_pipe else file.read  # so that interactive input is answered line by line
     rest = piece = read(BLOCK)
     _check_start(rest, source.name)
     while piece:
@@ -117,7 +118,7 @@ def _whole_lines(file: Any, source: Source) -> Iterator[bytes]:
 
 
 def lines_of(block: Block) -> Iterator[str]:
-    """The lines of a block without their ends, LF or CRLF.  Raises the InputError of the first that is no text."""
+    """The lines of a block without their ends, LF or CRLF.  Raises InputError for the first that is not text."""
     text = block.text[block.skipped :]
     if len(text) <= MAX_LINE and b"\0" not in text:
         with suppress(UnicodeDecodeError):
@@ -131,7 +132,7 @@ def lines_of(block: Block) -> Iterator[str]:
 
 
 def _line(raw: bytes, where: str) -> str:
-    """The line, decoded.  Raises InputError where it is no text."""
+    """The line, decoded.  Raises InputError if it is not text."""
     if b"\0" in raw:
         raise InputError(f"{where}: a NUL byte; this looks like a binary file, not UTF-8 text")
     if len(raw) > MAX_LINE:
@@ -148,11 +149,11 @@ def _check_start(raw: bytes, name: str) -> None:
         raise InputError(f"{name}, line 1: a UTF-16 byte order mark; convert the file to UTF-8")
     for suffix, packed in FORMATS.items():
         if raw.startswith(packed.starts):
-            raise InputError(f"{name}: this is {packed.name}; give the file a name that ends in {suffix}")
+            raise InputError(f"{name}: this is a {packed.name} file; give it a name that ends in {suffix}")
 
 
 def _rest_of_line(file: BinaryIO) -> int:
-    """Bytes up to the line's end, which are read and let go."""
+    """The number of bytes up to the line's end, which are read and discarded."""
     length = 0
     while piece := file.readline(MAX_LINE):
         length += len(piece.rstrip(b"\n"))
@@ -164,9 +165,9 @@ def _rest_of_line(file: BinaryIO) -> int:
 def _too_long(start: bytes, length: int, where: str) -> InputError:
     mac = start.count(b"\r") > 1
     remedy = (
-        "its line ends are carriage returns alone: convert it with  tr '\\r' '\\n'"
+        "its lines end in carriage returns only: convert it with  tr '\\r' '\\n'"
         if mac
-        else "put one sentence on a line"
+        else "put one sentence on each line"
     )
     return InputError(f"{where}: {length} bytes long, more than {MAX_LINE}; {remedy}")
 
@@ -178,9 +179,9 @@ def _position(raw: BinaryIO) -> int:
 
 
 def without_marks(words: list[str], where: str, what: str) -> list[str]:
-    """The words without one <s> before them and one </s> after them.
+    """The words, without one <s> before them and one </s> after them.
 
-    Raises InputError where there is another among them; `what`: what they are, and what to do.
+    Raises InputError if there is another among them; `what` says what the words are, and what to do.
     """
     if words and words[0] == BOS:
         words = words[1:]
@@ -193,10 +194,10 @@ def without_marks(words: list[str], where: str, what: str) -> list[str]:
 
 
 def _explain(source: Source, error: Exception, lines: int) -> InputError | None:
-    """The one line for a source that cannot be read on after so many lines; None for an error of another kind."""
+    """The error for a source that cannot be read beyond `lines` lines; None for an error of another kind."""
     reason = " ".join(str(error).split())
     if (kind := damage(source, error)) is not None:
-        what = f"damaged {kind}, found when {lines} lines were read ({reason})"
+        what = f"damaged {kind}, found after {lines} lines ({reason})"
         return InputError(f"{source.name}: {what}; compress or copy the file again")
     if not isinstance(error, OSError):
         return None
@@ -209,5 +210,5 @@ def _explain(source: Source, error: Exception, lines: int) -> InputError | None:
 
 
 def no_words(name: str) -> InputError:
-    """The one line for a text without a word."""
-    return InputError(f"{name}: empty, there is no word in it; give a text with one sentence per line")
+    """The error for a text without words."""
+    return InputError(f"{name}: empty, contains no words; give a text with one sentence per line")

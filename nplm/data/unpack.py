@@ -1,4 +1,4 @@
-"""Opening a source: .gz, .bz2, .xz and .zst are unpacked by suffix, and a pipe that is read twice is kept."""
+"""Opening a source: .gz, .bz2, .xz and .zst are decompressed; a pipe to be read twice is copied to a file."""
 
 import bz2
 import gzip
@@ -19,20 +19,20 @@ from nplm.data.sources import STDIN, Source
 from nplm.errors import InputError
 
 PIECE = 2**20  # bytes of a pipe copied at a time
-MANY = 4  # bytes of text that a byte of a packed file is taken for
+MANY = 4  # assumed bytes of text per byte of a compressed file
 
 
 class Format(NamedTuple):
-    """A way to pack text."""
+    """A compression format."""
 
     name: str
     starts: tuple[bytes, ...]  # how such files begin
-    open: Any  # of a file, and the name for messages
+    open: Any  # takes a file, and a name for messages
 
 
 def _zstd(name: str) -> Any:
     package = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    return optional.load(package, "zst", f"{name}: unpacking .zst")
+    return optional.load(package, "zst", f"{name}: decompressing .zst")
 
 
 FORMATS = {
@@ -44,15 +44,15 @@ FORMATS = {
 
 
 def format_of(source: Source) -> Format | None:
-    """How a source is packed, by its suffix; None if it is not."""
+    """The compression format of a source, by its suffix; None if it is not compressed."""
     return FORMATS.get(Path(source.path).suffix)
 
 
 @contextmanager
 def open_source(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The unpacked bytes, and the file they come from, whose position tells how far reading is.
+    """The decompressed bytes, and the file they come from, whose position shows the progress of reading.
 
-    Raises OSError, and InputError where a package is missing; `damage` knows what reading may raise.
+    Raises OSError, and InputError if a package is missing; `damage` recognises the errors that reading may raise.
     """
     with _open_raw(source) as raw:
         packed = format_of(source)
@@ -68,13 +68,13 @@ def _open_raw(source: Source) -> Iterator[BinaryIO]:
         with Path(source.path).open("rb") as file:
             yield file
     elif sys.stdin is None:
-        raise InputError("standard input: it is closed; give a file, or a pipe that is open")
+        raise InputError("standard input is closed; give a file, or a pipe that is open")
     else:
         yield sys.stdin.buffer
 
 
 def damage(source: Source, error: Exception) -> str | None:
-    """What is damaged, if that is what the error of a reader says: "gzip"; None for any other error."""
+    """The format of a damaged file, such as "gzip", if that is what the error means; None for any other error."""
     packed = format_of(source)
     known = isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError))
     known |= type(error).__name__ == "ZstdError"
@@ -83,14 +83,14 @@ def damage(source: Source, error: Exception) -> str | None:
 
 
 def text_size(sources: Sequence[Source]) -> int:
-    """About how many bytes of text the files hold; a pipe counts for nothing."""
+    """The approximate number of bytes of text in the files; a pipe counts as 0."""
     sizes = ((source, source.status()) for source in sources if not source.is_pipe)
     return sum(s.st_size * source.weight * (MANY if format_of(source) else 1) for source, s in sizes if s is not None)
 
 
 @contextmanager
 def readable_twice(sources: Sequence[Source], reading: Reading) -> Iterator[list[Source]]:
-    """The same sources, pipes kept in temporary files until the block ends.  Raises InputError if there is no room."""
+    """The same sources, with pipes copied to temporary files until the block ends.  Raises InputError if that fails."""
     kept: list[BinaryIO] = []
     try:
         yield [_keep(source, kept, reading) if source.is_pipe else source for source in sources]
@@ -111,7 +111,7 @@ def _keep(source: Source, opened: list[BinaryIO], reading: Reading) -> Source:
             file.flush()
     except OSError as error:
         raise InputError(
-            f"{source.name}: cannot be kept in {tempfile.gettempdir()}, to be read twice ({error.strerror});"
+            f"{source.name}: cannot be copied to {tempfile.gettempdir()} to be read twice ({error.strerror});"
             " set TMPDIR to a folder with enough space, or give a file"
         ) from None
     reading.end()

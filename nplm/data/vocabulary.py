@@ -1,6 +1,6 @@
 """Vocabulary: the token <-> id table with counts, and the check of ids.
 
-id 0 is <unk>, which stands for every word outside the table and carries the counts of the words cut from it.
+id 0 is <unk>, which stands for every word outside the table and has the total count of the words left out of it.
 id 1 is </s>, the end of a sentence.  Then come the words by count, most frequent first, ties by text.
 There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nplm.errors import InputError
 
 UNK, EOS, BOS = "<unk>", "</s>", "<s>"
-ASCII_SPACE = frozenset(" \t\n\v\f\r")  # in no token: files have a token a line, or between spaces
+ASCII_SPACE = frozenset(" \t\n\v\f\r")  # in no token: files separate tokens by spaces or line ends
 MAX_COUNT = 2**63 - 1  # counts and their sum are int64
 
 
@@ -63,7 +63,7 @@ class Vocabulary:
         self._ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
         if len(self._ids) != len(self.tokens):
             twice = next(token for i, token in enumerate(self.tokens) if self._ids[token] != i)
-            raise InputError(f"the token {twice!r} stands twice in the vocabulary")
+            raise InputError(f"the token {twice!r} is in the vocabulary twice")
 
     @classmethod
     def from_counts(
@@ -74,18 +74,18 @@ class Vocabulary:
         max_size: int | None = None,
         words: Iterable[str] | None = None,
     ) -> "Vocabulary":
-        """Vocabulary of the words counted; the counts of the words left out go to <unk>.
+        """The vocabulary of the words counted; the counts of words that are left out are added to <unk>.
 
         Parameters
         ----------
         counts : mapping of str to int
-            How often each word was seen, </s> among them.
+            How often each word was seen, including </s>.
         min_count : int
             Words seen less often are left out; at least 1.
         max_size : int, optional
-            Largest V, <unk> and </s> included; at least 3.  The most frequent words stay.
+            Largest V, <unk> and </s> included; at least 3.  The most frequent words are kept.
         words : iterable of str, optional
-            Keep exactly these words instead, seen or not; one named twice counts once.
+            Keep exactly these words instead, whether seen or not; duplicates are ignored.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class Vocabulary:
         if words is None:
             kept = {w for w, count in counts.items() if count >= min_count}
         elif isinstance(words, str):
-            raise TypeError("words is a collection of words, not one string")
+            raise TypeError("words must be a collection of words, not one string")
         elif min_count > 1 or max_size is not None:
             raise InputError("a given word list is the whole vocabulary: leave out min_count and max_size")
         else:
@@ -147,7 +147,7 @@ class Vocabulary:
         return f"<Vocabulary of {len(self):,} tokens, counted {int(self.counts.sum()):,} times>"
 
     def id(self, token: str) -> int:
-        """The token's id; that of <unk> if it is unknown.
+        """The token's id, or that of <unk> if the token is unknown.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class Vocabulary:
         int
         """
         if not isinstance(token, str):
-            raise TypeError(f"a token is a str, not {type(token).__name__}")
+            raise TypeError(f"a token must be a str, not {type(token).__name__}")
         return self._ids.get(token, self.unk)
 
     def encode(self, tokens: Iterable[str]) -> npt.NDArray[np.int32]:
@@ -167,7 +167,7 @@ class Vocabulary:
         Parameters
         ----------
         tokens : iterable of str
-            n tokens; a sentence in one string is split first.
+            n tokens; split a sentence into tokens first.
 
         Returns
         -------
@@ -176,7 +176,7 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            On a single string, and on a token that is no str.
+            On a single string, and on a token that is not a str.
         """
         if isinstance(tokens, (str, bytes)):
             raise TypeError("encode takes a list of tokens, not one string: split it first")
@@ -188,7 +188,7 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> list[str]:
-        """The tokens of ids.
+        """The tokens with these ids.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class Vocabulary:
 
     @classmethod
     def from_bytes(cls, table: bytes) -> "Vocabulary":
-        """The vocabulary that `to_bytes` wrote.
+        """Read what `to_bytes` wrote.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Vocabulary:
         Raises
         ------
         InputError
-            If the table is damaged; the message has the number of the line.
+            If the table is damaged; the message names the line.
         """
         try:
             text = bytes(table).decode()
@@ -274,18 +274,18 @@ def _check_tokens(tokens: Sequence[str]) -> None:
         return
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
-            raise InputError(f"token {i} of the vocabulary, {token!r}, is not a text")
+            raise InputError(f"token {i} of the vocabulary, {token!r}, is not a str")
         if not token or not ASCII_SPACE.isdisjoint(token):
-            kind = "has white space in it" if token else "is empty"
+            kind = "contains white space" if token else "is empty"
             raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")
         if token == BOS:
-            raise InputError(f"{BOS} cannot be in the vocabulary: it is never predicted, {EOS} begins a text")
+            raise InputError(f"{BOS} cannot be in the vocabulary: it is never predicted; {EOS} begins a text")
         if not token.isascii() and any("\ud800" <= letter <= "\udfff" for letter in token):
             raise InputError(f"token {i} of the vocabulary, {token!r}, is not valid Unicode text")
 
 
 def _are_plain(tokens: Sequence[str]) -> bool:
-    """Whether nothing is wrong with any token, seen at a glance: a large vocabulary has millions."""
+    """Whether all tokens are valid, by a quick check, since a large vocabulary has millions of tokens."""
     try:
         lines = "\n".join(["", *tokens, ""])
         lines.encode()

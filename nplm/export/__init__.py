@@ -1,7 +1,7 @@
 """Models for other programs, and from PyTorch: one file per format.
 
-to_torch      .safetensors that load_state_dict(strict=True) takes
-to_onnx       one step model, state in and state out
+to_torch      .safetensors for load_state_dict(strict=True)
+to_onnx       a graph with the state as input and output
 to_word2vec   the word vectors, text or binary
 to_folder     config.json, model.safetensors, vocab.txt, tokenizer.json
 from_torch    a model from the state_dict of PyTorch's word_language_model

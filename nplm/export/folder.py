@@ -1,11 +1,11 @@
-"""A folder that needs no nplm to be understood: model, vocabulary and tokenizer, each in a format others read.
+"""Export to a folder that can be read without nplm: model, vocabulary and tokenizer in formats of other programs.
 
 config.json         the model's configuration
 model.safetensors   the file that nplm.save writes
-vocab.txt           one token a line, in id order
-tokenizer.json      for Hugging Face's tokenizers: a line of text -> the ids that nplm reads it as; for words and for
-                    characters, since a tokenizer of another kind has ids of its own
-unit.*              the tokenizer's own file, where the model's unit has one
+vocab.txt           one token per line, in id order
+tokenizer.json      for Hugging Face's tokenizers: maps a line of text to nplm's ids; only for words and characters,
+                    since any other tokenizer has its own ids
+unit.*              the tokenizer's own file, if the model's unit has one
 """
 
 import json
@@ -24,7 +24,7 @@ from nplm.storage.checkpoint import save_model
 
 
 def to_folder(model: LanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write the folder, whole or not at all.  Raises InputError if there is something of that name already."""
+    """Write the folder, whole or not at all.  Raises InputError if something of that name already exists."""
     vocabulary = model.vocabulary
     with atomic.atomic_folder(path) as folder:
         _write_json(folder / "config.json", _config(model))
@@ -47,7 +47,7 @@ CHARACTERS = {
 def _word_parts(unit: Words) -> dict[str, Any]:
     """Words between white space by the unit's rule; one <s> at a line's start and one </s> at its end are dropped.
 
-    The rule "unicode" is Python's, whose split() takes U+001C to U+001F too, which Unicode does not call white space.
+    The rule "unicode" is Python's, whose split() includes U+001C to U+001F, which are not white space in Unicode.
     """
     first = unit.rule == FIRST_RULE
     spaces = r"\s" if first else rf"{ASCII_SPACE}\u3000"
@@ -65,7 +65,7 @@ def tokenizer(
     """The vocabulary as Hugging Face's tokenizers describe it; </s> is added.
 
     parts: the normaliser and pre-tokeniser of a line.  text: maps a token to its form in a line.  No token is
-    declared as an added token, because the library would match those inside words, too.
+    declared as an added token, because the library would also match those inside words.
     """
     special = vocabulary.tokens[:2]
     return {

@@ -1,4 +1,4 @@
-"""Files of other programs' making that hold a model: its arrays, and its words."""
+"""Reading models from files of other programs: arrays and words."""
 
 import pickle
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from nplm.arrays import Array
 from nplm.data.vocabulary import ASCII_SPACE
 from nplm.errors import InputError
 
-MANY = 20  # words whose counts are not by chance all the numbers up to their own
+MANY = 20  # words; with more, counts that are a permutation of 0, 1, 2 ... or 1, 2, 3 ... are not a coincidence
 StateDict = dict[str, Array]  # under PyTorch's names
 
 
@@ -26,7 +26,7 @@ class Tokens(NamedTuple):
 
 
 def read_tokens(path: str | Path) -> Tokens:
-    """The words in a file, one a line in id order, each with a tab and its count, or none of them with one.
+    """The words in a file, one per line in id order, all or none of them followed by a tab and a count.
 
     Raises InputError with file and line.
     """
@@ -40,41 +40,41 @@ def read_tokens(path: str | Path) -> Tokens:
 
 
 def _tokens(table: str, name: str) -> Tokens:
-    """The words and counts in the lines of a table; `name` says where it stands."""
+    """The words and counts in the lines of a table; `name` is its name for messages."""
     words: dict[str, int] = {}  # and their lines
     counts: list[int] = []
     for number, line in enumerate(table.rstrip("\r\n").split("\n"), start=1):
         where = f"{name}, line {number}"
         word, tab, count = line.removesuffix("\r").partition("\t")
         if not word or not ASCII_SPACE.isdisjoint(word):
-            raise InputError(f"{where}: {line!r} is not a word; give one word a line, or word, tab, count")
+            raise InputError(f"{where}: {line!r} is not a word; give one word per line, or word, tab, count")
         if word in words:
             raise InputError(f"{where}: the word {word!r} is already in line {words[word]}")
         if tab and not (count.isascii() and count.isdigit() and len(count) <= 18):
             raise InputError(f"{where}: the count {count!r} is not a whole number")
         if words and bool(tab) != bool(counts):
-            raise InputError(f"{where}: some lines have a count and some have none; give all of them one")
+            raise InputError(f"{where}: only some lines have a count; give a count for all words or for none")
         words[word] = number
         counts += [int(count)] if tab else []
     if _are_ids(counts):
         raise InputError(
-            f"{name}: the numbers behind the words are {min(counts)} to {max(counts)}, each once: ids, not counts;"
-            " give the words alone, one a line, in the order of the ids"
+            f"{name}: the numbers after the words are {min(counts)} to {max(counts)}, each once: ids, not counts;"
+            " give the words alone, one per line, in the order of the ids"
         )
     return Tokens(list(words), counts or None)
 
 
 def _are_ids(counts: list[int]) -> bool:
-    """Whether numbers are 0, 1, 2 ... or 1, 2, 3 ..., in this order or, where there are many, in any."""
+    """Whether the numbers are 0, 1, 2 ... or 1, 2, 3 ..., in this order or, if there are many, in any order."""
     found = counts if len(counts) <= MANY else sorted(counts)
     return len(counts) > 2 and found[0] in (0, 1) and found == list(range(found[0], found[0] + len(found)))
 
 
 def read_state_dict(path: str | Path) -> tuple[StateDict, Tokens | None]:
-    """The arrays of a .safetensors file, or of what torch.save wrote; and the words, where the file has them.
+    """The arrays of a .safetensors file or a file of torch.save, and the words if the file has them.
 
-    Raises InputError if it cannot be read, or holds something else.  A file of torch.save's needs PyTorch, and is
-    read without running what may be in it.
+    Raises InputError if it cannot be read, or contains something else.  A file of torch.save needs PyTorch, and is
+    read without executing code that it may contain.
     """
     path = Path(path)
     try:
@@ -94,10 +94,10 @@ def _read_safetensors(path: Path) -> tuple[StateDict, Tokens | None]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise InputError(
-            f"{path}: damaged, or in a type of number that NumPy has not ({error}); save it in float32"
+            f"{path}: damaged, or of a number type that NumPy does not have ({error}); save it in float32"
         ) from error
     if metadata.get("format") == "nplm":
-        raise InputError(f"{path}: this is a model of nplm's already; use it as it is")
+        raise InputError(f"{path}: this is already a model of nplm; use it directly")
     for name, kept in metadata.items():  # safetensors.torch.save_model keeps one of two tied weights
         if kept in arrays and name not in arrays:
             arrays[name] = arrays[kept]
@@ -113,25 +113,25 @@ def _read_torch(path: Path) -> StateDict:
             state_dict = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: a whole model, or damaged, not a state_dict; in the program that made it:"
+            f"{path}: damaged, or a whole pickled model, not a state_dict; in the program that made it, use"
             " torch.save(model.state_dict(), FILE)"
         ) from error
-    except Exception as error:  # what is no such file makes the unpickler raise anything
-        raise InputError(f"{path}: not a file of torch.save's, or damaged; copy it again") from error
+    except Exception as error:  # on other files the unpickler may raise anything
+        raise InputError(f"{path}: not a file of torch.save, or damaged; copy it again") from error
     if not isinstance(state_dict, Mapping) or not all(map(torch.is_tensor, state_dict.values())):
-        raise InputError(f"{path}: not a state_dict alone; save model.state_dict() by itself")
+        raise InputError(f"{path}: not just a state_dict; save model.state_dict() by itself")
     if odd := [name for name in state_dict if not isinstance(name, str)]:
-        raise InputError(f"{path}: {odd[0]!r} is no name of a parameter; save model.state_dict() by itself")
+        raise InputError(f"{path}: {odd[0]!r} is not the name of a parameter; save model.state_dict() by itself")
     return {name: as_array(name, value) for name, value in state_dict.items()}
 
 
 def as_array(name: str, value: Any) -> Array:
-    """A tensor, or what NumPy can make an array of, as a plain array; float16, bfloat16 and quantised become float32.
+    """A tensor or array-like as a plain array; float16, bfloat16 and quantised tensors become float32.
 
-    Raises InputError where a tensor has no numbers, as on PyTorch's device "meta", or such as NumPy has not.
+    Raises InputError if a tensor has no data, as on PyTorch's device "meta", or a type that NumPy does not have.
     """
     try:
-        if hasattr(value, "detach"):  # a tensor of PyTorch's
+        if hasattr(value, "detach"):  # a PyTorch tensor
             value = value.detach()
             value = value.dequantize() if value.is_quantized else value
             value = value if str(value.layout) == "torch.strided" else value.to_dense()
@@ -141,5 +141,5 @@ def as_array(name: str, value: Any) -> Array:
         array: Array = np.asarray(value)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # NotImplementedError is a RuntimeError
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{name}: no array of numbers ({reason}); save it as a dense tensor on the CPU") from None
+        raise InputError(f"{name}: not an array of numbers ({reason}); save it as a dense tensor on the CPU") from None
     return array

@@ -1,10 +1,10 @@
-"""ONNX: a step model.  State goes in and comes out, so a text of any length is read in pieces of any length.
+"""Export to ONNX.  The state is an input and an output, so that a text can be read in pieces of any length.
 
 input      (T,B) int64     word ids
 h, c       (L,B,H)         state before the first word
 log_probs  (T,B,V)         exact log softmax, nats
 h_out, c_out  (L,B,H)      state after the last word
-T and B are free.  Numbers are float32 (onnxruntime has no LSTM in float64).  Metadata: config, vocabulary.
+T and B are dynamic.  Numbers are float32 (onnxruntime has no LSTM in float64).  Metadata: config, unit, vocabulary.
 """
 
 from pathlib import Path
@@ -20,18 +20,18 @@ from nplm.export.torch import metadata
 from nplm.model import LanguageModel
 from nplm.storage.checkpoint import torch_tensors
 
-OPSET, IR_VERSION = 17, 8  # of 2022: read by onnxruntime 1.12 and all later ones
-LARGEST = 2**31 - 2**20  # bytes of the arrays: a protobuf message ends at 2 GiB
-GATES = [0, 3, 1, 2]  # ONNX's i o f c out of PyTorch's i f g o
+OPSET, IR_VERSION = 17, 8  # of 2022: read by onnxruntime 1.12 and later
+LARGEST = 2**31 - 2**20  # bytes of the arrays: a protobuf message is limited to 2 GiB
+GATES = [0, 3, 1, 2]  # ONNX's i o f c from PyTorch's i f g o
 
 
 def to_onnx(model: LanguageModel, path: str | Path) -> None:
-    """Write the model as an ONNX graph.  Raises InputError if `onnx` is missing, or the model too large for it."""
+    """Write the model as an ONNX graph.  Raises InputError if `onnx` is missing, or the model is too large for it."""
     onnx = optional.load("onnx", "onnx", "exporting to ONNX")
     size = 4 * sum(value.size for value in model.params.values())
     if size > LARGEST:
         raise InputError(
-            f"{path}: the model has {size / 1e9:.1f} GB in float32, an ONNX file holds 2.1 GB;"
+            f"{path}: the model takes {size / 1e9:.1f} GB in float32, but an ONNX file holds 2.1 GB;"
             " export it to torch or folder"
         )
     atomic.write(path, [_graph(onnx, model).SerializeToString()])
@@ -66,7 +66,7 @@ def _graph(onnx: Any, model: LanguageModel) -> Any:
 
 
 def _arrays(model: LanguageModel) -> dict[str, Array]:
-    """The graph's constants, in the order and shape that its operators take."""
+    """The graph's constants, in the order and shape that its operators expect."""
     tensors = {name: value.astype(np.float32, copy=False) for name, value in torch_tensors(model).items()}
     arrays = {"encoder.weight": tensors["encoder.weight"], "decoder.bias": tensors["decoder.bias"]}
     arrays["decoder.weight.T"] = np.ascontiguousarray(tensors["decoder.weight"].T)  # (H,V)
@@ -86,7 +86,7 @@ def _gates(value: Array) -> Array:
 
 
 def _nodes(helper: Any, layers: int, hidden_dim: int) -> list[Any]:
-    """Operators, in the order of the data's way: x0 (T,B,E), x1 ... (T,B,H), scores (T,B,V)."""
+    """Operators, in the order of execution: x0 (T,B,E), x1 ... (T,B,H), scores (T,B,V)."""
     make = helper.make_node
     nodes = [make("Gather", ["encoder.weight", "input"], ["x0"], axis=0)]
     for name in ("h", "c"):  # (L,B,H) -> L times (1,B,H)

@@ -1,9 +1,9 @@
-"""From PyTorch: the state_dict of word_language_model's LSTM, with its list of words, becomes a model.
+"""Import from PyTorch: a model from the state_dict of word_language_model's LSTM and its list of words.
 
 encoder.weight (V,E) · rnn.weight_ih_lk, rnn.weight_hh_lk, rnn.bias_ih_lk, rnn.bias_hh_lk · decoder.weight (V,H) ·
 decoder.bias (V,)
-A layer's two biases are added; a bias that is not there is zero; a tied decoder gets a copy of its own.
-Rows are put in nplm's order of words: <unk>, </s>, then the others as they were.
+A layer's two biases are added; a missing bias is zero; a tied decoder becomes a separate matrix.
+Rows are put in nplm's order of words: <unk>, </s>, then the others in their old order.
 """
 
 import re
@@ -21,9 +21,9 @@ from nplm.export.foreign import StateDict, Tokens, as_array
 from nplm.model import LanguageModel, param_shapes
 from nplm.network import Params
 
-EOS_NAMES = (EOS, "<eos>")  # what the end of a sentence is called
+EOS_NAMES = (EOS, "<eos>")  # names of the end-of-sentence word that are found automatically
 KINDS = {3: "a GRU", 1: "a plain RNN"}  # by the number of gates; an LSTM has 4
-NEVER = 100.0  # nats by which the best word beats a word that the model does not know
+NEVER = 100.0  # nats by which the best word's score exceeds that of an added <unk>
 
 
 # ---- the model
@@ -41,21 +41,21 @@ def from_torch(
 ) -> LanguageModel:
     """The model with the parameters of a state_dict; its probabilities are those of the PyTorch model.
 
-    state_dict  arrays, or what np.asarray makes one of; a prefix of all names, as "module.", is dropped
+    state_dict  arrays or array-likes; a prefix that all names share, such as "module.", is dropped
     tokens      V words in the order of the rows
     counts      how often each was seen, for the noise distribution and the unigram model; default: once
-    eos, unk    what the end of a sentence (default: </s> or <eos>) and unknown words are called there
-    add_unk     if no word represents unknown words, add one: read as the mean of all words, and never predicted
-    unit        what a line of text is divided into, of which `tokens` are
-    Raises InputError on what is no LSTM language model, on shapes that do not fit, and on words missing.
+    eos, unk    the words for the end of a sentence (default: </s> or <eos>) and for unknown words
+    add_unk     if there is no word for unknown words, add one: its embedding is the mean of all, its probability ~0
+    unit        what a line of text is split into; `tokens` are such units
+    Raises InputError if this is not an LSTM language model, on inconsistent shapes, and on missing words.
     """
     arrays = _checked(state_dict)
     params = _params(arrays)
     vocab_size, embed_dim = params["encoder.weight"].shape
     if len(tokens) != vocab_size:
         raise InputError(
-            f"{len(tokens)} words for the {vocab_size} rows of encoder.weight: give the list that the model was"
-            " trained with, in its order"
+            f"{len(tokens)} words for the {vocab_size} rows of encoder.weight: give the word list that the model was"
+            " trained with, in the model's order"
         )
     order, vocabulary = _order(Tokens(list(tokens), None if counts is None else list(counts)), eos, unk, add_unk)
     if len(order) > vocab_size:
@@ -70,7 +70,7 @@ def from_torch(
 def _checked(state_dict: Mapping[str, Any]) -> StateDict:
     """The arrays under their plain names, all of one type, all finite."""
     if odd := [name for name in state_dict if not isinstance(name, str)]:
-        raise InputError(f"{odd[0]!r} is no name of a parameter: give model.state_dict()")
+        raise InputError(f"{odd[0]!r} is not the name of a parameter: give model.state_dict()")
     heads = [name.removesuffix("encoder.weight") for name in state_dict if name.endswith("encoder.weight")]
     head = heads[0] if len(heads) == 1 else ""
     arrays = {name.removeprefix(head): as_array(name, value) for name, value in state_dict.items()}
@@ -83,7 +83,7 @@ def _checked(state_dict: Mapping[str, Any]) -> StateDict:
         if value.dtype.kind != "f":
             raise InputError(f"{name} is {value.dtype}, not floating point")
         if not np.isfinite(value).all():
-            raise InputError(f"{name} has numbers that are not finite: the model diverged; take an earlier one")
+            raise InputError(f"{name} has numbers that are not finite: the model diverged; use an earlier one")
     dtype = np.result_type(np.float32, *(value.dtype for value in arrays.values()))
     return {name: value.astype(dtype) for name, value in arrays.items()}
 
@@ -108,24 +108,24 @@ def _params(arrays: StateDict) -> Params:
             total += _of_shape(arrays, part, shape)
         params[name] = total
     if arrays:
-        raise InputError(f"{next(iter(arrays))} has no place in an LSTM language model of nplm's")
+        raise InputError(f"{next(iter(arrays))} is not a parameter of nplm's LSTM language models")
     return params
 
 
 def _of_shape(arrays: StateDict, name: str, shape: tuple[int, ...]) -> Array:
-    """Takes an array out; a bias that is not there is zero."""
+    """Pop an array and check its shape; a missing bias is zero."""
     if name not in arrays and "bias" in name:
         return np.zeros(shape)
     if name not in arrays:
-        raise InputError(f"no {name}: the state_dict is not whole")
+        raise InputError(f"no {name}: the state_dict is incomplete")
     value = arrays.pop(name)
     if value.shape != shape:
-        raise InputError(f"{name} has shape {value.shape}, and not {shape} as the other arrays say")
+        raise InputError(f"{name} has shape {value.shape}, but the other arrays imply {shape}")
     return value
 
 
 def _matrix(arrays: StateDict, name: str) -> tuple[int, int]:
-    """Rows and columns of an array, which must be a matrix with some of both."""
+    """Rows and columns of an array, which must be a non-empty matrix."""
     if arrays[name].ndim != 2 or 0 in arrays[name].shape:
         raise InputError(f"{name} has shape {arrays[name].shape}; it should be a matrix")
     rows, columns = arrays[name].shape
@@ -133,7 +133,7 @@ def _matrix(arrays: StateDict, name: str) -> tuple[int, int]:
 
 
 def _check_kind(arrays: StateDict, hidden_dim: int) -> None:
-    """An LSTM in one direction, without projection."""
+    """Raise InputError unless this is a unidirectional LSTM without projection."""
     rows = len(arrays["rnn.weight_hh_l0"])
     if rows in (hidden_dim, 3 * hidden_dim):
         raise InputError(
@@ -143,19 +143,19 @@ def _check_kind(arrays: StateDict, hidden_dim: int) -> None:
     for pattern, what in ((r"_reverse$", "reads in both directions"), (r"weight_hr", "projects its state")):
         for name in arrays:
             if re.search(pattern, name):
-                raise InputError(f"{name}: this LSTM {what}; nplm's cannot")
+                raise InputError(f"{name}: this LSTM {what}, which nplm does not support")
 
 
 # ---- its words
 
 
 def _order(tokens: Tokens, eos: str | None, unk: str, add_unk: bool) -> tuple[list[int], Vocabulary]:
-    """The rows (V,) in nplm's order, the row after the last for an <unk> to be added; and the vocabulary."""
+    """The rows (V,) in nplm's order (an <unk> to be added is one past the last row), and the vocabulary."""
     words, counts = tokens.words, tokens.counts
     if counts is not None and len(counts) != len(words):
         raise InputError(f"{len(words)} words have {len(counts)} counts")
     if BOS in words:
-        raise InputError(f"{BOS} is among the words, but nplm keeps that name for no word; call it <bos> in the list")
+        raise InputError(f"{BOS} is among the words, but nplm reserves that name; call the word <bos> in the list")
     known = [name for name in ([eos] if eos else EOS_NAMES) if name in words and name != unk]
     if not known:
         names = " or ".join([eos] if eos else EOS_NAMES)
@@ -167,14 +167,14 @@ def _order(tokens: Tokens, eos: str | None, unk: str, add_unk: bool) -> tuple[li
         )
     first = [words.index(unk) if unk in words else len(words), words.index(known[0])]
     order = [*first, *(i for i in range(len(words)) if i not in first)]
-    seen = [*(counts or [1] * len(words)), 0]  # the last is that of an <unk> to be added
+    seen = [*(counts or [1] * len(words)), 0]  # the last is for an <unk> to be added
     return order, Vocabulary([UNK, EOS, *(words[i] for i in order[2:])], [seen[i] for i in order])
 
 
 def _add_unk(params: Params) -> None:
-    """A last row for <unk>: read as the mean of all words; predicted with less than exp(-NEVER), whatever the state.
+    """Add a last row for <unk>: its embedding is the mean of all, its probability below exp(-NEVER) in any state.
 
-    |h| < 1, so every score is within bias -/+ sum |weight|; the others' probabilities stay as they were.
+    |h| < 1, so every score is within bias -/+ sum |weight|; the probabilities of other words do not change.
     """
     weight, bias = params["decoder.weight"], params["decoder.bias"]
     least = (bias - np.abs(weight).sum(axis=1)).max()  # the best word's score is at least that

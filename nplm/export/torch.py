@@ -1,8 +1,8 @@
-"""For PyTorch: one .safetensors file whose tensors load_state_dict(strict=True) takes, all of them.
+"""Export to PyTorch: one .safetensors file with exactly the tensors that load_state_dict(strict=True) expects.
 
 tensors   encoder.weight, rnn.weight_ih_lk, rnn.weight_hh_lk, rnn.bias_ih_lk (the layer's one bias),
           rnn.bias_hh_lk (zero), decoder.weight, decoder.bias
-metadata  format "pt", config (JSON), unit (JSON: what text is divided into), vocabulary (lines of "token<TAB>count", in
+metadata  format "pt", config (JSON), unit (JSON: what text is split into), vocabulary (lines of "token<TAB>count", in
           id order)
 """
 
@@ -17,19 +17,19 @@ from nplm.model import LanguageModel
 from nplm.storage.checkpoint import torch_tensors
 from nplm.storage.tensorfile import blocks
 
-MAX_METADATA = 99_000_000  # bytes: no reader of safetensors takes a header of more than 100 MB
+MAX_METADATA = 99_000_000  # bytes: readers of safetensors reject a header of more than 100 MB
 
 
 def to_torch(model: LanguageModel, path: str | Path) -> None:
-    """Write the model as a state_dict.  Raises InputError where the file cannot be written."""
+    """Write the model as a state_dict.  Raises InputError if the file cannot be written."""
     about = metadata(model)
     if (size := len(json.dumps(about))) > MAX_METADATA:
-        raise InputError(f"{path}: the words take {size / 1e6:.0f} MB, a header holds 99; export it to folder")
+        raise InputError(f"{path}: the words take {size / 1e6:.0f} MB, but a header holds 99 MB; export it to folder")
     atomic.write(path, blocks(torch_tensors(model), about))
 
 
 def metadata(model: LanguageModel) -> dict[str, str]:
-    """What a file for another program says about the model besides its arrays."""
+    """The description of the model, besides its arrays, in a file for another program."""
     config = json.dumps(asdict(model.config), sort_keys=True)
     unit = json.dumps(describe(model.unit), sort_keys=True)
     return {"format": "pt", "config": config, "unit": unit, "vocabulary": model.vocabulary.to_bytes().decode()}

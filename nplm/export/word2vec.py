@@ -1,6 +1,6 @@
 """The word vectors in word2vec's two formats: a line "V D", then every word with its D numbers.
 
-text     word, space, D numbers with enough digits to give the same bits again, newline
+text     word, space, D numbers with enough digits to round-trip exactly, newline
 binary   word, space, D float32, little-endian, newline
 """
 
@@ -18,9 +18,9 @@ LAYERS = ("input", "output")  # (V,E), (V,H)
 
 
 def to_word2vec(model: LanguageModel, path: str | Path, *, binary: bool = False, layer: str = "input") -> None:
-    """Write the word vectors: those that words are read with, or (`layer` output) those that score them.
+    """Write the word vectors: the input embeddings, or (`layer` output) the output embeddings.
 
-    Raises InputError where the file cannot be written.
+    Raises InputError if the file cannot be written.
     """
     if layer not in LAYERS:
         raise InputError(f"layer = {layer!r} is not one of {', '.join(LAYERS)}")

@@ -1,13 +1,13 @@
 """Exact evaluation: nats per predicted token, perplexity, and how far the model is from being normalised.
 
-[V1] nats = -1/n sum_n log p(target_n | words before it)        log p normalised over the whole vocabulary
+[V1] nats = -1/n sum_n log p(target_n | words before it)        p normalised over the whole vocabulary
 [V2] perplexity = exp(nats)
-[V3] log Z_n = log sum_w exp(s(n, w)): zero for a model that NCE has taught to normalise itself
+[V3] log Z_n = log sum_w exp(s(n, w)): zero for a self-normalised model, which NCE training approaches
 [V4] unnormalised nats = -1/n sum_n s(n, target_n): what [V1] would be if Z were 1; not a perplexity
 [V7] s'(n, w) = s(n, w) - c, with c the mean of [V3]: the same p, and log Z zero on average
 
-Every token of the text is predicted and counted once, the out-of-vocabulary ones as <unk>.  Memory is bounded:
-the scores of a block of positions are made for a block of words at a time, and log Z goes into a histogram.
+Every token of the text is predicted and counted once, out-of-vocabulary tokens as <unk>.  Memory is bounded:
+scores are computed for a block of positions and a block of words at a time, and log Z goes into a histogram.
 """
 
 import math
@@ -32,15 +32,15 @@ from nplm.scoring.sentences import longest_first, sentence_lengths
 from nplm.scoring.tally import Tally, perplexity
 from nplm.threads import workers
 
-POSITIONS = 256  # positions scored at a time, at the most
+POSITIONS = 256  # most positions scored at a time
 HISTOGRAM_LOW, HISTOGRAM_WIDTH, HISTOGRAM_BINS = -64.0, 1.0 / 512, 2**16  # log Z in nats, up to +64
-SHARDS = 4  # parts that a text is cut into; part of the rounding
+SHARDS = 4  # parts that a text is split into; their number affects rounding
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a model on a text.  All figures are in nats or derived from nats.
+    """The evaluation of a model on a text.  All figures are in nats, or derived from nats.
 
     Parameters
     ----------
@@ -49,25 +49,25 @@ class Evaluation:
     perplexity : float
         [V2], </s> and <unk> counted.
     tokens, sentences, oovs : int
-        Predicted tokens; </s> among them; <unk> among them.
+        Number of predicted tokens, of </s> among them, and of <unk> among them.
     nats_without_oov, perplexity_without_oov : float
         [V1] and [V2] over the tokens that are not <unk>.
     unnormalised_nats : float
         [V4]: not comparable with any other figure.
     mean_log_z, std_log_z : float
-        Of [V3], in nats.
+        Mean and standard deviation of [V3], in nats.
     log_z_quantiles : dict of str to float
-        "5%", "25%", "50%", "75%" and "95%" of [V3], in nats, to within 1/512.
+        The quantiles "5%", "25%", "50%", "75%" and "95%" of [V3], in nats, to within 1/512.
     streams : int
-        Columns in lock-step; each starts from the zero state.
+        Number of parallel streams; each starts from the zero state.
     state : {"carried", "reset"}
-        Carried through the text, or reset at every sentence.
+        Whether the state was carried through the text, or reset at every sentence.
     bytes, characters, words : int, optional
-        Of the raw text, see `TextSize`; None where only its ids are known, as the figures below.
+        Size of the raw text, see `TextSize`; like the figures below, None if only the ids are known.
     unknown_bits : float, optional
         Bits needed to spell the unknown units, [V8].
     bits_per_byte, bits_per_character, perplexity_per_word : float, optional
-        [V9] and [V10]: to compare with models of other units.
+        [V9] and [V10], which can be compared with those of models of other units.
     """
 
     nats: float
@@ -103,7 +103,7 @@ class Evaluation:
 
 @dataclass
 class LogZTally(Tally):
-    """A tally with the sums of scores and of log Z, which evaluation reports besides -log p."""
+    """A tally that also sums the scores and log Z, which an evaluation reports in addition to -log p."""
 
     score: float = 0.0
     log_z: float = 0.0
@@ -111,7 +111,7 @@ class LogZTally(Tally):
     histogram: Array = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))  # positions by log Z
 
     def add_scores(self, words: Array, scores: Array, log_z: Array) -> None:
-        """Adds positions: their words (n,), s of these (n,), log Z (n,)."""
+        """Add positions: their words (n,), the scores s of these (n,), and log Z (n,)."""
         self.add(words, log_z - scores)
         self.score += float(scores.sum())
         self.log_z += float(log_z.sum())
@@ -120,7 +120,7 @@ class LogZTally(Tally):
         np.add.at(self.histogram, bins.astype(np.int64), 1)
 
     def quantile(self, share: float) -> float:
-        """The log Z below which `share` of the positions lie: the middle of its bin; NaN if one of them is NaN."""
+        """The quantile of log Z for `share` of the positions, as the middle of its bin; NaN if any log Z is NaN."""
         if math.isnan(self.log_z):
             return math.nan
         place = int(np.searchsorted(self.histogram.cumsum(), share * self.tokens))
@@ -144,19 +144,19 @@ def evaluate(
     ----------
     model : LanguageModel or Model
     ids : ndarray (n,)
-        The text: word ids, every line's words and its </s>.
+        The text: the word ids of every line, each line followed by </s>.
     size : TextSize, optional
-        Of the raw text, for the figures per byte, per character and per word: `corpus.sizes["test"]`.
+        Size of the raw text, for figures per byte, per character and per word: `corpus.sizes["test"]`.
     batch_size : int
-        Streams in lock-step; each starts from the zero state, so 1 is one unbroken stream.
+        Number of parallel streams; each starts from the zero state, so 1 means a single unbroken stream.
     reset : bool
-        Reset the state to zero at every sentence; batch_size then changes nothing but the speed.
+        Reset the state to zero at every sentence; batch_size then affects only the speed.
     shards : int
-        Parts that the work is cut into, summed in a fixed order; part of the rounding.
+        Parts that the work is split into, summed in a fixed order; their number affects rounding.
     threads : int
-        0 for as many as there are cores and shards; never changes a bit.
+        0 for as many as there are cores and shards; does not change the result.
     ranks : Ranks
-        Those of the job that share the work, each with the model and the text; never changes a bit.
+        The ranks that share the work, each with the model and the text; they do not change the result.
 
     Returns
     -------
@@ -184,11 +184,11 @@ def tally_text(
     threads: int,
     ranks: Ranks = ALONE,
 ) -> LogZTally:
-    """The sums that `evaluate` makes its figures of."""
+    """The sums from which `evaluate` computes its figures."""
     ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size, "text")
     if ids.ndim != 1:
-        raise InputError(f"a text to evaluate is a row of ids (n,), not {ids.shape}")
+        raise InputError(f"a text to evaluate must be an array of ids (n,), not {ids.shape}")
     if ids.size == 0:
         raise InputError("nothing to evaluate: the text has no tokens")
     if min(batch_size, shards, threads + 1) < 1:
@@ -215,15 +215,15 @@ def tally_text(
     with workers(threads, max(len(own), 1)) as run:
         tallies = ranks.gather(run(own))
     total = LogZTally()
-    for k in range(len(windows)):  # in this order, whoever is first
+    for k in range(len(windows)):  # in this order, whichever finishes first
         total.merge(tallies[k % ranks.size][k // ranks.size])
     return total
 
 
 def without_mean_log_z(model: LanguageModel, valid: Evaluation | None) -> tuple[LanguageModel, Evaluation | None]:
-    """[V7] The model with the mean log Z of a text taken off its output bias, and that text's evaluation with it.
+    """[V7] The model with the mean log Z of a text subtracted from its output bias, and that text's new evaluation.
 
-    The other parameters are the model's own arrays.  Without a finite mean both stay as they are.
+    The other parameters are shared with the model.  Without a finite mean, both are returned unchanged.
     """
     c = valid.mean_log_z if valid is not None else math.nan
     if valid is None or not math.isfinite(c):
@@ -236,7 +236,7 @@ def without_mean_log_z(model: LanguageModel, valid: Evaluation | None) -> tuple[
 
 
 def summary(tally: LogZTally, streams: int, state: str, size: TextSize | None = None) -> Evaluation:
-    """The figures of at least one position, [V1] to [V4], and of a raw text of that size, [V8] to [V10]."""
+    """The figures [V1] to [V4] of at least one position, and [V8] to [V10] if the size of the raw text is given."""
     n, nats, nats_known = tally.tokens, tally.mean_nats(), tally.mean_nats(with_oovs=False)
     mean = tally.log_z / n
     return Evaluation(

@@ -1,12 +1,12 @@
-"""What a model says next: text drawn from it, a word at a time, and the likeliest next words.
+"""Generation: sampling text from a model, a word at a time, and the most likely next words.
 
-[D1] s' = s / temperature                         s: the model's scores, <unk> left out unless it is allowed
-[D2] top-k: only the k words with the largest s' stay
-[D3] top-p: of these, the fewest likeliest whose probabilities add up to p or more stay; at least one
-[D4] a word is drawn from the softmax of s' over the words that stay, by the inverse of its distribution function
+[D1] s' = s / temperature                         s: the model's scores, without <unk> unless it is allowed
+[D2] top-k: only the k words with the largest s' are kept
+[D3] top-p: of these, the smallest set of likeliest words whose probabilities add up to at least p; at least one
+[D4] a word is drawn from the softmax of s' over the words kept, by inverting its cumulative distribution function
 
-In this order, as is usual.  Of words with equal scores the one with the smaller id comes first.  Temperature 0 is the
-limit of [D1]: the word with the largest score.
+The steps are applied in this order, as is usual.  Of words with equal scores the one with the smaller id comes first.
+Temperature 0 is the limit of [D1]: the word with the largest score.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,52 +22,52 @@ from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.network import State, hidden_states
 from nplm.scoring.sentences import Text, as_units
 
-LOCK_STEP = 64  # lines drawn at a time, at the most
-SCORES = 2**23  # scores held at a time, which makes the lines fewer where V is above 131,072
+LOCK_STEP = 64  # most lines drawn at a time
+SCORES = 2**23  # most scores in memory at a time, which reduces the lines if V is above 131,072
 READ = 256  # words of a context read at a time
-SUMS = 256  # words whose probabilities are summed before one of them is looked for
+SUMS = 256  # words per block: a block is drawn first, then a word in it
 
 
 class Line(NamedTuple):
     """A line drawn from a model."""
 
-    words: list[str]  # the prompt's, then those drawn; without </s>
-    ended: bool  # by a </s>, not by its length
+    words: list[str]  # those of the prompt, then those drawn; without </s>
+    ended: bool  # whether </s> ended it, not the limit on its length
 
 
 class Sampling(NamedTuple):
     """How a word is drawn from the scores, [D1] to [D4]."""
 
-    temperature: float = 1.0  # >= 0; below 1 prefers likely words, above 1 evens them out
+    temperature: float = 1.0  # >= 0; below 1 sharpens the distribution, above 1 flattens it
     top_k: int = 0  # 0: all
     top_p: float = 1.0  # in (0, 1]; 1: all
     allow_unk: bool = False
 
 
 class Reader:
-    """A model with its weights packed once, that reads words and gives the scores of what comes next."""
+    """A model, with its weights packed once, that reads words and returns the scores of the next word."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model, self._network, self._room = model, model.network(), Workspace()
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for, and named
+    @np.errstate(over="ignore", invalid="ignore")  # scores that are not finite raise an error below
     def step(self, ids: Array, state: State) -> tuple[Array, State]:
-        """Scores (B,V) after the last of ids (T,B), and the state there; the ids are trusted."""
+        """Scores (B,V) and state after the last of ids (T,B); the ids are not checked."""
         hidden, state = hidden_states(self._network, ids, state, self._room)
         scores = hidden[-1] @ self.model.output_weight.T
         scores += self.model.params["decoder.bias"]
         if not np.isfinite(scores).all():
-            raise InputError("the model's scores are not finite: its training diverged; take an earlier model")
+            raise InputError("the model's scores are not finite: its training diverged; use an earlier model")
         return scores, state
 
     def read(self, words: Sequence[str]) -> tuple[Array, State]:
-        """Scores (1,V) after </s> and the words, from the zero state, and the state there.
+        """Scores (1,V) and state after </s> and the words, from the zero state.
 
         An unknown word is read as <unk>.  Raises InputError on <s> or </s> among the words.
         """
         for mark in (BOS, EOS):
             if mark in words:
-                raise InputError(f"{mark} among the words to begin with: leave it out; it is read before them")
+                raise InputError(f"{mark} in the prompt or context: leave it out; {EOS} is always read first")
         ids = self.model.vocabulary.encode([EOS, *words])[:, None]  # (T,1)
         state = self.model.zero_state(1)
         for start in range(0, len(ids), READ):
@@ -87,28 +87,28 @@ def sample(
     prompt: Text | Iterable[Text] = (),
     allow_unk: bool = False,
 ) -> list[str]:
-    """Sentences drawn from a model, each the prompt and the words drawn after it, up to </s>.
+    """Sample sentences from a model; each is the prompt, followed by the words drawn up to </s>.
 
     Parameters
     ----------
     model : LanguageModel or Model
     rng : numpy Generator
-        The same rng gives the same lines, and fewer lines are the first of more (to the rounding of the scores).
+        The same rng gives the same lines; fewer lines are the first of more, up to rounding of the scores.
     lines : int
-        How many.
+        Number of lines.
     max_words : int
-        Words drawn for a line, at the most.
+        Most words drawn for a line.
     temperature, top_k, top_p : float, int, float
         The distribution of each word, [D1] to [D4]; by default the model's own.
     prompt : str, bytes, or list of units
-        Read before the first word.  One that the model does not know is read as <unk>, and stays as it is in the line.
+        Read before the first word.  A word that the model does not know is read as <unk>, but kept in the line.
     allow_unk : bool
         Whether <unk> may be drawn.
 
     Returns
     -------
     list of str
-        Every line begins with the zero state.
+        The lines; the model starts each from the zero state.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def next_words(
     context : str, bytes, or list of units
         The beginning of the sentence.
     k : int
-        How many words; <unk> and </s> are words too.
+        Number of words; <unk> and </s> are words too.
 
     Returns
     -------
@@ -141,13 +141,13 @@ def next_words(
     Raises
     ------
     InputError
-        On k < 1, and on <s> or </s> in the context.
+        If k < 1, or the context contains <s> or </s>.
     """
     return next_after(Reader(language_model_of(model)), context, k)
 
 
 def next_after(reader: Reader, context: Text | Iterable[Text], k: int) -> list[tuple[str, float]]:
-    """`next_words`, for many contexts one after the other."""
+    """`next_words` for one of many contexts, with a reader that is reused."""
     if k < 1:
         raise InputError(f"k = {k} is less than 1")
     scores = reader.read(as_units(context, reader.model.unit))[0][0]  # (V,)
@@ -164,7 +164,7 @@ def draw_lines(
     max_words: int,
     prompt: Text | Iterable[Text] = (),
 ) -> Iterator[Line]:
-    """`sample`, line by line as they are made, in memory that does not grow with their number."""
+    """`sample` as an iterator over lines, so that memory does not grow with their number."""
     _check(sampling, lines, max_words)
     words = as_units(prompt, model.unit)
     reader = Reader(model)
@@ -190,11 +190,11 @@ def _check(sampling: Sampling, lines: int, max_words: int) -> None:
 def _lock_step(
     reader: Reader, scores: Array, state: State, sampling: Sampling, uniform: Array
 ) -> list[tuple[list[int], bool]]:
-    """B lines from one state, by the numbers of `uniform` (B, words at most); those that have ended drop out."""
+    """B lines from one state, drawn with the numbers `uniform` (B, most words); finished lines drop out."""
     vocabulary = reader.model.vocabulary
     lines, max_words = uniform.shape
     drawn: list[list[int]] = [[] for _ in range(lines)]
-    alive = np.arange(lines)  # (b,), the lines that go on
+    alive = np.arange(lines)  # (b,), the unfinished lines
     scores = scores.repeat(lines, axis=0)  # (b,V)
     state = State(state.h.repeat(lines, axis=1), state.c.repeat(lines, axis=1))
     for step in range(max_words):
@@ -222,8 +222,8 @@ def draw(scores: Array, sampling: Sampling, uniform: Array) -> Array:
         return np.asarray(np.argmax(scores, axis=1), np.int32)
     scores -= scores.max(axis=1, keepdims=True)
     if sampling.temperature != 1:
-        with np.errstate(over="ignore"):  # by a temperature near zero: all but the largest become -inf
-            limits = np.finfo(scores.dtype)  # beyond them -inf / inf would be no number
+        with np.errstate(over="ignore"):  # with a temperature near zero all but the largest become -inf
+            limits = np.finfo(scores.dtype)  # beyond them -inf / inf would be NaN
             scores /= float(np.clip(sampling.temperature, limits.tiny, limits.max))  # [D1]
     mass = np.exp(scores, out=scores)
     if sampling.top_k or sampling.top_p < 1:
@@ -232,12 +232,12 @@ def draw(scores: Array, sampling: Sampling, uniform: Array) -> Array:
 
 
 def _among(mass: Array, sampling: Sampling, u: float) -> int:
-    """One word in proportion to mass (V,), of those that stay, [D2] to [D4]."""
+    """One word drawn in proportion to mass (V,) from those that are kept, [D2] to [D4]."""
     ids = _largest(mass, sampling.top_k or mass.size)
     mass = mass[ids]
     if sampling.top_p < 1:
         total = float(mass.sum(dtype=np.float64))
-        # words below this add up to less than 1 - p of the total: none of those that stay is among them
+        # words below this add up to less than 1 - p of the total, so none of them is kept
         likely = mass[mass >= (1 - sampling.top_p) * total / mass.size]
         upto = np.sort(likely)[::-1].cumsum(dtype=np.float64)
         stay = _largest(mass, int(np.searchsorted(upto, sampling.top_p * total)) + 1)
@@ -247,7 +247,7 @@ def _among(mass: Array, sampling: Sampling, u: float) -> int:
 
 
 def _largest(values: Array, n: int) -> Array:
-    """Places, ascending, of the n largest of values (V,); of equal ones the first."""
+    """Indices, ascending, of the n largest of values (V,); among equal values the first."""
     if n >= values.size:
         return np.arange(values.size)
     least = np.partition(values, -n)[-n]
@@ -257,7 +257,7 @@ def _largest(values: Array, n: int) -> Array:
 
 
 def _inverse(mass: Array, uniform: Array) -> Array:
-    """One word (B,) int32 in proportion to mass (B,V), [D4]: first a block of words, then the word in it."""
+    """One word (B,) int32 drawn in proportion to mass (B,V), [D4]: first a block of words, then the word in it."""
     starts = np.arange(0, mass.shape[1], SUMS)
     blocks = np.add.reduceat(mass, starts, axis=1, dtype=np.float64)  # (B,V/SUMS)
     block, rest = _find(blocks, uniform * blocks.sum(axis=1))
@@ -269,9 +269,9 @@ def _inverse(mass: Array, uniform: Array) -> Array:
 
 
 def _find(mass: Array, target: Array) -> tuple[Array, Array]:
-    """Where the running sums of mass (B,n) first exceed target (B,), and what of the target is left there."""
+    """Where the cumulative sums of mass (B,n) first exceed target (B,), and the remainder of the target there."""
     upto = mass.cumsum(axis=1, dtype=np.float64)
     place = (upto <= target[:, None]).sum(axis=1)
-    place = np.minimum(place, (upto < upto[:, -1:]).sum(axis=1))  # rounding must not lead past the last mass
+    place = np.minimum(place, (upto < upto[:, -1:]).sum(axis=1))  # rounding must not go past the last mass
     here = np.arange(len(mass)), place
     return place, np.maximum(target - (upto[here] - mass[here]), 0)

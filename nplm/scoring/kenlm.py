@@ -3,13 +3,13 @@
     import nplm as kenlm
     model = kenlm.Model("run/best.safetensors")
 
-Scores are log10, as KenLM's.  What differs because the model is recurrent, and not of n-grams:
+Scores are log10, like KenLM's.  Some things differ because the model is recurrent, not an n-gram model:
 - A word that the model does not know is predicted as <unk>, with <unk>'s probability, and flagged as oov.
-- The history is never cut.  `ngram_length` counts the words that the prediction rests on, itself included: all that
-  were read since the state was begun, </s> for a sentence's beginning among them.  `order` has no bound.
-- Every method that gives a score takes normalize=False: see score.py, [V6].
-- A model of another unit than the word takes the same raw text; a "word" is then a unit, as `nplm next` shows it.
-Where the two part, and why State is KenLM's and not the model's: decision 0009.
+- The history is never truncated.  `ngram_length` counts the predicted word and all words that were read since the
+  state was initialised, including the </s> for the beginning of a sentence.  `order` is effectively unbounded.
+- Every method that returns a score accepts normalize=False: see score.py, [V6].
+- A model whose unit is not the word takes the same raw text; a "word" is then a unit, as `nplm next` shows it.
+Decision 0009 lists the differences, and explains why State is KenLM's and not the model's.
 """
 
 import os
@@ -34,25 +34,25 @@ from nplm.threads import one_blas_thread
 
 
 class FullScoreReturn(NamedTuple):
-    """What is known of a predicted word."""
+    """The score of a predicted word."""
 
     log_prob: float  # log10
-    ngram_length: int  # words that the prediction rests on, itself included
+    ngram_length: int  # words that the prediction depends on, and the word itself
     oov: bool
 
 
 @total_ordering
 class State:
-    """What a model has read: (h, c), written by a model, read by `BaseScore`.  A new one has read nothing.
+    """The recurrent state (h, c) of a model after some words; a new State is the zero state.
 
-    Equal states predict alike.  Arrays are replaced, never written to, so copies may share them.
+    Equal states give equal predictions.  Arrays are replaced, never written to, so copies may share them.
 
     Attributes
     ----------
     read : pair of ndarray (L,1,H), or None
         h and c; None is the zero state.
     words : int
-        How many words were read.
+        Number of words read.
     log_z : float or None
         log Z in nats of the prediction of the next word; None until it is needed.
     """
@@ -63,7 +63,7 @@ class State:
         self.log_z: float | None = None
 
     def write(self, read: network.State | None, words: int, log_z: float | None = None) -> None:
-        """Replace what was read.
+        """Replace the state.
 
         Parameters
         ----------
@@ -112,16 +112,16 @@ class Model:
     Attributes
     ----------
     language_model : LanguageModel
-        What it scores with.
+        The model that computes the scores.
     path : bytes
-        The absolute path, as KenLM gives it; empty for a model that came without a file.
+        The absolute path, as in KenLM; empty for a model that was not loaded from a file.
     order : int
-        The longest history that a score can depend on: there is no bound.
+        The longest history that a score can depend on: effectively unbounded.
 
     Raises
     ------
     InputError
-        As `nplm.load`.
+        As for `nplm.load`.
     """
 
     order = sys.maxsize
@@ -138,11 +138,11 @@ class Model:
         return f"<Model from {name!r}>" if name else f"<Model of {self.language_model!r}>"
 
     def __reduce__(self) -> "tuple[type[Model], tuple[bytes | LanguageModel]]":
-        """Pickled as KenLM's: by its path, so the file must be there when it is loaded."""
+        """Pickle by path, as KenLM does: the file must exist when the pickle is loaded."""
         return Model, (self.path or self.language_model,)
 
     def __contains__(self, word: Text) -> bool:
-        """Whether the model knows the word; <unk> is no word."""
+        """Whether the model knows the word; <unk> is not a word."""
         vocabulary = self.language_model.vocabulary
         return vocabulary.id(as_text(word)) != vocabulary.unk
 
@@ -152,13 +152,13 @@ class Model:
         Parameters
         ----------
         sentence : str or bytes
-            Words separated by ASCII white space, as KenLM takes them; for a model of another unit its text.
+            Words separated by ASCII white space, as in KenLM; for a model of another unit, raw text.
         bos : bool
-            Read the beginning of the sentence first.
+            Read </s> first, for the beginning of the sentence; False: start from the zero state.
         eos : bool
-            Predict the end of the sentence, too.
+            Also predict the end of the sentence.
         normalize : bool
-            False: [V6], with the model's mean log Z.
+            False: unnormalised score [V6], with the model's mean log Z.
 
         Returns
         -------
@@ -177,11 +177,11 @@ class Model:
         ----------
         sentence : str or bytes
         bos : bool
-            Read the beginning of the sentence first.
+            Read </s> first, for the beginning of the sentence; False: start from the zero state.
         eos : bool
-            Predict the end of the sentence, too.
+            Also predict the end of the sentence.
         normalize : bool
-            False: [V6], with the model's mean log Z.
+            False: unnormalised scores [V6], with the model's mean log Z.
 
         Returns
         -------
@@ -211,7 +211,7 @@ class Model:
         return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:
-        """Let `state` be the beginning of a sentence: </s> was read from the zero state.
+        """Set `state` to the beginning of a sentence: </s> has been read from the zero state.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class Model:
         state.write(_read(self.language_model, self.language_model.vocabulary.eos, None), 1)
 
     def NullContextWrite(self, state: State) -> None:
-        """Let `state` be the zero state: nothing was read.
+        """Set `state` to the zero state: nothing has been read.
 
         Parameters
         ----------
@@ -229,12 +229,12 @@ class Model:
         state.write(None, 0)
 
     def BaseScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> float:
-        """log10 probability of a word, which `out_state` has then read.
+        """log10 probability of a word; sets `out_state` to the state after it.
 
         Parameters
         ----------
         in_state : State
-            What was read before.
+            The state before the word.
         word : str or bytes
         out_state : State
             Written to; may be `in_state`.
@@ -250,7 +250,7 @@ class Model:
     def BaseFullScore(self, in_state: State, word: Text, out_state: State, normalize: bool = True) -> FullScoreReturn:
         """`BaseScore`, with ngram_length and oov.
 
-        Words after one state share its log Z: only the first of them costs O(V H).
+        Words scored after the same state share its log Z: only the first of them costs O(V H).
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class Model:
 
 
 def _read(model: LanguageModel, token: int, state: network.State | None) -> network.State:
-    """The state after one more word, [L1] to [L5] in plain NumPy: packing the weights would cost more."""
+    """The state after one more word, [L1] to [L5] in plain NumPy, since packing the weights would take longer."""
     h, c = state or model.zero_state(1)
     x, after_h, after_c = model.params["encoder.weight"][None, token], [], []  # (1,E)
     for k in range(model.config.num_layers):

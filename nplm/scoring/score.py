@@ -1,13 +1,13 @@
-"""Scores of words and of sentences, in bounded memory: what evaluation sums up, word by word.
+"""Scores of words and of sentences, in bounded memory: the word-by-word terms of an evaluation.
 
-[V6] log p(w | history) ~ s(w) - mean log Z        unnormalised: O(H) a word, whatever V is, after the recurrence
+[V6] log p(w | history) ~ s(w) - mean log Z        unnormalised: O(H) per word, whatever V is, after the recurrence
 
-Exact scores are [V5] of scorer.py.  The mean of [V6] is the model's mean_log_z, measured on the valid text when it was
-last validated; NCE teaches the model that log Z hardly differs from word to word.
+Exact scores are [V5] of scorer.py.  The mean in [V6] is the model's mean_log_z, measured on the valid text at the last
+validation; with NCE training, log Z hardly differs from position to position.
 
-A sentence is its words, then </s>.  It is read from the zero state, </s> first (bos=True), as `evaluate` does with
-reset=True; with bos=False nothing is read before its first word, which is then predicted from the zero state: by
-the output bias alone.  Sentences go in lock-step, longest first.
+A sentence is its words, then </s>.  It starts from the zero state and reads </s> first (bos=True), as `evaluate` does
+with reset=True; with bos=False nothing is read before its first word, which is then predicted from the zero state,
+that is, by the output bias alone.  Sentences are processed in parallel, longest first.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,29 +28,29 @@ from nplm.scoring.scorer import Scores, read_sentences, score_words
 from nplm.scoring.sentences import SENTENCES, Text, as_units, encode, longest_first, sentence_lengths, totals
 from nplm.threads import one_blas_thread, workers
 
-COLUMNS = 64  # sentences in lock-step
-POSITIONS = 512  # positions scored at a time, at the most
+COLUMNS = 64  # sentences processed in parallel
+POSITIONS = 512  # most positions scored at a time
 CHECKED = 64  # positions whose probabilities are summed at a time
 
 
 def word_scores(model: LanguageModel, ids: Array, *, reset: bool = False) -> Scores:
     """s(n, target_n) and log Z of every token of a text of ids (n,), in nats; -log p = log Z - s.
 
-    The state is carried through the text as one stream; reset: it goes back to zero at every </s>.
-    Raises ValueError on an id outside the vocabulary, and InputError on ids that are not a row.
+    The text is one stream, through which the state is carried; with reset, the state is zero after every </s>.
+    Raises ValueError on an id outside the vocabulary, and InputError if the ids are not one-dimensional.
     """
     return next(stream_scores(model, [ids], reset=reset))
 
 
 def stream_scores(model: LanguageModel, texts: Iterable[Array], *, reset: bool = False) -> Iterator[Scores]:
-    """`word_scores` of a text that comes in pieces (n,); with reset, a piece holds whole sentences."""
+    """`word_scores` of a text given in pieces (n,); with reset, each piece consists of whole sentences."""
     network, state, eos = model.network(), model.zero_state(1), model.vocabulary.eos
     before = eos
     for piece in texts:
         check_ids(piece, model.config.vocab_size, "text")
         ids = np.asarray(piece, np.int32)
         if ids.ndim != 1:
-            raise InputError(f"a text to score is a row of ids (n,), not {ids.shape}")
+            raise InputError(f"a text to score must be an array of ids (n,), not {ids.shape}")
         if reset:
             yield sentence_scores(model, ids, sentence_lengths(ids, eos))
             continue
@@ -75,26 +75,26 @@ def score_batch(
     precision: str = "float32",
     ranks: Ranks = ALONE,
 ) -> Array:
-    """Total log10 probability of each sentence; sentences of all lengths are scored together.
+    """Total log10 probability of each sentence; sentences of any length are scored together.
 
     Parameters
     ----------
     model : LanguageModel or Model
     sentences : sequence of str, bytes or lists of str
-        n sentences: texts, bytes in UTF-8, which are divided into the model's units; or lists of units.
+        n sentences, each a str or UTF-8 bytes, which are split into the model's units, or a list of units.
     bos : bool
         Read </s> before the first word.
     eos : bool
         Predict </s> after the last.
     normalize : bool
-        False: [V6], with the model's mean_log_z, 0 where it has none.
+        False: unnormalised scores [V6], with the model's mean_log_z, or 0 if it has none.
     threads : int
         0 for as many as there are cores.
     precision : str
-        Of the products' operands: float32 (the model's own type), bfloat16, or auto, which is bfloat16 where that is
-        known to be faster.  How far bfloat16 moves a score is measured by benchmarks/bench_score.py.
+        Type of the operands of matrix products: float32 (the model's own type), bfloat16, or auto, which is bfloat16
+        where that is known to be faster.  benchmarks/bench_score.py measures how much bfloat16 changes a score.
     ranks : Ranks
-        Those of the job that share the work, each with the model and the sentences; never changes a bit.
+        The ranks that share the work, each with the model and the sentences; they do not change the result.
 
     Returns
     -------
@@ -104,12 +104,12 @@ def score_batch(
     Raises
     ------
     TypeError
-        If `sentences` is a single sentence, or one of them is no text.
+        If `sentences` is a single sentence, or one of them is not text.
     InputError
         On bfloat16 for a float64 model.
     """
     if isinstance(sentences, (str, bytes)):
-        raise TypeError("score_batch takes a list of sentences, not a single one")
+        raise TypeError("score_batch takes a list of sentences, not a single sentence")
     model, parts = language_model_of(model), [np.zeros(0)]
     for start in range(0, len(sentences), SENTENCES):
         units = [as_units(sentence, model.unit) for sentence in sentences[start : start + SENTENCES]]
@@ -132,15 +132,15 @@ def sentence_scores(
     precision: str = "float32",
     ranks: Ranks = ALONE,
 ) -> Scores:
-    """`word_scores` of sentences of `lengths` (m,), one after the other in ids (n,), each from the zero state.
+    """`word_scores` of sentences of `lengths` (m,), concatenated in ids (n,), each from the zero state.
 
-    normalize=False: the mean log Z stands for log Z.  The ids are trusted.
+    normalize=False: the mean log Z replaces log Z.  The ids are not checked.
     """
     out = np.zeros(ids.size), np.full(ids.size, model.mean_log_z or 0.0)
     network = model.network(choose(precision, model.dtype, model.config.hidden_dim).bfloat16)
 
     def fill(starts: Array, lengths: Array) -> None:
-        """Each task writes the places of its own sentences."""
+        """Each task writes the scores of its own sentences."""
         for hidden, places in read_sentences(model, network, ids, starts, lengths, POSITIONS, bos=bos):
             out[0][places], log_z = score_words(network, hidden, ids[places], normalize)
             if normalize:
@@ -164,14 +164,14 @@ def sentence_scores(
 
 
 def shifted(ids: Array, before: int) -> Array:
-    """The word before each of ids (n,); `before` stands before the first."""
+    """The word before each of ids (n,); `before` precedes the first."""
     return np.concatenate([[before], ids])[: ids.size]
 
 
 def norm_deviation(model: LanguageModel, ids: Array) -> float:
     """Largest |sum_w p(w) - 1| over the positions of a text of ids (n,), read as one stream.
 
-    p is exp(s - log Z) with the log Z that scores are normalised with; scores and sum are computed again, in float64.
+    p is exp(s - log Z), with the log Z that normalises scores; scores and sum are recomputed in float64.
     """
     check_ids(ids, model.config.vocab_size, "text")
     network, state, inputs = model.network(), model.zero_state(1), shifted(ids, model.vocabulary.eos)
@@ -180,7 +180,7 @@ def norm_deviation(model: LanguageModel, ids: Array) -> float:
         for start in range(0, ids.size, CHECKED):
             hidden, state = hidden_states(network, inputs[start : start + CHECKED, None], state)
             sums = _probability_sums(network, np.ascontiguousarray(hidden[:, 0]))
-            largest = float(np.maximum(largest, np.abs(sums - 1).max()))  # a NaN stays one
+            largest = float(np.maximum(largest, np.abs(sums - 1).max()))  # propagates NaN
     return largest
 
 

@@ -1,9 +1,9 @@
-"""What evaluation and scoring share: a text's hidden states, window by window, and the scores that they give.
+"""What evaluation and scoring share: a text's hidden states, window by window, and the resulting scores.
 
-[V5] log p(w | history) = s(w) - log Z             exact: log Z sums over the whole vocabulary, O(V H) a word
+[V5] log p(w | history) = s(w) - log Z             exact: log Z sums over the whole vocabulary, O(V H) per word
 
-A text is read as streams in lock-step, the state carried, or as sentences, each from the zero state.  Memory is
-bounded: a window holds at most as many positions as it is asked for, and goes when it is scored.
+A text is read as parallel streams with carried state, or as sentences, each from the zero state.  Memory is
+bounded: a window has at most the requested number of positions, and is dropped after scoring.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from nplm.model import LanguageModel
 from nplm.network import Network, State, hidden_states
 
 Scores = tuple[Array, Array]  # (n,) float64 each, nats: s(n, target_n), and log Z
-Window = tuple[Array, Array]  # hidden states (n,H), and words (n,) or where these are in the text
+Window = tuple[Array, Array]  # hidden states (n,H), and words (n,) or their positions in the text
 
 
 def read_streams(
@@ -44,10 +44,10 @@ def read_sentences(
     *,
     bos: bool = True,
 ) -> Iterator[Window]:
-    """Hidden states of sentences side by side, and where in ids (n,) the words are that they predict.
+    """Hidden states of sentences in parallel, and the positions in ids (n,) of the words that they predict.
 
-    starts, lengths (b,): where each sentence begins, and its tokens, >= 1; the longest first, so that the columns of
-    those that have ended can be dropped.  bos: </s> is read before the first word; else nothing is.
+    starts, lengths (b,): where each sentence begins, and its number of tokens, >= 1; longest first, so that the columns
+    of finished sentences can be dropped.  bos: </s> is read before the first word; otherwise nothing is.
     """
     state, first = model.zero_state(starts.size), 0
     while starts.size:
@@ -65,7 +65,7 @@ def read_sentences(
 
 @np.errstate(over="ignore", invalid="ignore")  # a model that is not finite has scores that are not
 def score_words(network: Network, hidden: Array, words: Array, normalize: bool = True) -> Scores:
-    """s (n,) and log Z (n,) of words (n,) after hidden states (n,H); log Z is zero unless normalize, [V5]."""
+    """s (n,) and log Z (n,) of words (n,) after hidden states (n,H), [V5]; log Z is zero unless normalize."""
     weight, bias = network.decoder.weight, network.decoder.bias
     flat = np.ascontiguousarray(hidden)
     scores = softmax.target_scores(flat, words, weight, bias).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Sentences one after the other, as ids: cut into pieces, encoded, and their words' figures added up.
+"""Concatenated sentences as ids: splitting into pieces, encoding, and summing over sentences.
 
-A sentence is its words, then </s>; with eos=False its words alone.
+A sentence is its words, then </s>; with eos=False, its words alone.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ def in_pieces(sentences: Iterable[list[str]], tokens: int, lines: int = SENTENCE
 
 
 def encode(vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], eos: bool = True) -> tuple[Array, Array]:
-    """Ids (n,) of sentences of words one after the other, </s> after each if eos, and their lengths (m,)."""
+    """Ids (n,) of concatenated sentences, each followed by </s> if eos, and their lengths (m,)."""
     end = (EOS,) if eos else ()
     words = chain.from_iterable(chain(sentence, end) for sentence in sentences)
     lengths = np.array([len(sentence) + len(end) for sentence in sentences], np.int64)
@@ -45,7 +45,7 @@ def totals(values: Array, lengths: Array) -> Array:
 
 
 def sentence_lengths(ids: Array, eos: int) -> Array:
-    """Lengths (m,) of the sentences of a text of ids (n,), </s> counted; the last one may lack it."""
+    """Lengths (m,) of the sentences of a text of ids (n,), </s> included; the last sentence may lack it."""
     ends = np.flatnonzero(ids == eos) + 1
     if ids.size and (ends.size == 0 or ends[-1] != ids.size):
         ends = np.append(ends, ids.size)
@@ -53,9 +53,9 @@ def sentence_lengths(ids: Array, eos: int) -> Array:
 
 
 def longest_first(lengths: Array, columns: int) -> list[tuple[Array, Array]]:
-    """Groups of at most `columns` sentences, of similar length: where each starts, and its length, the longest first.
+    """Groups of at most `columns` sentences of similar length: their starts and lengths, longest first.
 
-    lengths (m,): of sentences one after the other; those of no token are in no group.
+    lengths (m,): of concatenated sentences; empty ones are in no group.
     """
     starts = np.cumsum(lengths) - lengths
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
@@ -64,31 +64,31 @@ def longest_first(lengths: Array, columns: int) -> list[tuple[Array, Array]]:
 
 
 def as_units(sentence: Text | Iterable[Text], unit: Unit) -> list[str]:
-    """What a user gives as a sentence, in units: a str or bytes is divided; a list holds the units themselves.
+    """The units of a sentence given by a user: a str or bytes is split; a list contains the units themselves.
 
-    Raises TypeError on what is neither, and InputError on a list of texts that are no units.
+    Raises TypeError on anything else, and InputError on a list of strings that are not units.
     """
     if isinstance(sentence, (str, bytes)):
         return unit.split(without_end(as_text(sentence)))
     if not isinstance(sentence, Iterable):
-        raise TypeError(f"a sentence is a str, bytes or a list of words, not {type(sentence).__name__}")
+        raise TypeError(f"a sentence must be a str, bytes or a list of words, not {type(sentence).__name__}")
     units = [as_text(word) for word in sentence]
     for text in units:
         if not text or not ASCII_SPACE.isdisjoint(text):
-            what = "has white space in it" if text else "is empty"
+            what = "contains white space" if text else "is empty"
             raise InputError(f"{text!r} in a list of words {what}: give words, or the sentence as one string")
     return units
 
 
 def kenlm_words(sentence: Text, unit: Unit) -> list[str]:
-    """A sentence's words as KenLM separates them, by ASCII's white space; its units where they are not words."""
+    """A sentence's words, split at ASCII white space as KenLM does, or its units if they are not words."""
     return toolkit_words(as_text(sentence)) if unit.kind == "word" else as_units(sentence, unit)
 
 
 def as_text(text: Text) -> str:
-    """A sentence or word as a str; bytes are taken as UTF-8, as KenLM does, and what is no UTF-8 is in no word."""
+    """A sentence or word as a str; bytes are decoded as UTF-8, as in KenLM; invalid bytes are in no known word."""
     if isinstance(text, bytes):
         return text.decode(errors="surrogateescape")
     if isinstance(text, str):
         return text
-    raise TypeError(f"a sentence or a word is a str or bytes, not {type(text).__name__}")
+    raise TypeError(f"a sentence or a word must be a str or bytes, not {type(text).__name__}")

@@ -1,4 +1,4 @@
-"""Sums over predicted tokens, from which every figure of a text is made: nats, log10 totals, SRILM's figures."""
+"""Sums over predicted tokens, from which all figures of a text are computed: nats, log10 totals, SRILM's figures."""
 
 import math
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from nplm.data.vocabulary import Vocabulary
 
 @dataclass
 class Tally:
-    """Counts, and sums of -log p in float64 nats; another's are added with merge."""
+    """Counts, and sums of -log p in float64 nats; merge adds those of another tally."""
 
     tokens: int = 0  # predicted: words and </s>
     sentences: int = 0  # </s> among them, or lines where </s> is not predicted
@@ -22,7 +22,7 @@ class Tally:
     oov_nats: float = 0.0  # of the <unk>
 
     def add(self, words: Array, nats: Array, sentences: int | None = None) -> None:
-        """Adds tokens: their ids (n,) and -log p (n,).  sentences: how many; by default the </s> are counted."""
+        """Add tokens: their ids (n,) and -log p (n,).  sentences: their number; by default the </s> are counted."""
         zero, oov = np.isposinf(nats), words == Vocabulary.unk
         self.tokens += words.size
         self.sentences += int((words == Vocabulary.eos).sum()) if sentences is None else sentences
@@ -33,12 +33,12 @@ class Tally:
         self.oov_nats += float(nats[oov & ~zero].sum())
 
     def merge(self, other: "Tally") -> None:
-        """Adds another's tokens."""
+        """Add another tally."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
     def mean_nats(self, with_oovs: bool = True) -> float:
-        """Nats per token, over all or over those that are not <unk>; NaN without one, inf with a zero among all."""
+        """Nats per token, over all or over those that are not <unk>; NaN if there is none, inf on zero probability."""
         count, nats, zeros = self.tokens, self.nats, self.zeros
         if not with_oovs:
             count, nats, zeros = count - self.oovs, nats - self.oov_nats, zeros - self.oov_zeros
@@ -48,5 +48,5 @@ class Tally:
 
 
 def perplexity(nats: float) -> float:
-    """exp(nats), and inf where that is beyond floating point."""
+    """exp(nats), or inf on overflow."""
     return math.exp(nats) if nats < 700 else (math.inf if not math.isnan(nats) else nats)

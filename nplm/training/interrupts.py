@@ -1,7 +1,7 @@
-"""Ctrl-C, `kill`, a terminal that is closed: the first is noted, so that the chunk can be finished and saved.
+"""Ctrl-C, `kill`, a closed terminal: the first signal is recorded, so that the chunk can be finished and saved.
 
-The second ends at once.  After SIGTERM and SIGHUP the signal is raised again when all is saved, so that the process
-ends by it as it would have; Ctrl-C ends training only.  Of several ranks the signals of rank 0 count.
+A second one stops the process at once.  SIGTERM and SIGHUP are raised again after everything has been saved, so that
+they still end the process; Ctrl-C ends only the training.  With several ranks, only the signals of rank 0 count.
 """
 
 import signal
@@ -17,10 +17,10 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 @contextmanager
 def interrupts(ranks: Ranks = ALONE) -> Iterator[Callable[[], bool]]:
-    """A function that returns whether one of the signals came to this process.
+    """A function that returns whether this process has received one of the signals.
 
-    One that is ignored, as in the background of a script or under nohup, stays ignored; on another thread all stay as
-    they are.
+    A signal that is ignored, as in a script's background job or under nohup, stays ignored; outside the main thread,
+    no handler is changed.
     """
     came: list[int] = []
     before: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""`nplm.train`: a run from its first chunk, or from where it was stopped, to its last."""
+"""`nplm.train`: a run from its first chunk, or from where it stopped, to its last."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,7 @@ from nplm.training.trainer import Trainer, warm_up
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ends with.
+    """The result of a training run.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class TrainResult:
     history : list of dict
         The lines of metrics.jsonl.
     progress : Progress
-        Where training stands.
+        The position that training has reached.
     interrupted : bool
         Whether Ctrl-C or the observer ended training early.
     """
@@ -43,7 +43,7 @@ class TrainResult:
 
     @property
     def tokens_per_second(self) -> float:
-        """Training speed over the whole run in tokens per second, without compiling and validating."""
+        """Training speed over the whole run in tokens per second, without compilation and validation."""
         return self.progress.tokens_per_second
 
 
@@ -64,45 +64,45 @@ def train(
     Parameters
     ----------
     model : LanguageModel
-        Its vocabulary is that of the corpus.
+        Must have the vocabulary of the corpus.
     corpus : Corpus
-        Its valid text, if there is one, chooses the best epoch.
+        Its valid text, if there is one, determines the best epoch.
     config : TrainConfig, optional
-        How to train; rates are for the loss in nats per position.
+        How to train; learning rates are for the loss in nats per position.
     save : path, optional
-        Folder for best.safetensors, last.safetensors, metrics.jsonl and config.json; None keeps nothing.
+        Folder for best.safetensors, last.safetensors, metrics.jsonl and config.json; None saves nothing.
     resume : bool
-        Resume from the folder's last.safetensors, to the same bits.
+        Resume from the folder's last.safetensors; the result is bit-identical to that of an uninterrupted run.
     source : mapping, optional
-        Where the corpus came from, for the record.
+        Where the corpus came from; stored in config.json.
     observer : Observer, optional
-        Watches every step, and may stop training; where there are several ranks, that of rank 0.
+        Is called at every step, and may stop training; with several ranks, only that of rank 0 can.
     ranks : Ranks
-        Those of the job that train together, each with the same model and corpus; never changes a bit.
+        The ranks that train together, each with the same model and corpus; they do not change the result.
     allow_mixed : bool
-        Let the ranks' processors be of different kinds: bits may then differ.
+        Accept ranks with different processors: results may then differ in the last bits.
 
     Returns
     -------
     TrainResult
-        The best model, the metrics, and where training stands.
+        The best model, the metrics, and the position that training has reached.
 
     Raises
     ------
     InputError
         On bad input.
     DivergedError
-        After several non-finite chunks in a row, or where parameters, optimiser or state to be saved are not finite;
-        the model is back at its last good state.
+        After several non-finite chunks in a row, or if parameters, optimiser or state to be saved are not finite;
+        the model has its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()
     if corpus.valid is None:
         _check_without_valid(config)
     if model.vocabulary.tokens != corpus.vocabulary.tokens:
-        raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: make it from the corpus's")
+        raise InputError(f"the model's vocabulary is not that of the corpus {corpus.name}: use corpus.vocabulary")
     if model.unit.identity != corpus.unit.identity:
         raise InputError(
-            f"the model's unit is {model.unit.name}, that of the corpus {corpus.name} is {corpus.unit.name}:"
+            f"the model's unit is {model.unit.name}, but that of the corpus {corpus.name} is {corpus.unit.name}:"
             " make the model with unit=corpus.unit"
         )
     streams = Streams(corpus.train, min(config.batch_size, len(corpus.train)))
@@ -122,7 +122,7 @@ def train(
             trainer.train(interrupted)
         progress = trainer.progress
         is_best = progress.best_epoch == progress.epoch and progress.chunk == 0
-        changed = trainer.optimizer.averaging or config.fit_log_z  # what was kept differs from `model`
+        changed = trainer.optimizer.averaging or config.fit_log_z  # the saved model differs from `model`
         changed |= corpus.valid is not None and model.mean_log_z is None  # an old checkpoint did not hold it
         best = model if not progress.best_epoch or (is_best and not changed) else run.best_model()
         return TrainResult(best, run.history(), progress, not trainer.finished)
@@ -131,7 +131,7 @@ def train(
 def _agree(
     ranks: Ranks, model: LanguageModel, corpus: Corpus, config: TrainConfig, batch_size: int, allow_mixed: bool
 ) -> None:
-    """Reject ranks that are too many or not alike; then every rank's parameters are those of rank 0."""
+    """Reject ranks that are too many or that differ; then give every rank the parameters of rank 0."""
     agreement.check_threads(ranks, config.shards, batch_size, config.threads)
     settings = {f"`{name}`": value for part in (model.config, config) for name, value in asdict(part).items()}
     settings.pop("`threads`")
@@ -151,4 +151,4 @@ def _check_without_valid(config: TrainConfig) -> None:
     }
     for what, is_asked in needs.items():
         if is_asked:
-            raise InputError(f"{what}, and there is no valid text: give `valid`")
+            raise InputError(f"{what}, but there is no valid text: give `valid`")

@@ -1,4 +1,4 @@
-"""What can be watched of training: every step, and every line of metrics."""
+"""Observers of training, which are called at every step and for every line of metrics."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from nplm.training.progress import Progress
 
 
 class Step(NamedTuple):
-    """One chunk, just trained on."""
+    """A training step on one chunk."""
 
     epoch: int  # from 0
     span: Span
@@ -21,9 +21,9 @@ class Step(NamedTuple):
 
 
 class Observer:
-    """Base class of observers of training: override the methods of interest; here every one does nothing.
+    """Base class of observers of training: override the methods of interest; in this class they do nothing.
 
-    Given to `nplm.train(..., observer=...)`.
+    Passed to `nplm.train(..., observer=...)`.
     """
 
     def compiling(self) -> None:
@@ -35,7 +35,7 @@ class Observer:
         Parameters
         ----------
         seconds : float
-            What compiling or loading them took.
+            Time that compiling or loading took.
         """
 
     def begin(self, tokens_per_epoch: int, progress: Progress) -> None:
@@ -45,16 +45,16 @@ class Observer:
         ----------
         tokens_per_epoch : int
         progress : Progress
-            Where training stands.
+            Position of training.
         """
 
     def step(self, step: Step) -> bool | None:
-        """A chunk was trained on and the parameters are updated, unless it was not finite.
+        """A chunk has been processed, and the parameters updated unless loss or gradient was not finite.
 
         Parameters
         ----------
         step : Step
-            Loss in nats per position, gradient norm, learning rate and place of the chunk.
+            Loss in nats per position, gradient norm, learning rate and position of the chunk.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class Observer:
         """
 
     def metrics(self, line: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl was written.
+        """A line of metrics.jsonl has been written.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Observer:
         """
 
     def warning(self, text: str) -> None:
-        """Something happened that a user should know.
+        """Something happened that a user should know about.
 
         Parameters
         ----------

@@ -9,18 +9,18 @@ w is a row of a parameter and g its gradient; t counts the steps from 1, and lr 
                a_t = lr sqrt(1 - b2^t) / (1 - b1^t)    e_t = epsilon sqrt(1 - b2^t)      (Kingma & Ba 2015)
 [O5] decay     w *= 1 - lr decay, before the rule's own move; for matrices only, not for biases   (Loshchilov 2019)
 
-A gradient by rows updates its rows only.  SGD and Adagrad do not move the others; Adam and decay do, and what a row
-missed from step s to step t is made up for when it is next read, c_t being the sum of log(1 - lr decay) up to t:
+A row gradient updates only its rows.  SGD and Adagrad do not change the others; Adam and decay do, and what a row
+missed from step s to step t is applied when it is next read, where c_t is the sum of log(1 - lr decay) up to t:
 
 [O6] moves     w -= sum over i = s+1 ... t of exp(c_s - c_i) a_i b1^(i-s) m / (sqrt(b2^(i-s) v) + e_i)
                m *= b1^(t-s)    v *= b2^(t-s)
 [O7] decay     w *= exp(c_t - c_s)
 
-The average of w over the steps after step T, n = t - T of them, is w_t + lag_t / n: nothing to do where w stands still.
+The average of w over the n = t - T steps after step T is w_t + lag_t / n, which needs no work while w is unchanged.
 
 [O8] lag       lag_t = sum over i = T+1 ... t of (w_i - w_t) = lag_(t-1) + (t - 1 - T) (w_(t-1) - w_t)
 
-Derivations, with the bound on what [O6] may leave out: docs/learn/optim.md; why rows lag: decision 0010.
+Derivations, with the bound on what [O6] may omit: docs/learn/optim.md; why rows lag: decision 0010.
 """
 
 import math
@@ -37,8 +37,8 @@ from nplm.network import Grads, Params
 
 EPSILON = 1e-8
 BETA1, BETA2 = 0.9, 0.999  # of Adam
-HISTORY = 4096  # steps that a row may miss; then all rows catch up
-LEAST_LOG = -1.0  # settle when c falls below this: beyond it, differences of sums of exp(c) lose precision
+HISTORY = 4096  # most steps that a row may miss; then all rows catch up
+LEAST_LOG = -1.0  # settle when c falls below this; otherwise differences of sums of exp(c) lose precision
 
 
 def global_norm(grads: Grads) -> float:
@@ -52,14 +52,14 @@ def non_finite_gradient(grads: Grads) -> str | None:
 
 
 def horizon(dtype: Any) -> int:
-    """Steps without a gradient after which all further moves of Adam together are below rounding of one rate a_t."""
-    fading = BETA1 / math.sqrt(BETA2)  # of the moves, from step to step
-    largest = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - fading**2))  # of |m| / sqrt(v), ever
+    """Steps without a gradient after which the sum of all further moves of Adam is below the rounding of one a_t."""
+    fading = BETA1 / math.sqrt(BETA2)  # factor of the moves, from step to step
+    largest = (1 - BETA1) / math.sqrt((1 - BETA2) * (1 - fading**2))  # bound of |m| / sqrt(v)
     return math.ceil(math.log(float(np.finfo(dtype).eps) * (1 - fading) / largest) / math.log(fading))
 
 
 def clock_is_possible(memory: Mapping[str, Array], kind: str) -> bool:
-    """Whether an optimiser's saved steps and dates can be: they are places in `history`, which the kernels trust."""
+    """Whether saved steps and dates are possible; the kernels use them as indices into `history`, unchecked."""
     if "clock" not in memory:
         return True
     now, settled, averaged_from = map(int, memory["clock"])
@@ -77,7 +77,7 @@ class Optimizer:
 
     kind: sgd, asgd (SGD that can average), adagrad or adam.  decay: see [O5], with lr * decay < 1.
     A step is: `prepare` for the rows that will be read; the gradient; `begin`; `update_one` for every parameter.
-    `memory` holds all that the next step needs besides the parameters: plain arrays, to be saved and filled again.
+    `memory` holds everything that the next step needs besides the parameters: plain arrays, to be saved and restored.
     """
 
     def __init__(self, params: Params, kind: str, clip: float, decay: float = 0.0) -> None:
@@ -89,7 +89,7 @@ class Optimizer:
         self.means = _like(params) if kind == "adam" else {}  # m of [O4]
         self.lags = _like(params) if kind == "asgd" else {}  # of [O8]
         self.dates = {name: np.zeros(len(value), np.int64) for name, value in params.items() if self.lazy}
-        timed = self.lazy or kind == "asgd"  # SGD and Adagrad by themselves do not know what step it is
+        timed = self.lazy or kind == "asgd"  # SGD and Adagrad by themselves do not count steps
         self.memory: dict[str, Array] = {"clock": self.clock, "history": self.history} if timed else {}
         for what in ("squares", "means", "lags", "dates"):
             self.memory |= {f"{what}.{name}": value for name, value in getattr(self, what).items()}
@@ -100,12 +100,12 @@ class Optimizer:
         return bool(self.clock[2] >= 0)
 
     def prepare(self, name: str, param: Array, rows: Array) -> None:
-        """Make up for the steps that these rows (any shape, int32) missed: to be called before they are read."""
+        """Apply the steps that these rows (any shape, int32) missed; must be called before they are read."""
         if self.lazy:
             self._catch_up(name, param, np.unique(rows), int(self.clock[0]))
 
     def begin(self, params: Params, lr: float) -> None:
-        """Begin a step; to be called once, before `update_one`, with the same rate.  ValueError: lr * decay >= 1."""
+        """Begin a step: call once before `update_one`, with the same rate.  Raises ValueError if lr * decay >= 1."""
         if lr * self.decay >= 1:
             raise ValueError(f"lr * decay = {lr:g} * {self.decay:g} must be less than 1")
         if self.lazy and self._history_is_full():
@@ -115,13 +115,13 @@ class Optimizer:
             self._record(lr)
 
     def update(self, params: Params, grads: Grads, lr: float, norm: float) -> None:
-        """One whole step with gradients of global norm `norm`, clipped by [O3]; gradients by rows need no `prepare`."""
+        """One whole step with gradients of global norm `norm`, clipped by [O3]; row gradients need no `prepare`."""
         self.begin(params, lr)
         for name, grad in grads.items():
             self.update_one(name, params[name], grad, lr, norm)
 
     def update_one(self, name: str, param: Array, grad: Gradient, lr: float, norm: float) -> None:
-        """The step for one parameter; on any thread, since it touches this parameter's memory only."""
+        """The step for one parameter; runs on any thread, since it uses only this parameter's memory."""
         scale = min(1.0, self.clip / norm) if norm > 0 else 1.0
         if self.lazy:  # [O5], and what the rows missed before
             rows = grad.rows if isinstance(grad, RowGradient) else _all_rows(param)
@@ -141,14 +141,14 @@ class Optimizer:
                 kernels.sgd(self.lags[name].reshape(matrix.shape), rows, values, -before * lr * scale)
 
     def settle(self, params: Params) -> None:
-        """Make up for everything that any row missed: before the parameters are read as a whole."""
+        """Apply everything that any row missed; must be called before the parameters are read as a whole."""
         if self.lazy:
             for name, param in params.items():
                 self._catch_up(name, param, _all_rows(param), int(self.clock[0]))
         self.clock[1] = self.clock[0]
 
     def start_averaging(self, params: Params) -> None:
-        """Average the parameters of all later steps, [O8]; the second call changes nothing.  Raises ValueError."""
+        """Average the parameters of all later steps, [O8]; a second call has no effect.  Raises ValueError."""
         if self.kind != "asgd":
             raise ValueError(f"{self.kind} keeps no average; asgd does")
         self.settle(params)
@@ -156,7 +156,7 @@ class Optimizer:
             self.clock[2] = self.clock[0]
 
     def averaged(self, params: Params) -> Params:
-        """The average, in arrays of its own; without one, `params` themselves.  Settles them; else changes nothing."""
+        """The average, in new arrays, or `params` if there is none.  Settles `params` and changes nothing else."""
         self.settle(params)
         count = int(self.clock[0] - self.clock[2])
         if not self.averaging or count == 0:
@@ -176,7 +176,7 @@ class Optimizer:
         self.history[:, place] = lr * root / (1 - BETA1**t), EPSILON * root, log, total
 
     def _catch_up(self, name: str, param: Array, rows: Array, moves: int) -> None:
-        """Bring rows to the step in `clock`: Adam's own moves up to step `moves`, then the decay up to now."""
+        """Bring rows to the step in `clock`: Adam's moves up to step `moves`, then the decay up to now."""
         matrix, decays = param.reshape(len(param), -1), self.decay > 0 and param.ndim > 1
         if self.kind == "adam":
             self._replay(name, matrix, rows, moves, decays)

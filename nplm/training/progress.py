@@ -1,4 +1,4 @@
-"""Position and counters of a run: what a checkpoint holds besides parameters, optimiser and carried state."""
+"""Position and counters of a run: the part of a checkpoint besides parameters, optimiser and carried state."""
 
 import math
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Progress:
 
     @property
     def tokens_per_second(self) -> float:
-        """Training speed over the whole run, without compiling and validating; NaN before the first chunk."""
+        """Training speed over the whole run, without compilation and validation; NaN before the first chunk."""
         return self.tokens / self.seconds if self.seconds > 0 else math.nan
 
     def count(self, loss: float, tokens: int, seconds: float) -> None:
-        """A chunk is finished: its loss in nats per position, its positions, and the time it took."""
+        """Count a finished chunk: its loss in nats per position, its number of positions, and the time it took."""
         self.chunk += 1
         self.tokens += tokens
         self.seconds += seconds
@@ -38,13 +38,13 @@ class Progress:
             self.loss_tokens += tokens
 
     def take_mean_loss(self) -> float:
-        """Mean loss per position since this was last asked for; NaN where there is none."""
+        """Mean loss per position since the last call; NaN if there were no positions."""
         mean = self.loss_sum / self.loss_tokens if self.loss_tokens else math.nan
         self.loss_sum, self.loss_tokens = 0.0, 0
         return mean
 
     def end_epoch(self, nats: float | None) -> bool:
-        """An epoch is finished with this valid loss; returns whether it is the best.  None: the last is the best."""
+        """End an epoch with this valid loss; returns whether it is the best.  With None, every epoch is the best."""
         self.epoch, self.chunk = self.epoch + 1, 0
         if nats is None:
             nats = -self.epoch

@@ -1,6 +1,6 @@
-"""config.json of a run: its settings and where its texts came from; and whether a resumed run is the same.
+"""config.json of a run: its settings and the source of its texts, and the check that a resumed run is the same.
 
-The settings stand in last.safetensors, too, where a checksum covers them: resuming.py compares those.
+The settings are also in last.safetensors, where a checksum covers them: resuming.py compares those.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ from nplm.layers.precision import Products
 from nplm.storage.records import check_fields, parse_object, regular
 from nplm.training.resuming import DEFAULTS, FREE_SETTINGS, KEPT_SETTINGS
 
-PARTS = {"model": ModelConfig, "train": TrainConfig, "source": TextConfig}  # and what declares their settings
+PARTS = {"model": ModelConfig, "train": TrainConfig, "source": TextConfig}  # and the classes that declare them
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """What config.json of a run says.  Raises InputError if the folder holds no run."""
+    """Read config.json of a run.  Raises InputError if the folder does not contain a run."""
     path = Path(folder) / "config.json"
     try:
         record = parse_object(regular(path).read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: no run to resume here ({error.strerror}); start one without `resume`") from error
-    record = {"products": {}, "unit": Words(FIRST_RULE).identity} | record  # an older run has none of these
+    record = {"products": {}, "unit": Words(FIRST_RULE).identity} | record  # runs of old versions lack these
     parts = {"nplm": str, "unit": str, "model": dict, "train": dict, "corpus": dict, "source": dict, "products": dict}
     if missing := parts.keys() - record.keys():
         raise InputError(f"{path}: damaged, not the settings of a run (no {min(missing)!r})")
@@ -48,7 +48,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def _check_declared(values: Mapping[str, Any], config: type, where: str) -> None:
-    """Raise InputError unless each value that a dataclass declares is as declared; others are the caller's affair."""
+    """Raise InputError unless each value that a dataclass declares is valid; other values are not checked."""
     for declared in settings(config):
         if declared.name in values:
             try:
@@ -58,53 +58,53 @@ def _check_declared(values: Mapping[str, Any], config: type, where: str) -> None
 
 
 def check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
-    """A resumed run must be the same run: settings and texts as they were."""
+    """Raise InputError unless a resumed run has the settings and texts of the old one."""
     cosine = new["train"]["schedule"] == "cosine"  # its rates depend on the number of epochs
     free = {name for name in FREE_SETTINGS if not (cosine and name == "epochs")}
-    free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # taken up, but not taken back
+    free |= {name for name in KEPT_SETTINGS if new["train"][name]}  # may be switched on, but not off
     _check_products(old, new, folder)
     _check_unit(old["unit"], new["unit"], folder)
-    free |= {"precision"}  # what it came to has just been compared
+    free |= {"precision"}  # its effect has just been compared
     for part in ("model", "train", "corpus"):
         for name, value in new[part].items():
-            was = old[part].get(name, DEFAULTS.get(name))  # a setting younger than the run had its default
+            was = old[part].get(name, DEFAULTS.get(name))  # a setting added after the run had its default value
             if name not in free and was != value:
                 if name == "sha256":
-                    raise InputError(f"{folder}: the texts or the vocabulary are not those of the run; bring them back")
+                    raise InputError(f"{folder}: the texts or the vocabulary are not those of the run; restore them")
                 what = "the training text" if part == "corpus" else f"`{name}`"
-                why = ", and the rates of a cosine depend on it" if name == "epochs" else ""
+                why = ", and the rates of the cosine schedule depend on it" if name == "epochs" else ""
                 raise InputError(
                     f"{folder}: {what} was {was} and is now {value}{why}; a resumed run must keep its"
-                    " settings and texts: take back the change, or start again with another `save`"
+                    " settings and texts: undo the change, or start again with another `save`"
                 )
 
 
 def _check_products(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
-    """Operands rounded to bfloat16, or multiplied in another way, give other bits."""
+    """Raise InputError if operands are rounded or multiplied differently, which would change the bits."""
     now = Products(**new["products"])
     was = Products(**old["products"]) if old["products"] else Products("float32", "fma")
     if now != was and (now.bfloat16 or was.bfloat16):
         raise InputError(
-            f"{folder}: `precision` was {was} and is now {now}; a resumed run must keep its bits: ask for"
+            f"{folder}: `precision` was {was} and is now {now}; a resumed run must stay bit-identical: ask for"
             f" {was.precision} on a processor that has {was.maker}, or start again with another `save`"
         )
 
 
 def _check_unit(was: str, now: str, folder: Path) -> None:
-    """Another tokenizer reads another text.  Another version of its library may not: the ids are compared, too."""
+    """Raise InputError if the tokenizer differs.  Versions of its library may differ: the ids are compared, too."""
     was_what, now_what = (unit.partition(" by ")[0] for unit in (was, now))
     both_words = was_what.startswith("word ") and now_what.startswith("word ")  # the ids tell if the rule matters
     if was_what != now_what and not both_words:
         raise InputError(
-            f"{folder}: the `unit` was {was_what} and is now {now_what}; a resumed run must keep it: bring it back, or"
-            " start again with another `save`"
+            f"{folder}: the `unit` was {was_what} and is now {now_what}; a resumed run must keep it: undo the change,"
+            " or start again with another `save`"
         )
 
 
 def record_of(
     model: ModelConfig, train: TrainConfig, corpus: Corpus, source: Mapping[str, Any], products: Products
 ) -> dict[str, Any]:
-    """What config.json holds."""
+    """The content of config.json."""
     record = {
         "nplm": __version__,
         "unit": corpus.unit.identity,
@@ -114,7 +114,7 @@ def record_of(
         "corpus": {"name": corpus.name, "sha256": fingerprint(corpus)},
         "source": dict(source),
     }
-    normal: dict[str, Any] = json.loads(json.dumps(record))  # as it will be when read back
+    normal: dict[str, Any] = json.loads(json.dumps(record))  # as it will be when it is read back
     return normal
 
 

@@ -1,8 +1,8 @@
 """The folder of a run.
 
 best.safetensors    the model with the best valid perplexity so far
-last.safetensors    model, optimiser, carried state and position: all that resuming needs
-metrics.jsonl       one JSON object a line
+last.safetensors    model, optimiser, carried state and position: everything needed to resume
+metrics.jsonl       one JSON object per line
 config.json         settings, and where the corpus came from
 """
 
@@ -45,25 +45,25 @@ class RunFolder:
         self.metrics, self.config = folder / "metrics.jsonl", folder / "config.json"
 
     def save_best(self, model: LanguageModel, valid: Evaluation | None, epoch: int) -> None:
-        """Keep the model; nothing in the file depends on the clock, so the same run gives the same bytes."""
+        """Save the model; nothing in the file depends on the time, so the same run gives the same bytes."""
         record = self.provenance | {"epoch": epoch, "valid": valid and valid.as_dict()}
         checkpoint.save_model(model, self.best, record)
 
     def fit_log_z(self) -> None:
-        """[V7] for the model that is kept; nothing where it has been done."""
+        """Apply [V7] to the saved model, unless that has been done."""
         record, _ = checkpoint.split_provenance(checkpoint.provenance(self.best))
         if not {"valid", "epoch"} <= record.keys():
-            raise InputError(f"{self.best}: it does not say how it did on valid; take the file as nplm wrote it")
+            raise InputError(f"{self.best}: its valid result is missing; use the file as nplm wrote it")
         valid = _evaluation(record["valid"], str(self.best))
         if valid.mean_log_z != 0:
             self.save_best(*without_mean_log_z(self.best_model(), valid), record["epoch"])
 
     def best_model(self) -> LanguageModel:
-        """The best model so far, after the first epoch's end."""
+        """The best model so far; exists after the end of the first epoch."""
         return checkpoint.load_model(self.best)
 
     def save_last(self, model: LanguageModel, optimizer: Optimizer, progress: Progress, state: State) -> None:
-        """Keep everything that resuming needs."""
+        """Save everything that is needed to resume."""
         extra = {"h": state.h, "c": state.c}
         extra |= optimizer.memory
         checkpoint.save_run(model, self.last, self.provenance, asdict(progress), extra)
@@ -73,18 +73,18 @@ class RunFolder:
         return self.last.exists()
 
     def begun(self) -> bool:
-        """Whether there is anything to go on from; a run may have been killed before its first checkpoint."""
+        """Whether there is anything to resume from; a run may have been killed before its first checkpoint."""
         return any(path.exists() for path in (self.best, self.last, self.metrics))
 
     def load(self, model: LanguageModel, optimizer: Optimizer) -> tuple[Progress, State]:
-        """Put parameters and optimiser back as they were last saved; returns position and carried state."""
+        """Restore parameters and optimiser from the last checkpoint; returns position and carried state."""
         (saved, record, extra), where = checkpoint.load_run(self.last), str(self.last)
         resuming.check_model(saved, model, where)
         resuming.check_settings_of(checkpoint.provenance(self.last), self.provenance, where)
         progress = resuming.check_progress(record, where, self.provenance["train"]["lr"])
         resuming.check_arrays(extra, optimizer, model, where)
         if progress.best_epoch:
-            checkpoint.load_model(self.best)  # gone or damaged: say so now, not after days of training
+            checkpoint.load_model(self.best)  # report a missing or damaged file now, not after days of training
         progress.metrics_lines = self._keep_metrics(progress.metrics_lines)
         for name, value in model.params.items():
             value[...] = saved.params[name]
@@ -94,34 +94,34 @@ class RunFolder:
         return progress, State(extra["h"], extra["c"])
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl; what is not finite becomes null, which every reader of JSON knows."""
+        """Append a line to metrics.jsonl; numbers that are not finite become null, which is valid JSON."""
         try:
             with regular(self.metrics).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         except OSError as error:
-            raise InputError(f"{self.metrics}: not written ({error.strerror}); go on with `resume`") from error
+            raise InputError(f"{self.metrics}: not written ({error.strerror}); continue with `resume`") from error
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, those that are whole."""
+        """The complete lines of metrics.jsonl."""
         return [json.loads(line) for line in self._lines() if _is_whole(line)]
 
     def _lines(self) -> list[str]:
-        """What stands in metrics.jsonl, line by line, each with its end."""
+        """All lines of metrics.jsonl, with their line ends."""
         if not regular(self.metrics).exists():
             return []
         text = self.metrics.read_text(encoding="utf-8", errors="replace")
         return re.findall(r"[^\n]*\n|[^\n]+$", text)
 
     def _keep_metrics(self, count: int) -> int:
-        """Drop lines written after the last checkpoint: those chunks will be trained on again.
+        """Drop lines written after the last checkpoint, since those chunks will be trained on again.
 
-        A crash of the machine can lose lines or tear one: whole lines are kept, and what is torn is said.  Returns how
-        many are kept.
+        A crash of the machine can lose lines or truncate one: complete lines are kept, with a warning about damaged
+        ones.  Returns the number of lines kept.
         """
         lines = self._lines()
         kept = [line for line in lines[:count] if _is_whole(line)]
         if torn := len(lines[:count]) - len(kept):
-            self.warn(f"{self.metrics}: {torn} of its lines are damaged and were dropped; the whole ones are kept")
+            self.warn(f"{self.metrics}: {torn} of its lines are damaged and were dropped; the others are kept")
         if kept != lines:
             atomic.write(self.metrics, ["".join(kept).encode()])
         return len(kept)
@@ -138,9 +138,9 @@ def open_run(
     products: Products,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[RunFolder]:
-    """The run in the folder `save`, or in a temporary one that is gone at the end.
+    """The run in the folder `save`, or in a temporary folder that is deleted at the end.
 
-    warn: is given what a user should know.
+    warn: is called with warnings for the user.
     """
     if save is None:
         if resume:
@@ -158,7 +158,7 @@ def open_run(
     else:
         _make_folder(folder)
     with _alone(folder, warn):
-        for partial in folder.glob(".*.partial"):  # a save that was killed
+        for partial in folder.glob(".*.partial"):  # of a save that was killed
             partial.unlink(missing_ok=True)
         if not resume:
             _check_empty(folder)
@@ -178,13 +178,13 @@ def _make_folder(folder: Path) -> None:
 
 def _check_empty(folder: Path) -> None:
     if any(path.suffix != ".partial" for path in folder.iterdir()):
-        raise InputError(f"{folder}: not empty; name another folder with `save`, or go on with `resume`")
+        raise InputError(f"{folder}: not empty; name another folder with `save`, or continue with `resume`")
 
 
 @contextmanager
 def _alone(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
-    """Keep every other process from training into the folder; the lock is gone when this process is, killed or not."""
-    unguarded = f"{folder}: it cannot be locked here; take care that no other run trains into it"
+    """Lock the folder against other processes; the lock ends with this process, even if it is killed."""
+    unguarded = f"{folder}: cannot be locked; make sure that no other run uses it"
     try:
         import fcntl
     except ImportError:  # Windows
@@ -196,7 +196,7 @@ def _alone(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise InputError(f"{folder}: another run is training into it; wait for it, or name another folder") from None
+        raise InputError(f"{folder}: in use by another run; wait for it to end, or name another folder") from None
     except OSError:  # a file system without locks
         warn(unguarded)
     try:
@@ -214,13 +214,13 @@ def _is_whole(line: str) -> bool:
 
 def _evaluation(record: Mapping[str, Any], where: str) -> Evaluation:
     """The evaluation that a model's provenance records."""
-    record = {name: value for name, value in record.items() if value is not None}  # what only a raw text has
+    record = {name: value for name, value in record.items() if value is not None}  # None: figures of a raw text
     kinds: dict[str, Any] = {field.name: _kind(field.type) for field in fields(Evaluation)}
     check_fields(record, kinds, where, ("mean_log_z", "unnormalised_nats"))
     try:
         valid = Evaluation(**{name: value for name, value in record.items() if name in kinds})
     except TypeError as error:
-        raise InputError(f"{where}: its evaluation on valid is incomplete ({error})") from None
+        raise InputError(f"{where}: its evaluation on the valid text is incomplete ({error})") from None
     if not all(is_number(value) for value in valid.log_z_quantiles.values()):
         raise InputError(f"{where}: its quantiles of log Z are not numbers")
     return valid

@@ -1,10 +1,10 @@
-"""The learning rate: of an epoch, which is kept with the run's progress, and within it of a chunk.
+"""The learning rate: of each epoch, which is saved with the run's progress, and of each chunk within it.
 
 step      lr, times lr_decay for every epoch after the first decay_after          (Zaremba 2014)
-plateau   lr, times lr_decay after every epoch in which valid did not improve
+plateau   lr, times lr_decay after every epoch in which the valid perplexity did not improve
 constant  lr
 cosine    from lr down to lr_floor lr, half a cosine over all chunks after the warm-up     (Loshchilov & Hutter 2017)
-warm-up   in the first `warmup` chunks the rate rises linearly: 1/warmup, 2/warmup ... 1 of what it would be
+warm-up   in the first `warmup` chunks the rate rises linearly: it is multiplied by 1/warmup, 2/warmup ... 1
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class Settings(Protocol):
-    """What is read of a TrainConfig."""
+    """The fields of TrainConfig that are used here."""
 
     @property
     def lr(self) -> float: ...
@@ -36,14 +36,14 @@ def first_rate(config: Settings) -> float:
 
 
 def next_rate(config: Settings, rate: float, epoch: int, stalled: int) -> float:
-    """Rate of the epoch after `epoch` (from 1), whose own was `rate`; stalled: epochs since valid last improved."""
+    """Rate of the epoch after `epoch` (from 1), which had `rate`; stalled: epochs since valid last improved."""
     if config.schedule == "step":
         return _step_rate(config, epoch + 1)
     return rate * config.lr_decay if config.schedule == "plateau" and stalled else rate
 
 
 def chunk_rate(config: Settings, rate: float, chunk: int, chunks_per_epoch: int) -> float:
-    """Rate of a chunk, counted from 0 at the start of training, in an epoch of rate `rate`."""
+    """Rate of a chunk, counted from 0 at the start of training, in an epoch with rate `rate`."""
     if config.schedule == "cosine":
         share = (chunk - config.warmup) / max(config.epochs * chunks_per_epoch - config.warmup, 1)
         height = 0.5 + 0.5 * math.cos(math.pi * min(max(share, 0.0), 1.0))

@@ -1,6 +1,6 @@
-"""The folder of a run as all ranks of a job see it: rank 0 alone reads and writes, the others learn what came of it.
+"""The folder of a run for all ranks of a job: only rank 0 reads and writes, and the others get the results.
 
-So the others need not see the disk, what is decided by a file is decided once, and a save that fails fails everywhere.
+So the others do not need the disk, decisions that depend on a file are made once, and a failed save fails on all ranks.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from nplm.training.run_folder import RunFolder, open_run
 
 
 class SharedRun:
-    """RunFolder's interface for all ranks, which call its methods together; run: the folder on rank 0, else None."""
+    """RunFolder's interface for all ranks, which call each method together; run: the folder on rank 0, else None."""
 
     def __init__(self, ranks: Ranks, run: RunFolder | None) -> None:
         self.ranks, self.run = ranks, run
@@ -32,7 +32,7 @@ class SharedRun:
         return bool(self._first(RunFolder.begun))
 
     def load(self, model: LanguageModel, optimizer: Optimizer) -> tuple[Progress, State]:
-        """RunFolder.load, with parameters and optimiser put back on every rank."""
+        """RunFolder.load, with parameters and optimiser restored on every rank."""
         progress, state, model.mean_log_z = self._first(lambda run: (*run.load(model, optimizer), model.mean_log_z))
         self.ranks.share([*model.params.values(), *optimizer.memory.values()])
         return progress, state
@@ -63,7 +63,7 @@ class SharedRun:
         self._first(lambda run: run.append_metrics(line))
 
     def _first(self, method: Any) -> Any:
-        """What a method of the folder returns on rank 0."""
+        """The result of a method of the folder on rank 0."""
         return self.ranks.first(lambda: method(self.run))
 
 

@@ -1,10 +1,10 @@
-"""The gradient of one chunk and its update, in shards of its columns: the same bits on any number of threads.
+"""The gradient of one chunk and its update, in shards of columns: bit-identical on any number of threads.
 
-The recurrences of different columns are independent, so the B columns of a chunk are cut into shards, and every shard
-runs forward and backward on its own.  The rest is divided by parameter: adding the shards' gradients, then, when the
-norm of all is known, updating and packing.  With several ranks each computes some of the shards, and updates alike.
-The cut and the order of every sum depend on the configuration alone.
-A word of the input that two shards share is multiplied in both: sharing it needs two more barriers, and was no faster.
+The recurrences of different columns are independent, so the B columns of a chunk are divided into shards, and every
+shard runs forward and backward by itself.  The rest is divided by parameter: adding the shards' gradients, then, when
+the global norm is known, updating and packing.  With several ranks, each computes some of the shards, and all make the
+same update.  The shards and the order of every sum depend only on the configuration.
+An input word that two shards share is multiplied in both: sharing it needs two more barriers, and was no faster.
 """
 
 import math
@@ -27,23 +27,23 @@ from nplm.training.optim import Optimizer
 
 
 class ChunkGradient(NamedTuple):
-    """What a chunk gives; the gradients are good until the next chunk."""
+    """The result for a chunk; the gradients are valid until the next chunk."""
 
     loss: float  # nats per position
     grads: Grads
     norm: float  # Euclidean, over all gradients together; not finite if an entry is not
-    state: State  # to carry on
+    state: State  # for the next chunk
 
     @property
     def finite(self) -> bool:
-        """Whether loss and norm are, and so every entry of every gradient."""
+        """Whether loss and norm are finite, and hence every entry of every gradient."""
         return math.isfinite(self.loss) and math.isfinite(self.norm)
 
 
 class Shards:
     """A model, the workspaces of its shards, and the threads that run them.
 
-    A chunk is trained on by `prepare`, `gradient` and `update`, in this order; training/trainer.py does so.
+    To train on a chunk, call `prepare`, `gradient` and `update`, in this order; see training/trainer.py.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Shards:
         ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.run_tasks, self.bfloat16, self.ranks = model, run_tasks, bfloat16, ranks
-        self.rooms = [Workspace() for _ in range(shards)]  # what the shards share is in the first
-        self.packed: Packed | None = None  # to be set to None when parameters change otherwise than by `update`
+        self.rooms = [Workspace() for _ in range(shards)]  # the first also holds what the shards share
+        self.packed: Packed | None = None  # set this to None after changing parameters other than by `update`
 
     def prepare(
         self, optimizer: Optimizer, inputs: Array, targets: Array, noise_ids: Array, plan: Plan | None = None
@@ -67,7 +67,7 @@ class Shards:
             return
         words: dict[str, Array] = {"encoder.weight": inputs.ravel()}
         output = "encoder.weight" if self.model.config.tied else "decoder.weight"
-        if (plan or Plan()).objective.dense:  # reads all rows, and its gradient has them all
+        if (plan or Plan()).objective.dense:  # reads all rows, and its gradient is dense
             words.pop(output, None)
         else:
             words["decoder.bias"] = np.concatenate([noise_ids, targets.ravel()])
@@ -78,7 +78,7 @@ class Shards:
     def gradient(
         self, inputs: Array, targets: Array, noise_ids: Array, state: State, plan: Plan | None = None
     ) -> ChunkGradient:
-        """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are trusted."""
+        """LanguageModel.loss_and_grads, and the gradient's norm; the word ids are not checked."""
         model, scale, plan = self.model, 1.0 / targets.size, plan or Plan()
         self.packed = self.packed or self._by_name(self._pack)
         network = Network(model.params, self.packed, model.log_q, model.vocabulary.eos, self.bfloat16)
@@ -105,13 +105,13 @@ class Shards:
             return row_gradient.total([part[name] for part in grads], self.rooms[0].part(name))
 
         totals = self._by_name(total)
-        while len(losses) > 1:  # over the same tree
+        while len(losses) > 1:  # summed over the same tree
             losses = [sum(pair) for pair in row_gradient.in_pairs(losses)]
         after = State(*(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True)))
         return Sums(losses[0], totals, after)
 
     def update(self, optimizer: Optimizer, chunk: ChunkGradient, lr: float) -> None:
-        """Optimizer.update; each weight is packed while it is in the cache."""
+        """Optimizer.update; each weight is packed while it is still in the CPU's cache."""
         optimizer.begin(self.model.params, lr)
 
         def update(name: str) -> lstm.Packed | None:
@@ -121,7 +121,7 @@ class Shards:
         self.packed = self._by_name(update)
 
     def _by_name(self, task: Callable[[str], Result]) -> dict[str, Result]:
-        """The results of a task for every parameter, run on the threads, the largest parameter first."""
+        """The results of a task for every parameter, run on the threads with the largest parameter first."""
         params = self.model.params
         order = sorted(params, key=lambda name: -params[name].size)
         results = dict(zip(order, self.run_tasks([partial(task, name) for name in order]), strict=True))

@@ -1,7 +1,7 @@
-"""A model in training: the four steps of every chunk, what ends an epoch, and the loop of claim 1 around both.
+"""A model in training: the four steps of every chunk, the end of an epoch, and the loop of claim 1 around both.
 
-A long sequence is cut by time into N chunks.  For each chunk in order: its noise group, the NCE loss, the gradient by
-BPTT, an update.  The state (h, c) is carried from chunk to chunk, the gradient is not.
+A long sequence is cut by time into N chunks.  For each chunk in order: take its noise group, compute the NCE loss and
+its gradient by BPTT, update the parameters.  The state (h, c) is carried from chunk to chunk, the gradient is not.
 """
 
 import math
@@ -37,15 +37,15 @@ from nplm.training.schedule import chunk_rate, first_rate, next_rate
 from nplm.training.shared_run import SharedRun
 from nplm.training.step import ChunkGradient, Shards
 
-PATIENCE_NON_FINITE = 5  # chunks in a row that may be non-finite before training rolls back and stops
+PATIENCE_NON_FINITE = 5  # non-finite chunks in a row after which training rolls back and stops
 
 
 class Trainer:
     """Owns what changes in training: model, optimiser, progress, carried state, and the folder they are saved in.
 
-    model is trained in place, on streams; valid: ids (n,) to choose the best epoch by, and valid_size: of its raw text,
-    for figures per byte.  Nothing is saved until `attach` is given a folder.  Of several ranks each has a trainer of
-    its own, and all of them change alike.
+    model is trained in place on streams; valid: ids (n,) that determine the best epoch; valid_size: size of their raw
+    text, for figures per byte.  Nothing is saved until `attach` is given a folder.  With several ranks, each has its
+    own trainer, and all of them make the same changes.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Trainer:
         self.products = ranks.first(lambda: choose(config.precision, model.dtype, model.config.hidden_dim))
         self.shards = Shards(model, config.shards, bfloat16=self.products.bfloat16, ranks=ranks)
         self.progress, self.state = Progress(lr=first_rate(config)), model.zero_state(streams.batch_size)
-        self.stopping = False  # asked for by the observer
-        self.shuffled: int | None = None  # the epoch whose order the lines are in
+        self.stopping = False  # whether the observer has asked to stop
+        self.shuffled: int | None = None  # the epoch in whose order the lines are
         self.last_lr = self.progress.lr  # of the last update
         self.clock = self.saved = time.monotonic()
 
@@ -83,17 +83,17 @@ class Trainer:
             if state.h.shape != self.state.h.shape or progress.chunk >= len(self.spans):
                 raise InputError(
                     f"{folder.last}: chunk {progress.chunk} with a state {state.h.shape} is not of these texts, which"
-                    f" have {len(self.spans)} chunks and {self.state.h.shape}; take a checkpoint of this run"
+                    f" have {len(self.spans)} chunks and {self.state.h.shape}; use a checkpoint of this run"
                 )
             self.progress, self.state = progress, state
             self.shards.packed, self.last_lr = None, self.progress.lr
             if self.config.fit_log_z and self.progress.best_epoch:
-                folder.fit_log_z()  # of a model that was kept before this was asked for
+                folder.fit_log_z()  # for a model that was saved before the setting was switched on
         else:
             self._save()
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Train until the last epoch's end, early stopping, an interrupt, or until the observer stops it; then save."""
+        """Train until the last epoch, early stopping, an interrupt or the observer ends training; then save."""
         self.clock = self.saved = time.monotonic()
         self.stopping = False
 
@@ -114,7 +114,7 @@ class Trainer:
 
     @contextmanager
     def threads(self) -> Iterator[None]:
-        """The threads that steps run on; outside of this the calling thread does everything."""
+        """Run steps on threads; outside this context the calling thread does everything."""
         with workers(self.ranks.threads(self.config.threads), self._most_shards()) as run_tasks:
             self.shards.run_tasks = run_tasks
             try:
@@ -129,7 +129,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or early stopping has ended them."""
+        """Whether all epochs are done, or early stopping has ended training."""
         return self.progress.epoch >= self.config.epochs or self.progress.stopped
 
     def step(self, span: Span) -> Step:
@@ -146,9 +146,9 @@ class Trainer:
         if chunk.finite:
             self._save_if_due()  # before the update: this state is known to be good
             self.shards.update(self.optimizer, chunk, self.last_lr)
-            self.model.mean_log_z = None  # that of the parameters before
+            self.model.mean_log_z = None  # it was that of the old parameters
             self.state, progress.non_finite = chunk.state, 0
-        else:  # nothing changes: neither parameters, nor optimiser, nor the carried state
+        else:  # nothing changes: neither parameters, optimiser, nor the carried state
             self._skip(chunk, span)
         progress.count(chunk.loss, targets.size, self._lap())
         step = Step(progress.epoch, span, noise_ids, chunk.loss, chunk.norm, targets.size, self.last_lr)
@@ -158,7 +158,7 @@ class Trainer:
         return step
 
     def end_epoch(self) -> None:
-        """Validate, keep the model if it is the best, set the next epoch's learning rate."""
+        """Validate, save the model if it is the best, set the next epoch's learning rate."""
         config, progress, optimizer = self.config, self.progress, self.optimizer
         shown = self._settled()
         valid = self._validate(shown)
@@ -167,23 +167,23 @@ class Trainer:
             with self._rolling_back():
                 self.folder.save_best(*kept, progress.epoch)
         self.state = self.model.zero_state(self.streams.batch_size)
-        self._lap()  # validating is not training
+        self._lap()  # validation does not count as training time
         self._write("valid", **(valid.as_dict() if valid is not None else {}))
-        self.saved = -math.inf  # save as soon as the next chunk shows that this epoch's end is good
+        self.saved = -math.inf  # save as soon as the next chunk has shown that this state is good
         if config.optimizer == "asgd" and progress.stalled >= config.averaging_patience:
             optimizer.start_averaging(self.model.params)
         progress.lr = next_rate(config, progress.lr, progress.epoch, progress.stalled)
         progress.stopped = 0 < config.patience <= progress.stalled
 
     def _shuffle(self) -> None:
-        """Put the lines into the order of the epoch, a function of the seed, where that was asked for."""
+        """If lines are to be shuffled, put them in the order of the epoch, which depends on the seed."""
         epoch = self.progress.epoch
         if self.config.shuffle and self.shuffled != epoch:
             self.streams.shuffle(np.random.default_rng([stream_key(self.config.seed, "order"), epoch]))
             self.shuffled = epoch
 
     def _settled(self) -> LanguageModel:
-        """The model with no row lagging; with averaging, a model of the averages."""
+        """The model with all rows up to date; with averaging, a model of the averages."""
         self.optimizer.settle(self.model.params)
         if not self.optimizer.averaging:
             return self.model
@@ -201,7 +201,7 @@ class Trainer:
         return valid
 
     def _plan(self, span: Span) -> Plan:
-        """How a chunk is trained on.  What is dropped is a function of the seed and of its place, like its noise."""
+        """How to train on a chunk.  Dropout, like noise, depends only on the seed and the chunk's position."""
         config, dropout = self.config, None
         rates = config.dropout, config.dropout_words, config.dropout_recurrent
         if any(rates):
@@ -216,43 +216,43 @@ class Trainer:
         return Plan(self.objective, config.reset_at_eos, dropout, log_q)
 
     def _skip(self, chunk: ChunkGradient, span: Span) -> None:
-        """Name what is not finite; after several chunks in a row restore the last good state and stop."""
+        """Warn of what is not finite; after several such chunks in a row restore the last good state and stop."""
         progress = self.progress
         progress.non_finite += 1
         if name := non_finite_gradient(chunk.grads):
             what = f"the gradient of {name}"
-        else:  # with a finite loss only the squares in the norm are too big
+        else:  # with a finite loss only the squares in the norm have overflowed
             what = "the gradient's norm" if math.isfinite(chunk.loss) else "the loss"
         where = f"epoch {progress.epoch + 1}, sequence {span.sequence + 1}, chunk {span.chunk + 1}"
-        self.observer.warning(f"{what} is not finite at {where}: the chunk is skipped, nothing is changed")
+        self.observer.warning(f"{what} is not finite at {where}: the chunk is skipped, and nothing is changed")
         if progress.non_finite >= PATIENCE_NON_FINITE:
             raise self._diverged(f"{what} was not finite in {PATIENCE_NON_FINITE} chunks in a row, the last at {where}")
 
     def _diverged(self, what: str) -> DivergedError:
-        """Go back to the last checkpoint, and return the error that says so."""
+        """Restore the last checkpoint, and return the error that says so."""
         rate, restored = self.progress.lr, ""
         if self.folder is not None and self.folder.has_checkpoint():
             self.progress, self.state = self.folder.load(self.model, self.optimizer)
-            self.shards.packed, restored = None, " and the model is back at its last good state"
+            self.shards.packed, restored = None, " and the model has its last good state"
         self.optimizer.settle(self.model.params)
-        return DivergedError(f"{what}: training stopped{restored}; lower `lr` (of this epoch: {rate:g}) or `clip`")
+        return DivergedError(f"{what}: training stopped{restored}; lower `lr` ({rate:g} in this epoch) or `clip`")
 
     @contextmanager
     def _rolling_back(self) -> Iterator[None]:
-        """Training ends where a state that is to be saved is not finite: a checkpoint is never replaced by such."""
+        """End training if a state to be saved is not finite: such a state never replaces a checkpoint."""
         try:
             yield
         except NotFiniteError as error:
             raise self._diverged(str(error)) from None
 
     def _save(self) -> None:
-        """A checkpoint, where there is a folder.  Raises DivergedError if anything in it is not finite."""
+        """Write a checkpoint if there is a folder.  Raises DivergedError if anything in it is not finite."""
         if self.folder is not None:
             with self._rolling_back():
                 self.folder.save_last(self.model, self.optimizer, self.progress, self.state)
 
     def _save_if_due(self) -> None:
-        """A checkpoint, where the last one is older than save_interval."""
+        """Write a checkpoint if the last one is older than save_interval."""
         now = time.monotonic()
         is_due = self.folder is not None and now - self.saved >= self.config.save_interval
         if self.ranks.first(lambda: is_due):
@@ -260,7 +260,7 @@ class Trainer:
             self._save()
 
     def _write(self, kind: str, **values: Any) -> None:
-        """A line of metrics."""
+        """Write a line of metrics."""
         if self.folder is not None:
             line = self.progress.line(kind, self.last_lr, **values)
             self.folder.append_metrics(line)
@@ -268,7 +268,7 @@ class Trainer:
             self.observer.metrics(line)
 
     def _lap(self) -> float:
-        """Seconds since this was last asked for."""
+        """Seconds since the last call."""
         before, self.clock = self.clock, time.monotonic()
         return self.clock - before
 
@@ -279,7 +279,7 @@ def warm_up(dtype: Any, config: TrainConfig) -> float:
     vocabulary = Vocabulary.from_counts({"a": 2, "b": 1})
     tiny = LanguageModel.init(ModelConfig(4, 2, 2, 1), vocabulary, np.random.default_rng(0), dtype)
     streams = Streams(np.zeros(4, np.int32), 2)
-    steps = 1 if config.chunks > 1 else 2  # of a chunk; a sequence has two or more
+    steps = 1 if config.chunks > 1 else 2  # per chunk; a sequence needs two or more
     small = replace(config, batch_size=2, bptt=steps, sequence_length=steps * config.chunks, shards=2)  # N: M fits it
     trainer = Trainer(tiny, streams, small)
     if config.optimizer == "asgd":

@@ -1,10 +1,10 @@
-"""Units: what a line of text is divided into before it is counted, encoded and predicted.
+"""Units: what a line of text is split into before it is counted, encoded and predicted.
 
     line  --split-->  units  --Vocabulary.encode-->  ids        and back:  ids  --decode-->  units  --join-->  line
 
 word        between white space (words.py)
 char        code points of the raw text (characters.py)
-grapheme    extended grapheme clusters, as a reader sees characters (characters.py)
+grapheme    extended grapheme clusters, the characters that a reader sees (characters.py)
 spm:FILE    pieces of a sentencepiece model (sentencepiece.py)
 hf:FILE     tokens of one of Hugging Face's tokenizers (tokenizer.py)
 

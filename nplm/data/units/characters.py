@@ -10,7 +10,7 @@ from nplm.data.units.symbols import symbol, text_of
 
 
 class _Symbols(dict[str, str]):
-    """The symbol of every code point asked for so far."""
+    """A cache of the symbols of code points."""
 
     def __missing__(self, sign: str) -> str:
         self[sign] = symbol(sign)
@@ -22,7 +22,7 @@ _SYMBOLS = _Symbols()
 
 @dataclass(frozen=True)
 class Characters:
-    """Code points; `join(split(line))` is the line, whatever is in it."""
+    """Code points; `join(split(line))` is always the line."""
 
     kind: str = "char"
     name: str = "char"
@@ -57,7 +57,7 @@ class Graphemes:
 
     @property
     def identity(self) -> str:
-        """The name, and the version that divides text here."""
+        """The name, and the version of the library that splits text here."""
         return f"grapheme by regex {self._regex.__version__}"
 
     def split(self, line: str) -> list[str]:
@@ -73,5 +73,5 @@ class Graphemes:
         return line
 
     def __reduce__(self) -> "tuple[type[Graphemes], tuple[str]]":
-        """Without the module, which cannot be pickled."""
+        """Pickle without the module, which cannot be pickled."""
         return Graphemes, (self.version,)

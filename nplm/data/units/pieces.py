@@ -1,10 +1,10 @@
-"""What the units of two tokenizer libraries share: their pieces as symbols, and text that the tokenizer cannot say.
+"""What the units of two tokenizer libraries share: pieces as symbols, and text that the tokenizer cannot represent.
 
-A library's piece has a symbol of its own (symbols.py; the library's sign for a space stays ▁).  Two kinds of text go
-past the tokenizer, a code point at a time, under the same symbols as in the unit `char`:
-- what it does not know, which it would give back as its own <unk>: the text is not lost, and the model's vocabulary
-  decides what is unknown;
-- lone surrogates, which no library takes, and ▁ where the tokenizer takes it for a space.
+Each piece of a library has its own symbol (symbols.py; the library's sign for a space stays ▁).  Two kinds of text
+bypass the tokenizer, one code point at a time, with the same symbols as in the unit `char`:
+- text that it does not know and would return as its own <unk>: this way the text is not lost, and the model's
+  vocabulary decides what is unknown;
+- lone surrogates, which no library accepts, and ▁ if the tokenizer takes it for a space.
 """
 
 import re
@@ -25,7 +25,7 @@ SURROGATES = "\ud800-\udfff"
 
 @dataclass(frozen=True)
 class Pieces(ABC):
-    """Pieces of a tokenizer: its file's bytes, its file's name, and the version of the library it was read by."""
+    """Pieces of a tokenizer: its file's name and bytes, and the version of the library that read it."""
 
     file: str
     data: bytes
@@ -41,7 +41,7 @@ class Pieces(ABC):
 
     @property
     def identity(self) -> str:
-        """The file's content, and the library that divides text here."""
+        """The file's content, and the library that splits text here."""
         return f"{self.kind} sha256 {sha256(self.data).hexdigest()} by {self.package} {self._library_version}"
 
     @property
@@ -51,16 +51,16 @@ class Pieces(ABC):
 
     @abstractmethod
     def _pieces(self) -> Iterable[str]:
-        """All pieces that text can be divided into."""
+        """All pieces that text can be split into."""
 
     @property
     @abstractmethod
     def _takes_space_mark(self) -> bool:
-        """Whether ▁ in a text comes back as ▁."""
+        """Whether a ▁ in a text survives a round trip."""
 
     @abstractmethod
     def _divide(self, text: str) -> list[str]:
-        """The pieces of a text; what the tokenizer does not know as single code points."""
+        """The pieces of a text; what the tokenizer does not know is given as single code points."""
 
     @abstractmethod
     def _unite(self, pieces: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ class Pieces(ABC):
     def _symbols(self) -> dict[str, str]:
         """The symbol of every piece."""
         symbols = {piece: symbol(piece.replace(SPACE, " ")) for piece in self._pieces()}
-        if len(set(symbols.values())) < len(symbols):  # it tells ▁ from a space
+        if len(set(symbols.values())) < len(symbols):  # the tokenizer distinguishes ▁ from a space
             symbols = {piece: symbol(piece) for piece in symbols}
         return symbols
 
@@ -84,13 +84,13 @@ class Pieces(ABC):
 
     @cached_property
     def _passed_by(self) -> re.Pattern[str]:
-        """What the tokenizer is not given."""
+        """The text that bypasses the tokenizer."""
         return re.compile(f"([{SURROGATES}])" if self._takes_space_mark else f"([{SPACE}{SURROGATES}])")
 
     def split(self, line: str) -> list[str]:
         """The symbols of the line's pieces."""
         units: list[str] = []
-        for k, part in enumerate(self._passed_by.split(line)):  # every other part is one that was searched for
+        for k, part in enumerate(self._passed_by.split(line)):  # every other part is a match of the pattern
             units += [symbol(part)] if k % 2 else map(self._symbol, self._divide(part) if part else ())
         return units
 
@@ -103,7 +103,7 @@ class Pieces(ABC):
         return "".join(parts)
 
     def normalise(self, line: str) -> str:
-        """The line as the tokenizer normalises it, which may not be undone: NFKC, lower case, spaces."""
+        """The line as the tokenizer normalises it (NFKC, lower case, spaces), which may be irreversible."""
         parts = self._passed_by.split(line)
         return "".join(part if k % 2 or not part else self._normal(part) for k, part in enumerate(parts))
 
@@ -111,7 +111,7 @@ class Pieces(ABC):
         return self._symbols.get(piece) or symbol(piece)
 
     def _piece(self, unit: str) -> tuple[bool, str]:
-        """Whether the unit went past the tokenizer, and its piece or text."""
+        """Whether the unit bypassed the tokenizer, and its piece or text."""
         if (piece := self._by_symbol.get(unit)) is not None:
             return False, piece
         text = text_of(unit)
@@ -119,6 +119,6 @@ class Pieces(ABC):
 
 
 def damaged(file: str, what: str, error: object) -> InputError:
-    """The one line for a tokenizer's file that its library cannot read."""
+    """The error for a tokenizer's file that its library cannot read."""
     reason = " ".join(str(error).split())
     return InputError(f"{file}: not {what}, or damaged ({reason[:200]}); name the file that the library wrote")

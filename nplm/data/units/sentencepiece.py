@@ -28,7 +28,7 @@ class SentencePieces(Pieces):
         try:
             processor = self._library.SentencePieceProcessor(model_proto=self.data)
             processor.encode("a", out_type=str)
-        except Exception as error:  # whatever its binding raises on bytes that are no model
+        except Exception as error:  # whatever its binding raises on bytes that are not a model
             raise damaged(self.file, what, error) from None
         return processor
 
@@ -54,19 +54,19 @@ class SentencePieces(Pieces):
         for piece in self._processor.encode(text, out_type=str):
             if piece in self._known:
                 pieces.append(piece)
-            else:  # a run of code points that are not known
+            else:  # a run of unknown code points
                 pieces += piece
         return pieces
 
     @cached_property
     def _ends(self) -> tuple[bool, bool]:
-        """Whether it puts a space before every text, or after it."""
+        """Whether the library puts a space before every text, and whether after it."""
         sample = self._processor.normalize("a")
         return sample.startswith(SPACE), sample.endswith(SPACE)
 
     def _unite(self, pieces: Sequence[str]) -> str:
-        text: str = self._processor.decode(list(pieces))  # a piece that is not known comes back as it is
-        return text.removesuffix(" ") if self._ends[1] else text  # the library takes off the one before a text
+        text: str = self._processor.decode(list(pieces))  # an unknown piece is returned unchanged
+        return text.removesuffix(" ") if self._ends[1] else text  # the library removes the space before a text
 
     def _normal(self, text: str) -> str:
         normal: str = self._processor.normalize(text)
@@ -75,5 +75,5 @@ class SentencePieces(Pieces):
         return normal.replace(SPACE, " ")
 
     def __reduce__(self) -> "tuple[type[SentencePieces], tuple[str, bytes, str]]":
-        """Without the processor."""
+        """Pickle without the processor."""
         return SentencePieces, (self.file, self.data, self.version)

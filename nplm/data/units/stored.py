@@ -1,4 +1,4 @@
-"""A unit from what the user writes, and from what a model file holds."""
+"""Making a unit from its name on the command line, and from its description in a model file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = "word, char, grapheme, spm:FILE.model, hf:FILE.json"
 
 
 def open_unit(name: str) -> Unit:
-    """The unit that `--unit` names.  Raises InputError on any other, and where a file or package is missing."""
+    """The unit that `--unit` names.  Raises InputError on any other name, and if a file or package is missing."""
     plain: dict[str, Unit] = {"word": WORDS, "char": Characters()}
     if name in plain:
         return plain[name]
@@ -31,12 +31,12 @@ def open_unit(name: str) -> Unit:
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); check the path in `unit`") from None
     unit = OF_A_FILE[kind](Path(file).name, data)
-    unit.split("a")  # a damaged file is named now, not after the text was read
+    unit.split("a")  # reports a damaged file now, not after the text has been read
     return OF_A_FILE[kind](unit.file, data, unit.identity.rpartition(" ")[2])
 
 
 def describe(unit: Unit) -> dict[str, Any]:
-    """What a model file says of its unit, besides the tokenizer's bytes: plain values, for `restore`."""
+    """The description of a unit in a model file, without the tokenizer's bytes: plain values, for `restore`."""
     about: dict[str, Any] = {"kind": unit.kind}
     if isinstance(unit, Words):
         about |= {"white_space": unit.rule} | ({} if unit.unk == UNK else {"unk": unit.unk})
@@ -50,11 +50,11 @@ def describe(unit: Unit) -> dict[str, Any]:
 def restore(about: Mapping[str, Any], data: bytes = b"") -> Unit:
     """The unit that `describe` described.  Raises InputError on one that this nplm does not know."""
     if not isinstance(about, Mapping) or not all(isinstance(value, str) for value in about.values()):
-        raise InputError(f"its unit {str(about)[:80]!r} is not described by texts")
+        raise InputError(f"its unit {str(about)[:80]!r} is not described by strings")
     kind = about.get("kind", "")
     if kind == "word":
         if (rule := about.get("white_space", FIRST_RULE)) not in WHITE_SPACE:
-            raise InputError(f"its words are separated by a rule {rule[:40]!r} that this nplm does not know")
+            raise InputError(f"its words are split by a rule {rule[:40]!r} that this nplm does not know")
         return Words(rule, about.get("unk", UNK))
     if kind == "char":
         return Characters()
@@ -66,9 +66,9 @@ def restore(about: Mapping[str, Any], data: bytes = b"") -> Unit:
 
 
 def version_note(unit: Unit) -> str | None:
-    """A line where the library that divides text is not of the version that the model was made with."""
+    """A warning if the library that splits text does not have the version that the model was made with, or None."""
     made = unit.version if isinstance(unit, (Graphemes, SentencePieces, Tokens)) else ""
     library = unit.identity.partition(" by ")[2]
     if not made or library.endswith(f" {made}"):
         return None
-    return f"the model's text was divided by version {made} of {library.partition(' ')[0]}, and this is {library}"
+    return f"the model's text was split by version {made} of {library.partition(' ')[0]}, but this is {library}"

@@ -4,10 +4,10 @@ r"""Symbols: how a unit that is not a word between white space is written in a v
     space        ▁              U+2581, as sentencepiece writes it
     ▁            \▁
     \            \\
-    invisible    \u{200d}       white space, control and format characters, lone surrogates: by their code point
-    <unk>        \<unk>         also <s> and </s>, where a whole unit is called so
+    invisible    \u{200d}       white space, control and format characters, lone surrogates: by code point
+    <unk>        \<unk>         also <s> and </s>, if the whole unit is spelled so
 
-Everything else stands for itself.  No two texts have the same symbol, a symbol has no white space in it, and none is
+All other text is its own symbol.  No two texts have the same symbol, no symbol contains white space, and none is
 <s>, </s> or <unk>.  The list of invisible characters is fixed here, not taken from Python's tables, which change from
 version to version while a model's vocabulary does not.
 """
@@ -34,7 +34,7 @@ def symbol(text: str) -> str:
 
 
 def text_of(symbol: str) -> str:
-    """The text of a unit's symbol.  <unk> stands for a text that is not known, and gives <unk>."""
+    """The text of a unit's symbol.  For <unk>, whose text is not known, this is <unk>."""
     return _SYMBOL.sub(_read, symbol)
 
 

@@ -11,11 +11,11 @@ from nplm.data.units.pieces import Pieces, damaged
 from nplm.data.units.symbols import SPACE
 from nplm.errors import InputError
 
-WORD_MODELS = ("WordPiece", "WordLevel")  # what they do not know is a whole word
+WORD_MODELS = ("WordPiece", "WordLevel")  # their unknown token stands for a whole word
 
 
 class Tokens(Pieces):
-    """Tokens of the tokenizer in `data`.  Its truncation, padding and special tokens are left out: all is text."""
+    """Tokens of the tokenizer in `data`, with truncation, padding and special tokens disabled: all input is text."""
 
     kind: ClassVar[str] = "hf"
     package: ClassVar[str] = "tokenizers"
@@ -30,9 +30,9 @@ class Tokens(Pieces):
             tokenizer = self._library.Tokenizer.from_str(self.data.decode("utf-8-sig"))
             tokenizer.no_truncation()
             tokenizer.no_padding()
-            tokenizer.encode_special_tokens = True  # "<s>" in a text is four characters, not a mark
+            tokenizer.encode_special_tokens = True  # "<s>" in a text is three characters, not a special token
             tokenizer.encode("a", add_special_tokens=False)
-        except BaseException as error:  # its binding raises plain Exception, and on some files a panic, which is none
+        except BaseException as error:  # its binding raises Exception, and on some files a panic, which is not one
             if isinstance(error, (KeyboardInterrupt, SystemExit, InputError)):
                 raise
             raise damaged(self.file, "a tokenizer.json", error) from None
@@ -48,13 +48,13 @@ class Tokens(Pieces):
 
     @cached_property
     def _model(self) -> dict[str, Any]:
-        """The description of the model in the file."""
+        """The tokenizer file's description of its model."""
         found: dict[str, Any] = json.loads(self._tokenizer.to_str())["model"]
         return found
 
     @cached_property
     def _unknown(self) -> int | None:
-        """The id of what the tokenizer does not know; None where it knows everything."""
+        """The id of the tokenizer's unknown token; None if it has none."""
         token, number = self._model.get("unk_token"), self._model.get("unk_id")
         return number if token is None else self._tokenizer.token_to_id(token)
 
@@ -73,7 +73,7 @@ class Tokens(Pieces):
                 pieces.append(token)
             elif self._model["type"] in WORD_MODELS:
                 pieces.append(text[start:stop])
-            else:  # a run of code points; a unigram model has them as the token
+            else:  # a run of code points, which a unigram model gives as the token
                 pieces += token if token != self._unknown_token else text[start:stop].replace(" ", SPACE)
         return [piece for piece in pieces if piece]
 
@@ -94,5 +94,5 @@ class Tokens(Pieces):
         return normal
 
     def __reduce__(self) -> "tuple[type[Tokens], tuple[str, bytes, str]]":
-        """Without the tokenizer."""
+        """Pickle without the tokenizer."""
         return Tokens, (self.file, self.data, self.version)

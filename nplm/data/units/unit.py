@@ -1,6 +1,6 @@
 """The interface of a unit.
 
-A line has no line end.  </s> is not a unit: it stands for the line's end and is added by the reader of the text.
+A line is given without its line end.  </s> is not a unit: it stands for the line's end and is added when text is read.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Unit(Protocol):
-    """How lines are divided into units, and put together again."""
+    """How lines are split into units, and joined again."""
 
     @property
     def kind(self) -> str:
@@ -20,9 +20,9 @@ class Unit(Protocol):
 
     @property
     def identity(self) -> str:
-        """What tells this unit from every other: a text encoded under one identity is not read under another.
+        """Distinguishes this unit from every other: a text encoded under one identity is not read under another.
 
-        What follows " by " is the library that did the work, and its version.
+        The part after " by " is the library that split the text, and its version.
         """
 
     @property
@@ -33,7 +33,7 @@ class Unit(Protocol):
         """The units of a line without its line end."""
 
     def join(self, units: Sequence[str]) -> str:
-        """The line that these units came from, as far as they determine it."""
+        """The line that these units came from, as far as the units determine it."""
 
     def normalise(self, line: str) -> str:
-        """The line as its units say it: `join(split(line))` by another way."""
+        """The line as its units represent it: `join(split(line))`, computed in another way."""

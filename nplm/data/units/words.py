@@ -1,7 +1,7 @@
-"""Words between white space, by a rule that a model keeps (decision 0015).
+"""Words between white space, by a rule that is stored with the model (decision 0015).
 
-ascii+u3000  ASCII's six white-space characters, and the ideographic space, which Chinese and Japanese texts have
-unicode      what Python calls white space, U+00A0 and U+2028 among it: models made before the rule was stored
+ascii+u3000  ASCII's six white-space characters, and the ideographic space of Chinese and Japanese texts
+unicode      what Python calls white space, including U+00A0 and U+2028: for models made before the rule was stored
 """
 
 import re
@@ -22,7 +22,7 @@ toolkit_words: Callable[[str], list[str]] = re.compile(f"[^{ASCII_SPACE}]+").fin
 
 @dataclass(frozen=True)
 class Words:
-    """Words between white space; `rule` is a name in WHITE_SPACE, `unk` the mark of unknown words in the text."""
+    """Words between white space; `rule` is a name in WHITE_SPACE, `unk` the text's word for unknown words."""
 
     rule: str = "ascii+u3000"
     unk: str = UNK
@@ -32,11 +32,11 @@ class Words:
 
     @property
     def identity(self) -> str:
-        """The name, the rule, and the mark where it is not <unk>."""
+        """The name, the rule, and the word for unknown words if it is not <unk>."""
         return f"word {self.rule}" + ("" if self.unk == UNK else f" unk {self.unk}")
 
     def split(self, line: str) -> list[str]:
-        """The words of a line; the mark of unknown words comes out as <unk>."""
+        """The words of a line; the word for unknown words becomes <unk>."""
         words = WHITE_SPACE[self.rule](line)
         return words if self.unk == UNK or self.unk not in line else [UNK if w == self.unk else w for w in words]
 
@@ -45,7 +45,7 @@ class Words:
         return " ".join(units)
 
     def normalise(self, line: str) -> str:
-        """The line with one space for each stretch of white space, and none at its ends."""
+        """The line with each run of white space replaced by one space, and none at its ends."""
         if self.rule == "unicode":
             return re.sub(r"\s+", " ", line).strip()
         return re.sub(f"[{ASCII_SPACE}\u3000]+", " ", line).strip(" ")

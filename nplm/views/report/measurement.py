@@ -133,7 +133,7 @@ def read_text(
         blocks.append(vocabulary.encode(block))
     ids = np.concatenate(blocks)
     if not (ids > vocabulary.eos).any():
-        raise InputError(f"{name_sources(sources)}: no word of it is in the vocabulary; is it the right text?")
+        raise InputError(f"{name_sources(sources)}: none of its words is in the vocabulary; is it the right text?")
     return ids, words, meter.size
 
 

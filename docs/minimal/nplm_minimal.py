@@ -5,7 +5,7 @@ python nplm_minimal.py --noise pool    let the chunks of a sequence share a pool
 python nplm_minimal.py --check         compare the gradient with the complex step (docs/learn/gradcheck.md)
 
 A word's score stands for its log-probability; Z, the sum of e^score over all words, is then 1. The distribution of the
-noise words is q, the frequencies of the words. Each line is derived in docs/learn, under the label that stands beside it.
+noise words is q, the frequencies of the words. Each line is derived in docs/learn, under the label beside it.
 """
 
 import argparse

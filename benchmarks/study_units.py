@@ -48,7 +48,7 @@ TABLE = Section(
         "unit": "unit", "V": "vocab_size:,", "test tokens": "tokens:,", "valid, per unit": "valid_perplexity:.2f",
         "test, per unit": "test_perplexity:.2f", "bits/byte, valid": "valid_bits_per_byte:.4f",
         "bits/byte, test": "test_bits_per_byte:.4f", "bits/char., test": "test_bits_per_character:.4f",
-        "of them to spell": "test_spelling_bits:.4f", "<unk>": "oovs:,", "epochs": "epochs",
+        "of them to spell": "test_spelling_bits:.4f", "`<unk>`": "oovs:,", "epochs": "epochs",
         "training s": "seconds:,.0f",
     },
 )  # fmt: skip

@@ -66,6 +66,12 @@ def broken_links(page: Path, root: Path) -> list[str]:
     return broken
 
 
+def bare_tags(text: str) -> list[str]:
+    """Words such as <s> that would be read as HTML and vanish from the page."""
+    prose = re.sub(r"^ {4}[^\n]*|<!--.*?-->|`[^`]*`", "", FENCE.sub("", text), flags=re.M | re.S)
+    return re.findall(r"</?[a-z]+>", prose)
+
+
 def equations(text: str) -> dict[str, list[str]]:
     """label -> the formulas on its line, which gaps of two spaces or more keep apart, without the words among them."""
     found: dict[str, list[str]] = {}
@@ -94,6 +100,12 @@ def test_links_and_skips(page: Path) -> None:
     """Oracle: the project's own files; and the rule that a block which is not run says why."""
     assert broken_links(page, ROOT) == []
     assert unexplained(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_word_is_html(page: Path) -> None:
+    """Oracle: Markdown: <s> outside of code strikes the text through."""
+    assert bare_tags(page.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("layer", DERIVED)
@@ -149,6 +161,7 @@ def test_faults_are_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as caught:
         run(page)
     assert caught.traceback[-1].lineno + 1 == 20
+    assert bare_tags("a <s> `<s>` <!-- <s> -->\n\n    <s>\n```text\n<s>\n```\n</unk>") == ["<s>", "</unk>"]
     assert equations("[L1] a = b  c\n[dL1] d = e   f = g\n  [L2] h = i") == {
         "[L1]": ["a = b"],
         "[dL1]": ["d = e", "f = g"],

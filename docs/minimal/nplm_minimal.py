@@ -1,10 +1,11 @@
 """An LSTM language model, trained with noise-contrastive estimation (NCE): one file, plain NumPy, nothing hidden.
 
 python nplm_minimal.py                 train on a made-up text for which the lowest possible perplexity is known
-python nplm_minimal.py --noise pool    let the chunks of a sequence share M groups of noise words
-python nplm_minimal.py --check         compare the gradient with the complex step
+python nplm_minimal.py --noise pool    let the chunks of a sequence share a pool of M groups of noise words
+python nplm_minimal.py --check         compare the gradient with the complex step (docs/learn/gradcheck.md)
 
-Each line is derived in docs/learn, under the label that stands beside it.
+A word's score stands for its log-probability; Z, the sum of e^score over all words, is then 1. The distribution of the
+noise words is q, the frequencies of the words. Each line is derived in docs/learn, under the label beside it.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def softplus(x):
 
 
 def init(q, rng):
-    """Return the parameters. Every score is log q(w) to begin with, so the untrained model is q itself and Z = 1."""
+    """Return the parameters, named as in PyTorch. All scores start at log q(w): the untrained model is q, and Z = 1."""
     shapes = {"encoder.weight": (len(q), E), "rnn.weight_ih_l0": (4 * H, E), "rnn.weight_hh_l0": (4 * H, H)}
     params = {name: rng.uniform(-0.1, 0.1, shape) for name, shape in shapes.items()}
     return params | {"rnn.bias_l0": np.zeros(4 * H), "decoder.weight": np.zeros((len(q), H)), "decoder.bias": np.log(q)}
@@ -53,8 +54,7 @@ def gradient(params, inputs, targets, noise, state, log_q):
     score = np.einsum("nh,nkh->nk", hidden, params["decoder.weight"][words]) + params["decoder.bias"][words]  # [N1]
     delta = score - np.log(len(noise)) - log_q[words]  # [N2]: the log-odds that a word is text and not noise
     loss = (softplus(delta[:, :-1]).sum() + softplus(-delta[:, -1]).sum()) / targets.size  # [N3]
-    # The same lines from last to first. What is used in two places gets the sum of two gradients.
-    grads = {name: np.zeros_like(value) for name, value in params.items()}
+    grads = {name: np.zeros_like(value) for name, value in params.items()}  # from here on, the lines in reverse
     ds = np.where(np.arange(len(noise) + 1) < len(noise), sigmoid(delta), -sigmoid(-delta)) / targets.size  # [dN3]
     np.add.at(grads["decoder.bias"], words, ds)  # [dN1]; `+=` would lose all but one of a word's repetitions
     np.add.at(grads["decoder.weight"], words, ds[:, :, None] * hidden[:, None])
@@ -62,7 +62,7 @@ def gradient(params, inputs, targets, noise, state, log_q):
     dx, dh, dc = np.zeros_like(x), np.zeros_like(h[0]), np.zeros_like(c[0])  # the cut: dh, dc = 0
     for t in reversed(range(len(x))):
         i, f, g, o = gates[t]
-        dh = dh + dhidden[t]  # h_t is used by the scores and by step t + 1
+        dh = dh + dhidden[t]  # h_t is used by the scores and by step t + 1: the two gradients add
         do, dc = dh * np.tanh(c[t + 1]), dc + dh * o * (1 - np.tanh(c[t + 1]) ** 2)  # [dL5]
         df, di, dg, dc = dc * c[t], dc * g, dc * i, dc * f  # [dL4]
         da = np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1)  # [dL2]
@@ -124,7 +124,7 @@ def check(rng):
 
 
 def made_up_text(rng, words=32, length=100_000):
-    """A Markov chain: each word depends on the one before it only. No model can beat the chain's own perplexity."""
+    """Return two texts of a Markov chain, the words' counts, and the chain's own perplexity: no model can beat it."""
     p, ids = rng.dirichlet(np.full(words, 0.1), words), [EOS]  # p[v]: the distribution of the word after v
     for u in rng.random(length):
         ids.append(np.searchsorted(p[ids[-1]].cumsum()[:-1], u))

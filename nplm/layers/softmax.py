@@ -2,12 +2,12 @@
 
 [S1] s(n, w) = hidden_n . W_w + b_w
 [S2] log Z_n = log sum_w exp(s(n, w))
-[S3] log p(w | n) = s(n, w) - log Z_n
-[S4] loss = -1/N sum_n log p(target_n | n)                                            nats
+[S3] log P(w | n) = s(n, w) - log Z_n
+[S4] loss = -1/N sum_n log P(target_n | n)                                            nats
 [S5] objective = loss + penalty/N sum_n (log Z_n)^2
 
 [dS5] dlog Z_n = 2 penalty log Z_n / N
-[dS4] to [dS2] ds(n, w) = (p(w | n) - [w = target_n]) / N + p(w | n) dlog Z_n
+[dS4] to [dS2] ds(n, w) = (P(w | n) - [w = target_n]) / N + P(w | n) dlog Z_n
 [dS1] dhidden = ds W     dW = ds^T hidden     db = sum_n ds
 
 With a penalty the model normalises itself (Devlin et al. 2014).  Training needs memory for N V scores; `normaliser`
@@ -61,7 +61,7 @@ def target_scores(hidden: Array, targets: Array, weight: Array, bias: Array) -> 
 
 
 def log_probs(hidden: Array, weight: Array, bias: Array) -> Array:
-    """log p (N,V), [S3]: every word of the vocabulary, so N V numbers."""
+    """log P (N,V), [S3]: every word of the vocabulary, so N V numbers."""
     scores = hidden @ weight.T
     scores += bias
     maximum, total = np.full(len(hidden), -np.inf, hidden.dtype), np.zeros(len(hidden))

@@ -2,8 +2,8 @@
 
 [S1] s(n, w) = hidden_n . W_w + b_w
 [S2] log Z_n = log sum_w exp(s(n, w))
-[S3] log p(w | n) = s(n, w) - log Z_n
-[S4] loss = -1/N sum_n log p(target_n | n)                                            nats
+[S3] log P(w | n) = s(n, w) - log Z_n
+[S4] loss = -1/N sum_n log P(target_n | n)                                            nats
 [S5] objective = loss + penalty/N sum_n (log Z_n)^2
 """
 
@@ -17,7 +17,7 @@ def log_z(hidden, weight, bias):
 
 
 def log_probs(hidden, weight, bias):
-    """log p (N,V) for hidden (N,H), weight (V,H), bias (V,)."""
+    """log P (N,V) for hidden (N,H), weight (V,H), bias (V,)."""
     return hidden @ weight.T + bias - log_z(hidden, weight, bias)[:, None]  # [S3]
 
 

@@ -3,7 +3,7 @@
 w is a row of a parameter and g its gradient; t counts the steps from 1, and lr is the learning rate of step t.
 
 [O1] SGD       w -= lr g
-[O2] Adagrad   s += g^2    w -= lr g / (sqrt(s) + epsilon)                    (Duchi 2011)
+[O2] Adagrad   v += g^2    w -= lr g / (sqrt(v) + epsilon)                    (Duchi 2011)
 [O3] clipping  g *= min(1, clip / |g|),  |g| the norm over all parameters together
 [O4] Adam      m = b1 m + (1 - b1) g    v = b2 v + (1 - b2) g^2    w -= a_t m / (sqrt(v) + e_t)
                a_t = lr sqrt(1 - b2^t) / (1 - b1^t)    e_t = epsilon sqrt(1 - b2^t)      (Kingma & Ba 2015)
@@ -85,7 +85,7 @@ class Optimizer:
         self.lazy = kind == "adam" or decay > 0  # rows without a gradient change, so they may lag behind
         self.clock = np.array([0, 0, -1])  # steps done; step of the last settle; T of [O8], or -1
         self.history = np.zeros((4, HISTORY + 1))  # a, e, c and the sum of exp(c), since the last settle
-        self.squares = _like(params) if kind in ("adagrad", "adam") else {}  # s of [O2], v of [O4]
+        self.squares = _like(params) if kind in ("adagrad", "adam") else {}  # v of [O2] and [O4]
         self.means = _like(params) if kind == "adam" else {}  # m of [O4]
         self.lags = _like(params) if kind == "asgd" else {}  # of [O8]
         self.dates = {name: np.zeros(len(value), np.int64) for name, value in params.items() if self.lazy}

@@ -53,13 +53,15 @@ def train(name: str, settings: dict[str, Any], ranks: Ranks) -> str:
     return digest.hexdigest() + json.dumps(lines)
 
 
-def main(count: int, threads: int) -> None:
+def main(count: int, threads: int, shards: int = 0) -> None:
+    """shards: of every case, with a column for each; 0: each case has its own number."""
     ranks = join()
     cases = RECIPES | {"asgd": ASGD} | {f"random {k}": random_settings(k) for k in range(count)}
-    found = {name: train(name, case | {"threads": threads}, ranks) for name, case in cases.items()}
+    same: dict[str, Any] = {"threads": threads} | ({"shards": shards, "batch_size": shards + 1} if shards else {})
+    found = {name: train(name, case | same, ranks) for name, case in cases.items()}
     if ranks.rank == 0:
         print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

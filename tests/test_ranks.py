@@ -144,13 +144,14 @@ def test_ranks_and_threads_beyond_the_shards_are_refused():
 def test_same_bytes_for_any_number_of_ranks():
     """One process: five recipes, averaged SGD with early stopping, random settings; 2 to 4 ranks, 1 and 2 threads."""
     script = ROOT / "tests" / "rank_cases.py"
-    code, expected, err = run(1, [sys.executable, script, 6, 1])
-    assert code == 0, err
-    for ranks, threads in ((2, 2), (3, 1), (4, 1)):
-        code, got, err = run(ranks, [sys.executable, script, 6, threads])
+    for shards, jobs in ((0, ((2, 2), (3, 1), (4, 1))), (8, ((3, 2), (4, 2)))):
+        code, expected, err = run(1, [sys.executable, script, 6, 1, shards])
         assert code == 0, err
-        found, wanted = json.loads(got), json.loads(expected)
-        assert [name for name in wanted if found[name] != wanted[name]] == []
+        for ranks, threads in jobs:
+            code, got, err = run(ranks, [sys.executable, script, 6, threads, shards])
+            assert code == 0, err
+            found, wanted = json.loads(got), json.loads(expected)
+            assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
 @needs_mpi

@@ -107,8 +107,8 @@ SPLIT = Section(
     "One sequence in N chunks",
     "Valid perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks, B = 20,"
     " fresh noise. `at time`: after that many seconds of training. log Z over the valid text. `uncovered`: share of"
-    " the noise law on words in none of the groups of a sequence; `never covered`: in none of the whole run. Run with"
-    " `python benchmarks/study_chunks.py`.",
+    " the noise distribution on words in none of the groups of a sequence; `never covered`: in none of the whole"
+    " run. Run with `python benchmarks/study_chunks.py`.",
     "study_chunks.json",
     {"K": "num_noise", "N": "chunks", "T": "bptt", "B": "batch_size"} | RUN_COLUMNS,
     only(kind="split"),

@@ -78,7 +78,7 @@ def vanishing() -> Picture:
     norms = gradient_norms()
     for (name, values), colour in zip(norms.items(), ("d", "b", "ink", "c", "a"), strict=True):
         values = [value for value in values if 1e-12 <= value <= 1e3]
-        axes.curve(range(len(values)), values, colour, name)
+        axes.curve(range(len(values)), values, colour, name, shift=-10 if len(values) < len(norms[name]) else 0)
     return p
 
 

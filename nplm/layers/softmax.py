@@ -61,7 +61,7 @@ def target_scores(hidden: Array, targets: Array, weight: Array, bias: Array) -> 
 
 
 def log_probs(hidden: Array, weight: Array, bias: Array) -> Array:
-    """log P (N,V), [S3]: every word of the vocabulary, so N V numbers."""
+    """log P (N,V), [S3], of every word of the vocabulary."""
     scores = hidden @ weight.T
     scores += bias
     maximum, total = np.full(len(hidden), -np.inf, hidden.dtype), np.zeros(len(hidden))

@@ -66,7 +66,7 @@ def _fits(value: Any, kind: type, anything: bool) -> bool:
 
 
 def _described(kind: type, anything: bool) -> str:
-    names = {int: "a whole number in [0, 2^62]", float: "a number", bool: "true or false", str: "a text"}
+    names = {int: "a whole number in [0, 2^62]", float: "a number", bool: "true or false", str: "a string"}
     return names.get(kind, "an object") + (" of at least 0" if kind is float and not anything else "")
 
 

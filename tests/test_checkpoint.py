@@ -247,10 +247,10 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ("header", "phrase"),
     [
         ({"a": ENTRY, "b": ENTRY}, "overlap"),
-        ({"a": ENTRY, "b": ENTRY | {"data_offsets": [12, 20]}}, "size of its shape"),
+        ({"a": ENTRY, "b": ENTRY | {"data_offsets": [12, 20]}}, "size does not match its shape"),
         ({"a": ENTRY | {"data_offsets": [8, 16]}}, "overlap, or leave gaps"),
         ({"a": ENTRY}, "overlap, or leave gaps"),
-        ({"a": ENTRY | {"shape": [2, 2**40]}}, "size of its shape"),
+        ({"a": ENTRY | {"shape": [2, 2**40]}}, "size does not match its shape"),
         ({"a": ENTRY | {"shape": [-2]}}, "whole numbers"),
         ({"a": ENTRY | {"shape": [True]}}, "whole numbers"),
         ({"a": ENTRY | {"shape": 2}}, "whole numbers"),
@@ -360,7 +360,7 @@ def test_a_foreign_safetensors_file(metadata, tmp_path):
     """Oracle: a file that safetensors wrote, of PyTorch's and without metadata."""
     path = tmp_path / "other.safetensors"
     save_file({"weight": np.ones((2, 3), np.float32)}, path, metadata)
-    assert "not one of nplm's" in fails(path)
+    assert "not of nplm" in fails(path)
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F64", "X9"])

@@ -278,7 +278,7 @@ def test_a_valid_text_without_a_known_word_is_one_line(refused, texts, tmp_path)
         ("hidden = 5\nhidden_dim = 6", "hidden is given twice"),
         ("hidden = 'five'", "hidden = 'five' is not a whole number"),
         ("lr = true", "lr = True is not a number"),
-        ("corpus = 7", "corpus = 7 is not a text"),
+        ("corpus = 7", "corpus = 7 is not a string"),
         ("hidden = ", "not valid TOML"),
         ("[train]\nnce = 0", "[train]: nce = 0 is outside [1, 2^20]"),
         ("noise = 'stale'", "noise = 'stale' is not one of fresh, pool"),

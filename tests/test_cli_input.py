@@ -174,7 +174,7 @@ def test_a_setting_with_several_values():
     assert TextConfig(train="a").train == TextConfig(train=["a"]).train == ("a",)
     assert TextConfig(train="a", weight=("a=b=3",)).weights == {"a=b": 3}
     assert {setting.name for setting in SETTINGS if setting.many} == {"train", "valid", "test", "weight"}
-    with pytest.raises(InputError, match="`train` = 3 is not a text"):
+    with pytest.raises(InputError, match="`train` = 3 is not a string"):
         TextConfig(train=["a", 3])
 
 

@@ -358,7 +358,7 @@ def test_the_checks_themselves():
     assert [is_number(v) for v in (1, 1.5, -3, True, None, "1", 10**400, float("nan"))] == [True] * 3 + [False] * 5
     assert is_number(float("inf"), finite=False)
     assert parse_object(b'\xef\xbb\xbf{"a": 1}', "x") == {"a": 1}
-    with pytest.raises(InputError, match=r"x: damaged: \"a+\.\.\. where an object"):
+    with pytest.raises(InputError, match=r"x: damaged: \"a+\.\.\. instead of an object"):
         parse_object(json.dumps("a" * 500), "x")
     with pytest.raises(InputError, match="n = a number of more than 40 digits is not a whole number"):
         check_fields({"n": 10**400}, {"n": int}, "x")

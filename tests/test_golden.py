@@ -142,7 +142,7 @@ def test_a_newer_version_is_refused_by_name(version, tmp_path):
     run = make.unpack("sgd", tmp_path)
     of_version(run / "last.safetensors", version)
     of_version(run / "best.safetensors", version)
-    says = rf"written in version '{version}' of the format, this nplm reads '1' and '2'"
+    says = rf"written in version '{version}' of the format, but this nplm reads '1' and '2'"
     for read in (nplm.load, checkpoint.load_run, checkpoint.load_unit, checkpoint.provenance):
         with pytest.raises(InputError, match=says):
             read(run / "last.safetensors")

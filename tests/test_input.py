@@ -170,7 +170,7 @@ def test_packed_text_that_is_damaged_or_misnamed(tmp_path, suffix, pack):
     kind = {"gz": "gzip", "bz2": "bzip2", "xz": "xz"}[suffix]
     fails(lambda: load_corpus(write(tmp_path, f"a.{suffix}", raw[: len(raw) // 2])), f"damaged {kind}")
     fails(lambda: load_corpus(write(tmp_path, f"b.{suffix}", b"plain text\n")), f"damaged {kind}")
-    fails(lambda: load_corpus(write(tmp_path, "a.txt", raw)), f"this is {kind}", f"ends in .{suffix}")
+    fails(lambda: load_corpus(write(tmp_path, "a.txt", raw)), f"this is a {kind} file", f"ends in .{suffix}")
 
 
 def test_zstd(tmp_path):

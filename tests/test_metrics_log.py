@@ -58,7 +58,7 @@ def test_no_run(tmp_path):
         with pytest.raises(InputError, match=phrase):
             read_history(tmp_path / folder)
     for content in ("", "\n\n", '{"kind"'):
-        with pytest.raises(InputError, match="no metrics in it yet"):
+        with pytest.raises(InputError, match="has no metrics yet"):
             read_history(write(tmp_path / "run", content))
     write(tmp_path / "run", text())
     for content in ("{", "[]"):

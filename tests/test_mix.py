@@ -248,7 +248,7 @@ LINE = "\tp( b | x ...) \t= [2gram] 0.1 [ -1 ]\n"
         (LINE + "\tp( b\n", "b, line 2: not `p( word | context ...)"),
         (LINE + LINE.replace("=", ":"), "b, line 2: not `p( word | context ...)"),
         (b"\xff", "b, line 1: byte 0xff"),
-        ("", "b: no line `p( word | context ...)"),
+        ("", "b: has no line `p( word | context ...)"),
     ],
 )
 def test_files_that_do_not_agree_are_named(tmp_path, text, said):
@@ -301,9 +301,9 @@ def test_the_command_reads_a_pipe(call, tmp_path, monkeypatch):
         (["a", "a", "--lambda", "x"], "--lambda 'x': not a list of numbers"),
         (["a", "a", "--lambda", "0.9,0.2"], "must be above 0 and sum to 1"),
         (["a", "a", "--precision", "0"], "precision = 0.0"),
-        (["text", "a"], "text: no line `p( word | context ...)"),
-        (["a", "text"], "text: no line `p( word | context ...)"),
-        (["text", "text"], "text: no line `p( word | context ...)"),
+        (["text", "a"], "text: has no line `p( word | context ...)"),
+        (["a", "text"], "text: has no line `p( word | context ...)"),
+        (["text", "text"], "text: has no line `p( word | context ...)"),
         (["a", "gone"], "gone: no such file"),
     ],
 )

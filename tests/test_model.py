@@ -204,7 +204,7 @@ def test_parameters_must_fit_the_configuration():
     """The messages: another vocabulary size, a missing parameter, an unknown one, a wrong shape."""
     model = make_model()
     config, vocabulary = model.config, model.vocabulary
-    with pytest.raises(InputError, match="vocab_size is 11 but the vocabulary has 12 words"):
+    with pytest.raises(InputError, match="vocab_size is 11, but the vocabulary has 12 words"):
         LanguageModel(config, make_vocabulary(12), model.params)
     missing = {name: value for name, value in model.params.items() if name != "decoder.bias"}
     with pytest.raises(InputError, match=r"missing or unknown: decoder\.bias"):

@@ -168,7 +168,7 @@ def test_statistics_refuse_what_they_cannot_measure():
     """Oracle: the message."""
     probs = np.full(4, 0.25)
     for groups in ([], [[0], []]):
-        with pytest.raises(InputError, match="there is none, or one is empty"):
+        with pytest.raises(InputError, match="there are no noise groups to measure"):
             group_statistics(groups, probs)
     for bad in (-1, 4):
         with pytest.raises(InputError, match=rf"noise id {bad} is outside the vocabulary \[0, 4\)"):

@@ -130,5 +130,5 @@ def test_every_update_by_hand():
 @pytest.mark.parametrize("changes", [{"noise": "fresh"}, {"noise": "pool", "objective": "ranking"}], ids=str)
 def test_own_counts_without_a_pool_are_refused(changes):
     """The message: what it belongs to."""
-    with pytest.raises(InputError, match="`own_counts` are those of a pool, in the NCE loss"):
+    with pytest.raises(InputError, match="`own_counts` is for the NCE loss with a pool"):
         TrainConfig(own_counts=True, **changes)

@@ -142,7 +142,7 @@ def test_what_is_not_there_is_said(figure_of, tmp_path):
     assert "best" not in legend
     (_, perplexity, *_, speed), _ = figure_of(write_run(tmp_path / "b", epochs=0), tmp_path / "a")
     assert speed.get_xlabel() == "thousands of tokens" and perplexity.texts[0].get_text() == "no valid text"
-    with pytest.raises(InputError, match=r"b: its first epoch is not finished; take `x` tokens"):
+    with pytest.raises(InputError, match=r"b: its first epoch is not finished; use `x` tokens"):
         figure_of(tmp_path / "b", x="epochs")
 
 
@@ -250,7 +250,7 @@ def test_the_command_writes_events(call):
         ("gone -o a.png", "gone/metrics.jsonl: no such folder"),
         ("run/metrics.jsonl -o a.png", "run/metrics.jsonl: a file, not the folder of a run"),
         ("deep -o a.png", "deep/metrics.jsonl: no such file"),
-        ("empty -o a.png", "empty/metrics.jsonl: no metrics in it yet"),
+        ("empty -o a.png", "empty/metrics.jsonl: has no metrics yet"),
         ("run run -o a.png", "run: named twice"),
         ("run -o a.png --x hours", "hours"),
         ("run -o gone/a.png", "gone/a.png: not written"),

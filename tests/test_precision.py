@@ -149,7 +149,7 @@ def test_the_rule(asked, maker, name, hidden, dtype, chosen, monkeypatch):
 
 def test_bfloat16_is_refused(monkeypatch):
     """For float64 models, and where it is masked off: the message names the setting and the reason."""
-    with pytest.raises(InputError, match="`precision` bfloat16 is for float32 models, and this one is float64"):
+    with pytest.raises(InputError, match="`precision` bfloat16 is for float32 models, but this one is float64"):
         fit(toy(), np.float64, precision="bfloat16")
     monkeypatch.setenv("NPLM_BFLOAT16", "off")
     with pytest.raises(InputError, match="`precision` is bfloat16, which NPLM_BFLOAT16=off masks off"):

@@ -277,8 +277,8 @@ def test_figures_on_the_page(model, ids):
     e = found.evaluation
     assert f"{e.perplexity:,.2f}" in text and f"over {e.tokens:,} tokens" in text
     assert f"{found.unigram_perplexity:,.2f}" in text and f"sd {e.std_log_z:.3f}" in text
-    assert "Shown are the first 10 of 400 tokens" in text
-    assert "No metrics lie beside the model" in text and "<polyline" not in html
+    assert "The first 10 of 400 tokens are shown" in text
+    assert "There are no metrics next to the model" in text and "<polyline" not in html
     for band in found.bands:
         digits = 2 if band.perplexity < 1000 else 0
         assert f"{band.tokens:,}" in text and f"{band.perplexity:,.{digits}f}" in text

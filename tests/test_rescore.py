@@ -130,10 +130,10 @@ def test_what_the_model_is_asked(tmp_path):
         ("-1 -1 ² a\n", "line 1: nwords '²'"),
         ("-1 -1 3 a <s> b\n", "line 1: <s> inside"),
         ("-1 -1 3 a </s> b\n", "line 1: </s> inside"),
-        ("NBestList1.0\n(-12) a\n", "line 1: NBestList1.0 has acoustic and language model scores in one"),
+        ("NBestList1.0\n(-12) a\n", "line 1: NBestList1.0 combines acoustic and language model scores"),
         ("NBestList2.0\n(-12) a ( st: 0 et: 1 g: 1 a: 1 )\n", "line 1: NBestList2.0"),
-        ("", "empty, there is no hypothesis in it"),
-        ("\n \n", "empty, there is no hypothesis in it"),
+        ("", "empty, contains no hypothesis"),
+        ("\n \n", "empty, contains no hypothesis"),
         (b"-1 -1 1 a\n-1 -1 1 \xff\n", "line 2: byte 0xff at offset 8 of the line is not UTF-8"),
         (b"-1 -1 1 a\0\n", "line 1: a NUL byte"),
         (b"\xff\xfe-\0", "line 1: a UTF-16 byte order mark"),
@@ -189,11 +189,11 @@ def test_kaldi_without_costs_goes_by_the_model_alone(tmp_path):
         ("a-1 x\n-2 x\n", None, "nbest, line 2: '-2' is not utt-N"),
         ("a-1 x\na-x x\n", None, "nbest, line 2: 'a-x' is not utt-N"),
         ("a-1 x\nb-1 x\na-2 y\n", None, "nbest, line 3: more hypotheses of 'a', whose list has ended"),
-        ("a-1 x\nb-1 x\nb-1 y\n", None, "nbest, line 3: 'b-1' is there already"),
+        ("a-1 x\nb-1 x\nb-1 y\n", None, "nbest, line 3: 'b-1' occurs twice"),
         ("a-1 x <s>\n", None, "nbest, line 1: <s> inside"),
         ("", None, "nbest: empty"),
         ("a-1 x\na-2 x\n", "a-1 1\n", "nbest, line 2: 'a-2' has no acoustic cost"),
-        ("a-1 x\na-2 x\n", "a-1 1\na-3 1\n", "acwt, line 2: the cost of 'a-3' where that of 'a-2' is due"),
+        ("a-1 x\na-2 x\n", "a-1 1\na-3 1\n", "acwt, line 2: the cost of 'a-3', but that of 'a-2' is expected"),
         ("a-1 x\n", "a-1 1\na-2 2\n", "acwt, line 2: 'a-2' has a cost, but"),
         ("a-1 x\n", "a-1 1 2\n", "acwt, line 1: 3 fields"),
         ("a-1 x\n", "a-1 inf\n", "acwt, line 1: cost 'inf' is not a finite number"),
@@ -253,7 +253,7 @@ def test_weights_that_make_no_sense_are_refused(options):
 def test_weights_that_leave_nothing_to_compare_are_refused(tmp_path, options):
     """By hand: 1e308 times 3 is no float64; inf - inf neither."""
     nbest = read_srilm(place(tmp_path, "utt7", SRILM))
-    with pytest.raises(InputError, match="utt7: a total is too large"):
+    with pytest.raises(InputError, match="utt7: a total overflows"):
         next(rescore([nbest], planted, **options))
 
 

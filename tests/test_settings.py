@@ -124,7 +124,7 @@ def test_messages_of_the_library_name_fields():
         (ModelConfig, {"vocab_size": 1}, "`vocab_size` = 1 is outside [2, 2^31)"),
         (ModelConfig, {"vocab_size": 9, "noise_uniform": 1.5}, "`noise_uniform` = 1.5 is outside [0, 1]"),
         (TrainConfig, {"seed": 2**63}, f"`seed` = {2**63} is outside [0, 2^63)"),
-        (config.TextConfig, {"train": 3}, "`train` = 3 is not a text"),
+        (config.TextConfig, {"train": 3}, "`train` = 3 is not a string"),
         (config.TextConfig, {"corpus": "ptb"}, "`corpus` = 'ptb' is not one of python, markov, hmm"),
         (config.TextConfig, {}, "nothing to train on: give `train` (a file) or `corpus`"),
         (config.TextConfig, {"corpus": "hmm", "valid": "v.txt"}, "leave out `valid`"),

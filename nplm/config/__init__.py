@@ -25,7 +25,7 @@ CORPORA: tuple[str, ...] = get_args(Corpus)  # the built-in ones
 MOST = 1000  # times that a text can be read
 
 HEADINGS = (
-    "Text (UTF-8, one sentence per line; files, folders, patterns, pipes; packed ones by suffix)",
+    "Text (UTF-8, one sentence per line; files, folders, patterns, pipes; decompressed by suffix)",
     "Model",
     "Method",
     "Noise",
@@ -38,7 +38,7 @@ _text, _model, _method, _noise, _dropout, _rate, _run = (partial(setting, headin
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Where the text comes from, and which of its words are kept.
+    """The source of the text, and which of its words are kept.
 
     Raises
     ------
@@ -46,18 +46,18 @@ class TextConfig:
         If a value is out of range, or if two settings contradict each other.
     """
 
-    train: tuple[str, ...] | None = _text(None, "Text to train on; given several times, all of them.", "FILE")
+    train: tuple[str, ...] | None = _text(None, "Text to train on; repeatable.", "FILE")
     valid: tuple[str, ...] | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
     test: tuple[str, ...] | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
     weight: tuple[str, ...] | None = _text(None, "Read a text of `train` N times in every epoch.", "FILE=N")
     corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
     unit: str = _text(
-        "word", "What lines are divided into: word, char, grapheme, spm:FILE.model or hf:FILE.json.", "UNIT"
+        "word", "What lines are split into: word, char, grapheme, spm:FILE.model or hf:FILE.json.", "UNIT"
     )
     min_count: int = _text(1, "Words that occur less often in `train` become <unk>.", "N", "[1, inf)")
     max_vocab: int | None = _text(None, "Largest size of the vocabulary, <unk> and </s> included.", "V", "[3, inf)")
     vocab: str | None = _text(None, "List of the words to keep, one per line.", "FILE")
-    unk: str | None = _text(None, "Mark in the texts that stands for unknown words, as <unk> does.", "WORD")
+    unk: str | None = _text(None, "Word of the texts that stands for unknown words, as <unk> does.", "WORD")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -66,9 +66,9 @@ class TextConfig:
             if declared.many and value is not None:
                 object.__setattr__(self, declared.name, (value,) if isinstance(value, str) else tuple(value))
         if self.unk is not None and self.unit != "word":
-            raise InputError(f"`unk` is a mark among words; leave it out with `unit` {self.unit}")
+            raise InputError(f"`unk` is for texts of words; leave it out with `unit` {self.unit}")
         if self.unk is not None and (not self.unk or self.unk in ("<s>", "</s>") or set(self.unk) & set(" \t\n\v\f\r")):
-            raise InputError(f"`unk` = {self.unk!r} is not a word; give the mark as it is in the texts")
+            raise InputError(f"`unk` = {self.unk!r} is not a word; give it as it is in the texts")
         if self.train is None and self.corpus is None:
             raise InputError(f"nothing to train on: give `train` (a file) or `corpus` ({', '.join(CORPORA)})")
         if self.corpus is not None:
@@ -77,11 +77,11 @@ class TextConfig:
                     raise InputError(f"`corpus` {self.corpus} has its own texts and vocabulary; leave out `{name}`")
         if self.vocab is not None and (self.min_count > 1 or self.max_vocab is not None):
             raise InputError("`vocab` is the whole vocabulary; leave out `min_count` and `max_vocab`")
-        _ = self.weights  # complain now
+        _ = self.weights  # raises an error if they are malformed
 
     @property
     def weights(self) -> dict[str, int]:
-        """How often a text is read, by its name.  Raises InputError on what is not FILE=N."""
+        """How many times each text is read, by name.  Raises InputError on anything other than FILE=N."""
         found: dict[str, int] = {}
         for given in self.weight or ():
             name, _, times = given.rpartition("=")
@@ -125,10 +125,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained.
+    """How to train a model.
 
     Rates are for the loss in nats per position.  Zaremba's recipe (rate 1, norm 5, loss summed over T = 20
-    steps) is therefore `lr = 20`, `clip = 0.25` here: the same numbers as PyTorch's word_language_model.
+    steps) is therefore `lr = 20`, `clip = 0.25` here, as in PyTorch's word_language_model.
 
     Raises
     ------
@@ -137,37 +137,37 @@ class TrainConfig:
     """
 
     bptt: int = _method(20, "Time steps per chunk; backpropagation stops at its start.", "T", "[1, 2^20]")
-    batch_size: int = _method(20, "Streams of text processed in lock-step.", "B", "[1, 2^20]")
+    batch_size: int = _method(20, "Streams of text processed in parallel.", "B", "[1, 2^20]")
     sequence_length: int = _method(200, "Time steps per sequence, cut into N = S/T >= 2 chunks.", "S", "[2, 2^31)")
     baseline: bool = _method(
-        False, "A run outside the claims, to compare with: one chunk (N = 1) or one group (M = 1)."
+        False, "Allow a run outside the claims, for comparison: one chunk (N = 1) or one group (M = 1)."
     )
     objective: Objective = _method("nce", "Loss to minimise; perplexity is always exact.")
     log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
     fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
-    shuffle: bool = _method(False, "Permute the lines of `train` for every epoch, by `seed`; sets `reset_at_eos`.")
+    shuffle: bool = _method(False, "Permute the lines of `train` in every epoch, by `seed`; sets `reset_at_eos`.")
     reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
     noise_draw: Draw = _noise(
-        "independent", "How noise words are drawn: each by itself, or from equal parts of the noise distribution."
+        "independent", "Draw noise words independently, or stratified over equal parts of the noise distribution."
     )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
     own_counts: bool = _noise(
-        False, "In the loss, take the pool's own counts for the noise distribution; words in no group are left out."
+        False, "Use the pool's own word frequencies as q in the loss; targets in none of its groups are left out."
     )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
     dropout: float = _dropout(0.0, "Dropout probability between layers and before the output layer.", "P", "[0, 1)")
     dropout_words: float = _dropout(0.0, "Dropout probability of an input word.", "P", "[0, 1)")
     dropout_recurrent: float = _dropout(
-        0.0, "Dropout probability of the hidden state on its way to the next step.", "P", "[0, 1)"
+        0.0, "Dropout probability of the hidden state in the recurrence.", "P", "[0, 1)"
     )
     variational: bool = _dropout(False, "Between layers, use one mask per sequence instead of one per time step.")
     optimizer: Optimizer = _rate("sgd", "Update rule.")
     lr: float = _rate(20.0, "Initial learning rate, for the loss in nats per position.", "X", "(0, inf)")
     weight_decay: float = _rate(
-        0.0, "Share of a weight lost per step, times the rate; biases do not decay.", "X", "[0, inf)"
+        0.0, "Share X of a weight, times the rate, that is subtracted per step; biases do not decay.", "X", "[0, inf)"
     )
     averaging_patience: int = _rate(
         5, "Epochs without a better valid perplexity before asgd averages.", "EPOCHS", "[1, 2^31)"
@@ -185,22 +185,22 @@ class TrainConfig:
     )
     epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
     seed: int = _run(1, "Seed of the initial weights, the noise, the dropout and the order of lines.", "N", "[0, 2^63)")
-    shards: int = _run(2, "Parts the B streams are divided into; affects rounding, unlike `threads`.", "N", "[1, 1024]")
+    shards: int = _run(2, "Parts that divide the B streams; affects rounding, unlike `threads`.", "N", "[1, 1024]")
     threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
     precision: Precision = _run(
-        "float32", "Type of the operands of products in training; auto: bfloat16 where it is known to be faster."
+        "float32", "Type of the operands of matrix products in training; auto: bfloat16 if known to be faster."
     )
     log_interval: int = _run(200, "Chunks between two lines of metrics.", "CHUNKS", "[1, 2^31)")
     save_interval: float = _run(60.0, "Time between two checkpoints within an epoch.", "SECONDS", "[0, inf]")
-    eval_batch_size: int = _run(10, "Streams processed in lock-step in evaluation.", "N", "[1, 2^20]")
+    eval_batch_size: int = _run(10, "Streams of text processed in parallel in evaluation.", "N", "[1, 2^20]")
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.shuffle:  # the line before is not the one that this line goes on from
+        if self.shuffle:  # a line does not continue the line before it
             object.__setattr__(self, "reset_at_eos", True)
         self._check_claims()
         if self.log_z_penalty > 0 and self.objective != "softmax":
-            raise InputError("`log_z_penalty` belongs to the softmax objective: NCE keeps Z near 1 by itself")
+            raise InputError("`log_z_penalty` is for the softmax objective: NCE keeps Z near 1 by itself")
         if self.noise == "pool" and self.noise_groups > self.chunks:
             raise InputError(
                 f"`noise_groups` = {self.noise_groups} is more than the N = {self.chunks} chunks of a sequence:"
@@ -208,22 +208,22 @@ class TrainConfig:
             )
         if self.own_counts and (self.noise != "pool" or self.objective != "nce"):
             raise InputError(
-                "`own_counts` are those of a pool, in the NCE loss: leave it out, or set `noise` to pool and"
+                "`own_counts` is for the NCE loss with a pool: leave it out, or set `noise` to pool and"
                 " `objective` to nce"
             )
         if self.lr * self.weight_decay >= 1:
             raise InputError(
-                f"`weight_decay` = {self.weight_decay:g} times `lr` = {self.lr:g} is not less than 1: a step would"
-                " leave nothing of a weight; lower one of them"
+                f"`weight_decay` = {self.weight_decay:g} times `lr` = {self.lr:g} is not less than 1, so that a step"
+                " would wipe out the weights; lower one of them"
             )
         if self.optimizer == "asgd" and 0 < self.patience <= self.averaging_patience:
             raise InputError(
-                f"`patience` = {self.patience} stops before `averaging_patience` = {self.averaging_patience} lets asgd"
-                " average; raise `patience` or lower `averaging_patience`"
+                f"`patience` = {self.patience} stops training before asgd averages (`averaging_patience` ="
+                f" {self.averaging_patience}); raise `patience` or lower `averaging_patience`"
             )
 
     def _check_claims(self) -> None:
-        """Reject what lies outside the claims unless the run is named a baseline, and a baseline within them."""
+        """Reject a run outside the claims unless it is declared a baseline, and a baseline within them."""
         if self.baseline and not self.outside_claims:
             groups = f"M = {self.noise_groups}" if self.noise == "pool" else "fresh noise"
             raise InputError(
@@ -233,17 +233,17 @@ class TrainConfig:
         if self.chunks < 2 and not self.baseline:
             raise InputError(
                 f"a sequence of {self.sequence_length} steps in chunks of {self.bptt} gives N = {self.chunks}"
-                " chunk: the method needs N >= 2; raise `sequence_length` or lower `bptt`, or name the run a `baseline`"
+                " chunk: the method needs N >= 2; raise `sequence_length` or lower `bptt`, or make it a `baseline`"
             )
         if self.outside_claims and not self.baseline:
             raise InputError(
                 f"`noise_groups` = {self.noise_groups} is one group for all chunks: the method needs M >= 2; raise it,"
-                " or name the run a `baseline`"
+                " or make the run a `baseline`"
             )
 
     @property
     def outside_claims(self) -> str:
-        """What the published claims do not cover, in words; empty where they cover the run."""
+        """What places the run outside the published claims, in words; empty if they cover the run."""
         if self.chunks < 2:
             return "one chunk per sequence (N = 1)"
         return "one noise group per pool (M = 1)" if self.noise == "pool" and self.noise_groups < 2 else ""

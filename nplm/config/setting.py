@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from nplm.errors import InputError
 
-KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+KINDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
 def setting(default: Any, help: str, metavar: str = "", interval: str = "", *, heading: str, flag: str = "") -> Any:
@@ -18,7 +18,7 @@ def setting(default: Any, help: str, metavar: str = "", interval: str = "", *, h
     Parameters
     ----------
     default : the default value, or MISSING for a field that must be given.
-    help : the meaning, in whole phrases; other settings are named in backticks.
+    help : the meaning; other settings are named in backticks.
     metavar : symbol or unit of the value, such as T or EPOCHS.
     interval : range of a number, such as "[1, 2^20]" or "(0, inf)".
     heading : the heading above the option in the command's help.
@@ -29,18 +29,18 @@ def setting(default: Any, help: str, metavar: str = "", interval: str = "", *, h
 
 
 class Setting(NamedTuple):
-    """What is known about a setting."""
+    """The declaration of a setting."""
 
     name: str  # of the field
     kind: Any  # the type int, float, str or bool
-    choices: tuple[str, ...]  # all values that a text may have; empty: any text
+    choices: tuple[str, ...]  # all values that a str may have; empty: any
     default: Any
     flag: str  # without leading hyphens; also the name in a config file
     heading: str
     help: str
     metavar: str
     interval: str
-    many: bool = False  # whether it has several values; one alone may stand for a list of one
+    many: bool = False  # whether it has several values; a single value may be given without a list
 
     def check(self, value: Any) -> None:
         """Raise InputError unless `value` has the declared type and is in the declared range."""
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
             for one in value:
                 self._replace(many=False, default=MISSING).check(one)
             return
-        allowed = (int, float) if self.kind is float else self.kind  # 20 is as good as 20.0
+        allowed = (int, float) if self.kind is float else self.kind  # 20 is accepted for 20.0
         if not isinstance(value, allowed) or isinstance(value, bool) != (self.kind is bool):
             raise InputError(f"`{self.name}` = {value!r} is not {KINDS[self.kind]}")
         if isinstance(value, int) and abs(value) >= 2**64:  # more than any setting, or a float, can hold
@@ -79,7 +79,7 @@ def settings(config: type) -> list[Setting]:
 
 
 def check_settings(config: Any) -> None:
-    """Raise InputError unless every field of a dataclass instance has a value that its declaration allows."""
+    """Raise InputError unless the value of every field of a dataclass instance is allowed by its declaration."""
     for declared in settings(type(config)):
         declared.check(getattr(config, declared.name))
 

@@ -1,4 +1,4 @@
-"""Check the gradients of anybody's functions: where they are wrong, by how much, and in which way.
+"""Check the gradients of any functions: where they are wrong, by how much, and in which way.
 
     from nplm.gradcheck import check, check_layer
 
@@ -8,9 +8,9 @@
 Both raise AssertionError with a report as its message, so a test needs nothing else.  The only import is NumPy.
 
 The files in reading order: derivative (complex step, central differences), tree (nested arrays as one vector),
-oracle (which of the two can be trusted), analytic (what is to blame if the first cannot), claim (the gradient that is
-judged), verdict (entry by entry), search (when there are too many entries), patterns and diagnose (what is wrong),
-report, run, layer, steps (faults that show at single steps), checks, jacobians.
+oracle (which of the two can be trusted), analytic (why the complex step fails, if it does), claim (the gradient to
+check), verdict (entry by entry), search (if there are too many entries), patterns and diagnose (what is wrong),
+report, run, layer, steps (errors that show at single steps), checks, jacobians.
 """
 
 from nplm.gradcheck.checks import check, check_layer

@@ -1,4 +1,4 @@
-"""Which NumPy functions of a loss are not analytic: an array that notes where its imaginary part is lost."""
+"""Which NumPy functions in a loss are not analytic: an array that records where its imaginary part is lost."""
 
 import linecache
 import sys

@@ -38,23 +38,23 @@ def check(
     loss
         Takes `params` and returns one number.
     params
-        An array, or arrays in nested dicts, lists, tuples, namedtuples and dataclasses.  Arrays of integers are left
-        alone.
+        An array, or arrays in nested dicts, lists, tuples, namedtuples and dataclasses.  Arrays of integers are
+        treated as constants.
     grads
-        The gradient in the same structure, or a function that takes `params` and returns it.  Of a function it is also
-        known whether its second call gives the same.
+        The gradient in the same structure, or a function that takes `params` and returns it.  With a function, it is
+        also checked that a second call gives the same result.
     only
         Names of the arrays to check, "layer.*" for all in a container; all by default.
     rtol, atol
-        Differences that are allowed on top of the measured resolution: atol + rtol |expected|.
+        Differences to allow beyond the measured resolution: atol + rtol |expected|.
     rng
         A generator or a seed, for the random directions, perturbations and samples.
     max_entries
-        With more entries than that, random directions and a random sample are checked.
+        With more entries than this, random directions and a random sample are checked.
     method
-        "complex" or "difference" to choose the method; "auto" judges the complex step first.
+        "complex" or "difference" to choose the method; "auto" uses the complex step if it can be trusted.
     raises
-        False: return the report of a wrong gradient too.
+        False: return the report even if a gradient is wrong.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def check_layer(
     forward
         forward(*inputs) returns the output, or (output, cache).  The output is an array or a structure of arrays.
     backward
-        backward(doutput, cache), or backward(doutput, *inputs) for a forward without a cache.  It returns the gradient
-        of the only input, a tuple with one for every input or for every input that has one, or a dict by name.
+        backward(doutput, cache), or backward(doutput, *inputs) if forward returns no cache.  It returns the gradient
+        of the only input, or a tuple with one gradient for each input (or each input that has one), or a dict by name.
     inputs
-        Arrays or structures of arrays; float32 or float64.  Arrays of integers are left alone.
+        Arrays or structures of arrays; float32 or float64.  Arrays of integers are treated as constants.
     cache
         Whether forward returns a cache.  By default a tuple of two is taken to be (output, cache).
 
-    The other parameters, the result and what is raised are those of `check`.
+    The other parameters, the result and the exceptions are those of `check`.
     """
     layer = Layer(forward, backward, inputs, cache, np.random.default_rng(rng))
     tree = Tree(layer.point, only)
@@ -119,7 +119,7 @@ def check_layer(
 
 
 def arrays_near(*functions: Any) -> dict[str, Array]:
-    """Arrays that functions use, from their closures, globals and bound arguments: they help the diagnosis only."""
+    """Arrays that functions use, from their closures, globals and bound arguments; used only for the diagnosis."""
     found: dict[str, Array] = {}
     for function in functions:
         while isinstance(function, functools.partial):

@@ -1,4 +1,4 @@
-"""The gradient that is judged, and how it behaves when it is computed again."""
+"""The gradient to check, and its behaviour when it is computed again."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from nplm.gradcheck.tree import Tree
 
 WOBBLES = 4  # gradients with every parameter moved by one unit in the last place
 NEARBY = 6  # gradients at points nearby
-DISTANCE = 1e-4  # how near, relative to every parameter: far enough for tanh to take another value where it is flat
+DISTANCE = 1e-4  # relative to every parameter: far enough that tanh changes its value even where it is flat
 
 
 class Claim:
@@ -95,7 +95,7 @@ class Claim:
         return np.nan_to_num(wobble, nan=0.0, posinf=0.0)
 
     def _changes(self, x: Array) -> dict[str, Pattern]:
-        """Arrays whose second gradient differs, at once or after a call at another point."""
+        """Arrays whose second gradient differs, immediately or after a call at another point."""
         again = self._at(x)
         self._at(x + 0.1 * self.rng.normal(size=x.size))
         last = self._at(x)

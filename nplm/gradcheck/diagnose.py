@@ -1,7 +1,7 @@
 """What is wrong with a gradient: hypotheses, each a transformation of the expected gradient.
 
-A hypothesis holds if it turns the expected gradient into the one got, in all entries that have been checked. The most
-specific come first, and the first that holds is named.
+A hypothesis holds if it turns the expected gradient into the given one, in all entries that have been checked. The most
+specific hypotheses come first, and the first that holds is named.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Second derivatives and Jacobians: the derivative of a function that returns arrays, along one direction or all."""
+"""Hessian-vector products and Jacobians: derivatives of functions that return arrays, along one direction or all."""
 
 import functools
 import time
@@ -51,8 +51,8 @@ def jacobian(
 
     Returns
     -------
-    The structure of `x` with an array of shape (*output shape, *array shape) for every array; a plain array for a
-    plain array.  Outputs that are several arrays are one vector.
+    The structure of `x` with an array of shape (*output shape, *array shape) for every array; a plain array if `x` is
+    one.  If the output is several arrays, they are concatenated to one vector.
     """
     tree = Tree(x)
     first = leaves(function(tree.build(tree.flat)))

@@ -1,4 +1,4 @@
-"""The oracle: derivatives of a function along a direction, by a method that is judged before it judges.
+"""The oracle: derivatives of a function along a direction, by a method that is itself tested first.
 
 The complex step [G1] is used where it agrees with a central difference along random directions; where it does not,
 central differences are used, [G2] to [G4].
@@ -119,7 +119,7 @@ class Oracle:
         return np.where(np.isfinite(spread), spread, 0.0)
 
     def fall_back(self, reason: str) -> None:
-        """Use central differences from now on, and say why and what is to blame."""
+        """Use central differences from now on, and record the reason and the functions that cause it."""
         self.complex = False
         self.remarks.append(f"The complex step cannot be used: {reason}.")
         found = self._suspects()

@@ -1,4 +1,4 @@
-"""What a gradient check found: a verdict, a table, the worst entries, JSON, and a picture."""
+"""The result of a gradient check: a verdict, a table, the worst entries, JSON, and a picture."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ import numpy as np
 from nplm.gradcheck.derivative import Array
 from nplm.gradcheck.patterns import Pattern
 
-COARSE = 0.01  # a resolution, relative to the entry or its array, that hardly is one
-WORST = 5  # entries listed for an array
+COARSE = 0.01  # resolution, relative to the entry or its array, from which on it is too coarse to be useful
+WORST = 5  # entries listed per array
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass
 class ArrayReport:
-    """The verdict on one array; the arrays have the parameter's shape and are NaN where nothing was checked."""
+    """The verdict on one array; the fields have the parameter's shape and are NaN at entries that were not checked."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class ArrayReport:
     expected: Array
     resolution: Array  # the smallest difference that counts as an error
     wrong: Array  # bool
-    kinks: int  # entries at a point without derivative, where any value between the two sides is right
+    kinks: int  # entries at a kink, where any value between the one-sided derivatives is right
     pattern: Pattern | None = None
 
     @property
@@ -44,18 +44,18 @@ class ArrayReport:
 
     @property
     def checked(self) -> int:
-        """How many entries have been compared."""
+        """The number of entries that have been checked."""
         return int((~np.isnan(self.expected)).sum())
 
     @property
     def relative_resolution(self) -> float:
-        """The median over the entries of resolution / |expected|; NaN where every entry is zero."""
+        """The median over the entries of resolution / |expected|; NaN if every entry is zero."""
         known = np.abs(self.expected) > 0
         return float(np.median(self.resolution[known] / np.abs(self.expected[known]))) if known.any() else np.nan
 
     @property
     def coarse(self) -> int:
-        """How many entries could hardly be judged, because a kink or the edge of the domain lies close by."""
+        """The number of entries that could hardly be checked, because a kink or the edge of the domain is close."""
         tried = ~np.isnan(self.resolution)
         expected = np.nan_to_num(self.expected[tried])
         size = np.sqrt(np.mean(expected**2)) if expected.size else 0.0
@@ -104,11 +104,11 @@ class Report:
     method
         How the expected derivatives were computed.
     notes
-        What was found out about the function, and what a sampled check may have missed.
+        Findings about the function, and what a sampled check may have missed.
     failure
-        Why nothing could be checked; empty if it could.
+        Why nothing could be checked; empty if the check was possible.
     evaluations, seconds
-        What the check cost.
+        The cost of the check.
     """
 
     arrays: list[ArrayReport]
@@ -127,14 +127,14 @@ class Report:
         return self.ok
 
     def __getitem__(self, name: str) -> ArrayReport:
-        """The verdict on the array of this name."""
+        """The verdict on the array with this name."""
         for array in self.arrays:
             if array.name == name:
                 return array
         raise KeyError(f"no array {name!r}; there are {', '.join(array.name for array in self.arrays)}")
 
     def table(self) -> str:
-        """One line for every array."""
+        """The verdicts as a table, with one line per array."""
         rows = [("array", "shape", "checked", "wrong", "resolution", "what is wrong")]
         for array in self.arrays:
             wrong = int(array.wrong.sum())
@@ -174,7 +174,7 @@ class Report:
     def heatmap(self, axes: Any, name: str | None = None) -> Any:
         """Draw log10(error / resolution) of an array, by default the worst, on the caller's Matplotlib axes.
 
-        Entries that were not checked stay blank; above zero an entry is wrong.
+        Entries that were not checked are blank; an entry above zero is wrong.
         """
         array = self[name] if name else max(self.arrays, key=lambda array: (not array.ok, array.wrong.mean()))
         with np.errstate(all="ignore"):
@@ -242,7 +242,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _number(value: float) -> float | str | None:
-    """A number that JSON knows; NaN is None and infinity a word."""
+    """A number for JSON; NaN becomes None and infinity a string."""
     if np.isnan(value):
         return None
     return float(value) if np.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""One check from the point to the report: judge the oracle, judge the entries, name the pattern."""
+"""One check from start to report: test the oracle, check the entries, name the pattern."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -42,11 +42,11 @@ def run(
     explain: Explain = lambda names: {},
     upstream: float = 0.0,
 ) -> Report:
-    """Judge `grads`, a structure like the tree's or a function that returns one, as the gradient of `function`.
+    """Check `grads`, a structure like the tree's or a function that returns one, as the gradient of `function`.
 
     near: arrays that the function uses, which help the diagnosis.
     upstream: the largest entry of the gradient of a layer's output.
-    explain: takes the names of wrong arrays without a telling pattern, and returns those that only the caller can find.
+    explain: takes the names of wrong arrays without a specific pattern, and returns those that only the caller knows.
     """
     start = time.perf_counter()
     rng = np.random.default_rng(options.rng)
@@ -69,7 +69,7 @@ def run(
 
 
 def verdict_on_vector(oracle: Oracle, claim: Claim, v: Array, rtol: float, atol: float) -> Report:
-    """Judge a vector (n,) as the derivative along v of a function that returns n numbers."""
+    """Check a vector (n,) as the derivative along v of a function that returns n numbers."""
     tree = oracle.tree
     value, error = oracle.along(v)
     single = bool(claim.eps.max() > EPS64)

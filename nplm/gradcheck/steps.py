@@ -1,4 +1,4 @@
-"""Faults of a layer that show only when the gradient of its output is zero almost everywhere."""
+"""Errors of a layer that show only if the gradient of its output is zero almost everywhere."""
 
 import numpy as np
 

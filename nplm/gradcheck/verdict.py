@@ -1,4 +1,4 @@
-"""Entry by entry: what was got, what is expected, and the smallest difference that can be seen.
+"""Entry by entry: the value to check, the expected value, and the smallest difference that can be detected.
 
 The resolution of an entry is 16 times what rounding can do to it: one unit in the last place of the entry itself, the
 spread of both derivatives when every parameter moves by one unit in the last place, and the error of the method.
@@ -16,16 +16,16 @@ from nplm.gradcheck.oracle import EPS32, EPS64, Oracle
 SAFETY = 16.0
 PROBES = 4  # perturbations for an entry that differs by more than its last places
 MORE_PROBES = 64  # before an entry is called wrong for an error that may be rounding
-LARGE = 1e4  # an error of so many units in the last place of the largest entry is no rounding
-SHARE = 5e-7  # of an entry, the most that rounding of larger terms may excuse
+LARGE = 1e4  # an error of more units in the last place of the largest entry is not rounding
+SHARE = 5e-7  # of an entry, the largest error that rounding of larger terms may explain
 SMALLER = (0.3, 0.1, 0.03, 0.01, 0.001)
-NOTHING = 4096.0  # an entry below so many units in the last place of the largest entry is next to nothing
+NOTHING = 4096.0  # an entry below this number of units in the last place of the largest entry is negligible
 SAMPLE = 4  # entries whose spread is measured for the resolution that the report states
 CONFIRMED = 8  # wrong entries of an array that central differences have to confirm
 
 
 class NotAnalytic(Exception):
-    """Central differences side with the gradient and against the complex step."""
+    """Central differences agree with the gradient and not with the complex step."""
 
 
 class Verdict:
@@ -55,7 +55,7 @@ class Verdict:
         return np.asarray(~np.isnan(self.expected))
 
     def entries(self, indices: Iterable[int]) -> None:
-        """Judge these entries."""
+        """Check these entries."""
         new = np.array([j for j in dict.fromkeys(indices) if not self.known[j]], int)
         for j in new:
             value, error = self.oracle.along(self._unit(j))
@@ -120,7 +120,7 @@ class Verdict:
             sizes.append(float(np.abs(self.oracle.along(v, factor * self.oracle.x).value[0])))
         return max(size for size in sizes if np.isfinite(size))
 
-    # ---- what rounding can do to an entry
+    # ---- the error that rounding can cause in an entry
 
     def _floor(self, j: int) -> float:
         """What rounding does to terms as large as the largest entry, up to a small share of the entry itself.

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: a file each, with a checksum, in a folder that belongs to the user alone.
+"""Compiled kernels on disk: one file per kernel, with a checksum, in a folder that only the user can access.
 
 A cache is disposable, so nothing that is wrong with it ends a command: a file that is damaged or unreadable is
 deleted and made again, and where the folder cannot be used kernels are compiled at every start.  Either is said once.

@@ -1,1 +1,1 @@
-"""The layers, each in a file of its own: equations, forward, and the backward in reverse order."""
+"""The layers, one per file: equations, forward pass, and backward pass in reverse order."""

@@ -15,10 +15,10 @@
 [dL0] dh_{t-1} = r k_t dh~_{t-1}    dc_{t-1} = k_t dc~_{t-1}
 
 The input part of [L1] and all sums of [dL1] over time are one matrix product each for the whole chunk;
-only the recurrence itself goes step by step, in kernels/lstm.py.  The reference implementation is reference/lstm.py.
+only the recurrence itself runs step by step, in kernels/lstm.py.  The reference implementation is reference/lstm.py.
 
-Inputs of the first layer are words, and words repeat.  Given as rows (R,D) and the place of each position's row, a
-word is multiplied once in [L1] however often it occurs, and da_t is summed over equal words before [dL1].
+The inputs of the first layer are words, which repeat.  They are given as distinct rows (R,D) and the row of each
+position, so that each word is multiplied only once in [L1], and da_t is summed over equal words before [dL1].
 """
 
 from typing import NamedTuple
@@ -40,20 +40,20 @@ class Factors(NamedTuple):
 
 
 class LSTMCache(NamedTuple):
-    """What the backward needs of a forward."""
+    """What the backward pass needs from the forward pass."""
 
-    x: Array  # (T,B,D), or the distinct rows (R,D), as the products read them
+    x: Array  # (T,B,D), or the distinct rows (R,D), as operands of the products
     places: Array | None  # (T,B) with rows: the row of each position
     gates: Array  # (T,B,4H), i f g o after their non-linearities; the backward leaves da in it
     h: Array  # (T+1,B,H), h[0] is the state carried in
-    h_read: Array  # (T,B,H), h~ of [L0], as the products read it; h[:-1] itself where nothing is left out nor rounded
-    c: Array  # (T+1,B,H), c~ of [L0], and c[T] to carry on
+    h_read: Array  # (T,B,H), h~ of [L0], as an operand of products; h[:-1] itself without dropout, resets and rounding
+    c: Array  # (T+1,B,H), c~ of [L0], and c[T] for the next chunk
     tanh_c: Array  # (T,B,H)
     factors: Factors
 
 
 class LSTMGradients(NamedTuple):
-    """Gradients of everything that goes into a forward."""
+    """Gradients of all inputs of the forward pass."""
 
     dx: Array  # as x
     dh0: Array  # (B,H)
@@ -64,14 +64,14 @@ class LSTMGradients(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A weight (4H,D) as the products read it."""
+    """A weight (4H,D) packed for the products."""
 
     forward: Array  # weight^T (D,4H) in panels
     backward: Array  # weight (4H,D) in panels
 
 
 def pack(weight: Array, room: Workspace, bfloat16: bool = False) -> Packed:
-    """Panels of a weight for both directions; bfloat16: of all operands of its products."""
+    """Panels of a weight for both directions; bfloat16: round the operands."""
     return Packed(*pack_both(weight, room, bfloat16))
 
 
@@ -90,8 +90,8 @@ def forward(
 ) -> tuple[Array, LSTMCache]:
     """Hidden states (T,B,H) and the cache, for h0 and c0 (B,H) and x (T,B,D), or rows x (R,D) and places (T,B).
 
-    packed_ih, packed_hh: the weights packed. factors: of [L0]; None: ones. room: where results are put; without it
-    they are arrays of their own.
+    packed_ih, packed_hh: the weights packed. factors: of [L0]; None: ones. room: workspace for the results; without
+    it they are new arrays.
     """
     room = room or Workspace()
     packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
@@ -100,7 +100,7 @@ def forward(
     rows = x.reshape(-1, x.shape[-1])  # (T*B,D) or (R,D)
     rounded = is_bfloat16(packed_ih.forward)
     gates = room.empty("gates", (steps, batch, 4 * size), x.dtype)
-    inputs, row_of = gates.reshape(-1, 4 * size), np.arange(steps * batch)  # every position has its row
+    inputs, row_of = gates.reshape(-1, 4 * size), np.arange(steps * batch)  # every position has its own row
     if places is not None:
         inputs, row_of = room.empty("by_row", (len(rows), 4 * size), x.dtype), places.ravel()
     x_read = operand(rows, room, "x_read", rounded)
@@ -127,9 +127,9 @@ def backward(
     packed_hh: Packed | None = None,
     room: Workspace | None = None,
 ) -> LSTMGradients:
-    """Gradients for dhidden (T,B,H); nothing flows in from the chunk after this one (truncated BPTT).
+    """Gradients for dhidden (T,B,H); no gradient comes from the next chunk (truncated BPTT).
 
-    The cache is used up: its gates are overwritten with their gradients.
+    The cache cannot be used again: its gates are overwritten with their gradients.
     """
     room = room or Workspace()
     packed_ih, packed_hh = (packed_ih or pack(weight_ih, Workspace()), packed_hh or pack(weight_hh, Workspace()))
@@ -142,7 +142,7 @@ def backward(
     by_row_read = da_read.reshape(-1, da_read.shape[-1])
     da = da_by_row = by_position(by_row_read, 4 * size, room, "da_by_position")
     if places is not None:
-        summed = room.empty("by_row", (len(x), 4 * size), dtype)  # the forward is done with it
+        summed = room.empty("by_row", (len(x), 4 * size), dtype)  # the forward pass no longer needs it
         row_kernels.sum_at(by_row, places.ravel(), summed)
         by_row, by_row_read = summed, operand(summed, room, "by_row_rounded", rounded)
         da_by_row = by_position(by_row_read, 4 * size, room, "da_by_row")

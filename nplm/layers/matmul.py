@@ -1,18 +1,18 @@
-"""Matrix products of the layers: one interface, whatever multiplies.
+"""Matrix products of the layers: one interface for all implementations.
 
-    product             out (M,N) = left (M,K) @ right (K,N) + bias      right packed once, left as `operand` gives it
-    transposed_product  out (M,N) = left (K,M)^T @ right (K,N)            both as `by_position` gives them
+    product             out (M,N) = left (M,K) @ right (K,N) + bias      right packed once, left from `operand`
+    transposed_product  out (M,N) = left (K,M)^T @ right (K,N)            both from `by_position`
 
-Operands are the numbers themselves, or, where bfloat16=True was asked for when they were made, pairs of bfloat16
-(kernels/bfloat16.py).  Results are of the numbers' type either way.  Which code multiplies follows from the operands
-and the processor, and is the business of kernels/:
+Operands are the numbers themselves or, if they were made with bfloat16=True, pairs of bfloat16
+(kernels/bfloat16.py).  Results have the numbers' type in both cases.  The implementation, in kernels/, follows from
+the operands and the processor:
 
     operands            product                                  transposed_product
     float32, float64    tiles of fused multiply-adds             BLAS
     bfloat16            tiles of vdpbf16ps where the processor   the same tiles: pairs of neighbouring positions are
                         has it, else of float32 multiply-adds    panels of both operands, so neither is transposed
 
-AMX, when it comes, is one more maker of the second line: panels of its own shape, made and read in kernels/.
+AMX would be another implementation of the second line, with its own shape of panels, made and read in kernels/.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def pack_transposed(right: Array, room: Workspace, name: str, bfloat16: bool = F
 
 
 def pack_both(weight: Array, room: Workspace, bfloat16: bool = False) -> tuple[Array, Array]:
-    """`pack_transposed` and `pack_right` of one weight: what the forward and the backward multiply with."""
+    """`pack_transposed` and `pack_right` of one weight, for the forward and the backward pass."""
     if not bfloat16:
         return pack_transposed(weight, room, "forward"), pack_right(weight, room, "backward")
     rows, columns = weight.shape
@@ -56,14 +56,14 @@ def is_bfloat16(operand: Array) -> bool:
 
 
 def operand_like(values: Array, room: Workspace, name: str, bfloat16: bool) -> Array:
-    """What `operand` gives, not yet filled: a kernel that writes `values` fills it too."""
+    """The result of `operand`, not yet filled: a kernel that writes `values` also fills it."""
     if not bfloat16:
         return values
     return room.empty(name, (*values.shape[:-1], -(-values.shape[-1] // 2)), np.uint32)
 
 
 def operand(values: Array, room: Workspace, name: str, bfloat16: bool) -> Array:
-    """values (...,K) as a product reads them: themselves, or rounded to bfloat16 in pairs (...,ceil(K/2))."""
+    """values (...,K) as an operand: themselves, or rounded to bfloat16 in pairs (...,ceil(K/2))."""
     out = operand_like(values, room, name, bfloat16)
     if bfloat16:
         pairs.write_rows(values.reshape(-1, values.shape[-1]), out.reshape(-1, out.shape[-1]))
@@ -77,7 +77,7 @@ def product(left: Array, panels: Array, out: Array, bias: Array | None = None) -
 
 
 def by_position(rows: Array, columns: int, room: Workspace, name: str) -> Array:
-    """An operand (K,N) of N columns as `transposed_product` reads it: itself, or panels of pairs of its rows."""
+    """An operand (K,N) of N columns for `transposed_product`: itself, or panels of pairs of its rows."""
     if not is_bfloat16(rows):
         return rows
     panels = _panels(len(rows), columns, np.float32, room, name, bfloat16=True)
@@ -88,7 +88,7 @@ def by_position(rows: Array, columns: int, room: Workspace, name: str) -> Array:
 def transposed_product(left: Array, right: Array, out: Array) -> Array:
     """out (M,N) = left' @ right for left (K,M) and right (K,N): the sums over a chunk's positions; returns out.
 
-    BLAS multiplies numbers: both operands are large, and the left one would have to be transposed for the tiles.
+    BLAS multiplies unrounded operands: both are large, and the left one would have to be transposed for the tiles.
     """
     if not is_bfloat16(left):
         return np.matmul(left.T, right, out=out)

@@ -9,9 +9,9 @@
 [dN1] dhidden_n = sum_w ds(n, w) W_w     dW_w = sum_n ds(n, w) hidden_n     db_w = sum_n ds(n, w)
 
 A noise word drawn m times is one column with multiplicity m.  A draw that equals a position's target is
-kept: the noise distribution is q, whatever the target (leaving hits out is another objective).
-A word with q(w) = 0, which no group can hold, is text for sure: as a target it has delta = inf, and neither loss nor
-gradient (NoisePool.log_q gives such a q; docs/learn/reuse.md).
+kept: the noise distribution is q, whatever the target (leaving hits out gives a different objective).
+A word with q(w) = 0, which cannot be in a group, is certainly text: as a target it has delta = inf, and neither loss
+nor gradient (NoisePool.log_q gives such a q; docs/learn/reuse.md).
 The reference implementation is reference/nce.py.
 """
 
@@ -35,10 +35,10 @@ from nplm.layers.workspace import Workspace
 
 
 class NCECache(NamedTuple):
-    """What the backward needs of a forward."""
+    """What the backward pass needs from the forward pass."""
 
     hidden: Array  # (N,H)
-    hidden_read: Array  # the same as the products read it
+    hidden_read: Array  # the same as an operand of the products
     targets: Array  # (N,) int32
     words: Array  # (U,) int32, the distinct noise words, ascending
     noise_weight: Array  # (U,H), their rows of the weight
@@ -56,9 +56,9 @@ def deltas(
     room: Workspace | None = None,
     bfloat16: bool = False,
 ) -> tuple[NCECache, Array]:
-    """[N2] of the targets and of the distinct noise words, and how often each of these was drawn (U,).
+    """[N2] of the targets and of the distinct noise words, and how often each noise word was drawn (U,).
 
-    Deltas are stored where the cache expects their gradients: the kernel of a loss overwrites them.
+    Deltas are stored where the cache expects their gradients: the kernel of the loss overwrites them.
     """
     room, dtype = room or Workspace(), hidden.dtype
     words, counts = np.unique(noise_ids, return_counts=True)  # (U,)
@@ -90,13 +90,13 @@ def forward(
 ) -> tuple[float, NCECache]:
     """Loss in nats, [N3] with `scale` for 1/N, and the cache.
 
-    hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).  bfloat16: of the
-    operands of the products with the noise words; a target's score is no such product.
+    hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).  bfloat16: round the
+    operands of the products with the noise words; this does not affect the targets' scores.
     """
     cache, counts = deltas(hidden, targets, noise_ids, weight, bias, log_q, room, bfloat16)
     loss = kernels.loss_and_dscores(cache.dtarget, cache.dnoise, counts, scale)
     cache.dtarget[np.isneginf(log_q[targets])] = 0.0  # the kernel's exp(-inf) is a tiny number
-    return float(loss), cache  # float: without the JIT it is a NumPy number, which JSON does not take
+    return float(loss), cache  # float: without the JIT it is a NumPy number, which JSON does not accept
 
 
 def backward(cache: NCECache, weight: Array, room: Workspace | None = None) -> tuple[Array, RowGradient, RowGradient]:

@@ -1,12 +1,12 @@
-"""What is minimised: every objective as one object with one signature.
+"""The objectives: each is one object with the same signature.
 
     loss, cache = objective.forward(hidden, targets, noise_ids, decoder, scale, room)
     dhidden, dweight, dbias = objective.backward(cache, decoder, room)
 
 nce               layers/nce.py
-softmax           layers/softmax.py, exact, with a penalty on log^2 Z if asked for
-sampled-softmax   layers/sampled_softmax.py, a noise word that is the target left out
-ranking           layers/sampled_softmax.py, a noise word that is the target kept
+softmax           layers/softmax.py, exact, optionally with a penalty on log^2 Z
+sampled-softmax   layers/sampled_softmax.py; noise words equal to the target are left out
+ranking           layers/sampled_softmax.py; noise words equal to the target are kept
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from nplm.layers.workspace import Workspace
 
 
 class Decoder(NamedTuple):
-    """What turns hidden states into scores, and the noise distribution that NCE compares them with."""
+    """The output layer, which turns hidden states into scores, and the noise distribution of NCE."""
 
     weight: Array  # (V,H)
     bias: Array  # (V,)
     log_q: Array  # (V,)
-    bfloat16: bool = False  # operands of the products with the noise words
+    bfloat16: bool = False  # whether operands of the products with the noise words are rounded
 
 
 NAMES = ("nce", "softmax", "sampled-softmax", "ranking")
@@ -37,12 +37,12 @@ class Objective(NamedTuple):
     name: str
     forward: Forward
     backward: Callable[[Any, Decoder, Workspace], tuple[Array, Gradient, Gradient]]
-    dense: bool = False  # reads, and has a gradient for, every row of the decoder: not only the chunk's words
+    dense: bool = False  # reads, and has a gradient for, every row of the decoder, not only those of the chunk's words
     log_z_penalty: float = 0.0  # times the mean of log^2 Z
 
 
 def make_objective(name: str, log_z_penalty: float = 0.0) -> Objective:
-    """The objective of this name; the penalty belongs to the softmax.  Raises ValueError on another name."""
+    """The objective with this name; the penalty is for the softmax only.  Raises ValueError on an unknown name."""
 
     def exact(
         hidden: Array, targets: Array, noise_ids: Array, decoder: Decoder, scale: float, room: Workspace

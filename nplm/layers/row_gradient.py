@@ -1,4 +1,4 @@
-"""Row gradients: the gradient of a big matrix of which a chunk touches a few rows."""
+"""Row gradients: the gradient of a large matrix of which a chunk uses only a few rows."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 class RowGradient(NamedTuple):
-    """The gradient of a matrix whose rows outside `rows` have gradient zero; np.asarray gives the dense array."""
+    """The gradient of a matrix, zero in all rows outside `rows`; np.asarray gives the dense array."""
 
     rows: Array  # (R,) int32, ascending, each once
     values: Array  # (R,D), or (R,) for the gradient of a vector
@@ -36,7 +36,7 @@ Gradient = Array | RowGradient
 def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
     """Sum of `values` (N,D) over equal `ids` (N,), always in the order of n."""
     if (np.diff(ids) > 0).all():
-        return RowGradient(ids, values, num_rows)  # each once, ascending: nothing to sum
+        return RowGradient(ids, values, num_rows)  # distinct and ascending: nothing to sum
     rows, places = np.unique(ids, return_inverse=True)
     sums = np.empty((rows.size, values.shape[1]), values.dtype)
     kernels.sum_at(values, places, sums)
@@ -44,15 +44,15 @@ def sum_by_row(ids: Array, values: Array, num_rows: int) -> RowGradient:
 
 
 def in_pairs(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Neighbours two by two, the last one alone if their number is odd: one level of the tree that sums follow."""
+    """Neighbours in pairs, with the last item alone if their number is odd: one level of the summation tree."""
     return [items[k : k + 2] for k in range(0, len(items), 2)]
 
 
 def total(gradients: Sequence[Gradient], room: Workspace | None = None) -> tuple[Gradient, float]:
-    """Sum of gradients of one parameter, and the sum of its squares; made in the first of them, or in `room`.
+    """Sum of gradients of one parameter, and its sum of squares; stored in the first of them, or in `room`.
 
     Sums follow a fixed binary tree: neighbours are added, then neighbouring sums.  An aligned run of 2^n gradients is
-    a subtree, so that it could be added elsewhere with the same bits.
+    a subtree, so it can be added on another rank with the same bits.
     """
     room = room or Workspace()
     while len(gradients) > 2:

@@ -10,8 +10,8 @@
 [dC1] dhidden_n = sum_w ds(n, w) W_w     dW_w = sum_n ds(n, w) hidden_n     db_w = sum_n ds(n, w)
 
 (Jean et al. 2015; Jozefowicz et al. 2016; Ma & Collins 2018.)  A noise word drawn m times is one column with
-multiplicity m.  A draw that equals a position's target, a hit, is left out for that position, or kept: only the
-kept ones leave the objective consistent (docs/learn/sampled_softmax.md).
+multiplicity m.  A draw that equals a position's target, a hit, is left out for that position, or kept: the objective
+is consistent only if hits are kept (docs/learn/sampled_softmax.md).
 Scores and their gradients are those of nce.py.  The reference implementation is reference/sampled_softmax.py.
 """
 
@@ -26,7 +26,7 @@ from nplm.layers.workspace import Workspace
 
 
 def _hits(targets: Array, words: Array) -> Array:
-    """Place of every target (N,) among words (U,), ascending; -1 where it is not."""
+    """Index of every target (N,) in words (U,), which are ascending; -1 if it is not among them."""
     places = np.searchsorted(words, targets)
     return np.where(words.take(places, mode="clip") == targets, places, -1)
 
@@ -44,7 +44,7 @@ def forward(
     keep_hits: bool = False,
     bfloat16: bool = False,
 ) -> tuple[float, NCECache]:
-    """Loss in nats, [C4] with `scale` for 1/N, and the cache; keep_hits: the sum is over every k.
+    """Loss in nats, [C4] with `scale` for 1/N, and the cache; keep_hits: the sum in [C3] is over all k.
 
     hidden (N,H), targets (N,) int32, noise_ids (K,) int32, weight (V,H), bias and log_q (V,).
     """

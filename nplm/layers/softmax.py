@@ -10,8 +10,8 @@
 [dS4] to [dS2] ds(n, w) = (P(w | n) - [w = target_n]) / N + P(w | n) dlog Z_n
 [dS1] dhidden = ds W     dW = ds^T hidden     db = sum_n ds
 
-With a penalty the model normalises itself (Devlin et al. 2014).  Training needs memory for N V scores; `normaliser`
-works block by block: its memory does not grow with V.  The reference implementation is reference/softmax.py.
+With a penalty the model becomes self-normalised (Devlin et al. 2014).  Training needs memory for N V scores;
+`normaliser` works in blocks, so its memory does not grow with V.  The reference implementation is reference/softmax.py.
 """
 
 from typing import NamedTuple
@@ -28,14 +28,14 @@ BLOCK = 1024  # words scored at a time: 256 positions give a block of 1 MB, whic
 
 
 class SoftmaxCache(NamedTuple):
-    """What the backward needs of a forward."""
+    """What the backward pass needs from the forward pass."""
 
     hidden: Array  # (N,H)
     dscores: Array  # (N,V), gradient of the scores
 
 
 def normaliser(hidden: Array, weight: Array, bias: Array, bfloat16: bool = False) -> Array:
-    """log Z (N,) float64, [S2], for hidden (N,H), weight (V,H), bias (V,); bfloat16: of the products' operands."""
+    """log Z (N,) float64, [S2], for hidden (N,H), weight (V,H), bias (V,); bfloat16: round the operands."""
     room = Workspace()
     left = operand(hidden, room, "hidden", bfloat16)
     maximum = np.full(len(hidden), -np.inf, hidden.dtype)
@@ -61,7 +61,7 @@ def target_scores(hidden: Array, targets: Array, weight: Array, bias: Array) -> 
 
 
 def log_probs(hidden: Array, weight: Array, bias: Array) -> Array:
-    """log P (N,V), [S3]: every word of the vocabulary, so N V numbers."""
+    """log P (N,V), [S3], of every word of the vocabulary."""
     scores = hidden @ weight.T
     scores += bias
     maximum, total = np.full(len(hidden), -np.inf, hidden.dtype), np.zeros(len(hidden))
@@ -81,8 +81,8 @@ def forward(
 ) -> tuple[float, SoftmaxCache]:
     """Objective in nats, [S5] with `scale` for 1/N, and the cache; without a penalty it is the loss [S4].
 
-    hidden (N,H), targets (N,) int32, weight (V,H), bias (V,), penalty >= 0.  The products are BLAS's: with packing,
-    panels take as long at N = 200 and 10 % longer at N = 400 (H = 200, V = 10,000; measured).
+    hidden (N,H), targets (N,) int32, weight (V,H), bias (V,), penalty >= 0.  The products use BLAS: packed panels
+    take as long at N = 200 and 10 % longer at N = 400, packing included (H = 200, V = 10,000; measured).
     """
     room = room or Workspace()
     scores = room.empty("scores", (len(hidden), len(weight)), hidden.dtype)

@@ -2,11 +2,11 @@
 
 [A1] mass(w) = V * q(w), in columns, rounded to whole grains whose sum is V exactly
 [A2] every column lighter than 1 is filled up from one heavy word: threshold and alias (Vose)
-[A3] bits = Philox(key, counter), 64 of them
+[A3] bits = Philox(key, counter), 64 bits
 [A4] bits * V = column * 2**64 + place; word = column if place < threshold * 2**64 else alias[column]
 
-The only rounding is that of [A1], to 2**-52 of the whole: sums of grains are exact in float64, so [A2] adds no
-error, where plain float64 would lose digits at every step of a heavy word.  See docs/learn/alias.md.
+The only rounding is that of [A1], to 2**-52 of the total: sums of grains are exact in float64, so [A2] adds no
+error, while plain float64 would lose digits at every step of a heavy word.  See docs/learn/alias.md.
 Source: M. D. Vose, "A linear algorithm for generating random numbers with a given distribution", 1991.
 """
 
@@ -23,7 +23,7 @@ from nplm.kernels import alias as kernels
 
 @dataclass(frozen=True, eq=False)
 class AliasTable:
-    """Column w, one of V alike, holds word w up to its threshold and the word alias[w] above it."""
+    """Each of the V equal columns w holds word w up to its threshold, and the word alias[w] above it."""
 
     threshold: NDArray[np.float64]  # (V,), in [0, 1]
     alias: NDArray[np.int32]  # (V,), in [0, V)
@@ -56,14 +56,14 @@ class AliasTable:
 def to_mass(probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return V * probs, (V,) float64, in whole grains of at least 2**-52 with sum exactly V  [A1].
 
-    Every word is less than two grains off, apart from the likeliest one, which also takes up what the sum of
-    q, in float64, misses of 1.
+    Every word is off by less than two grains, except the likeliest one, which also absorbs the difference between
+    the float64 sum of q and 1.
     """
     num_words = probs.size
     grains_per_column = 2.0 ** (52 - (num_words - 1).bit_length())  # all V columns: at most 2**52 grains
     grains = probs * (num_words * grains_per_column)
     whole = np.floor(grains)
-    carried = np.rint(np.cumsum(grains - whole))  # fractions add up from word to word: none is lost
+    carried = np.rint(np.cumsum(grains - whole))  # fractions are carried from word to word, so none is lost
     mass = (whole + np.diff(carried, prepend=0.0)) / grains_per_column
     mass[np.argmax(probs)] += num_words - mass.sum()
     return mass

@@ -17,7 +17,7 @@ from nplm.noise.alias import AliasTable, check_whole
 
 @dataclass(frozen=True, eq=False)
 class NoiseDistribution:
-    """The noise distribution q over V words, its logarithm, and the alias table for drawing.  Made by `from_counts`.
+    """The noise distribution q over V words, its logarithm, and its alias table for drawing.  Made by `from_counts`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class NoiseDistribution:
         Parameters
         ----------
         counts : array_like (V,)
-            How often each word was seen, whole or real, at least 0.
+            How often each word was seen: integers or real numbers, at least 0.
         power : float
             Exponent of the counts, at least 0.
         uniform : float
@@ -53,7 +53,7 @@ class NoiseDistribution:
         Raises
         ------
         InputError
-            On any other value, and where the power makes a word's q vanish in float64.
+            On any other value, and if the power makes the q of a word underflow in float64.
         """
         weights = np.maximum(_counts(counts), 1.0)
         _real("noise_power", power, np.inf)
@@ -85,7 +85,7 @@ class NoiseDistribution:
         k : int
             In [1, 2**31).
         rng : numpy.random.Generator
-            Gives one 64-bit key.
+            One 64-bit key is drawn from it.
 
         Returns
         -------
@@ -94,18 +94,18 @@ class NoiseDistribution:
         Raises
         ------
         InputError
-            On a k outside its range.
+            If k is out of range.
         """
         check_whole("k", k, 1, 2**31 - 1)  # before rng moves on
         return self.draw(k, int(rng.integers(2**64, dtype=np.uint64)), (0, 0, 0))
 
     def draw(self, k: int, key: int, counter: tuple[int, int, int]) -> NDArray[np.int32]:
-        """Return the k words of a key and a counter: the same words for the same numbers.
+        """Return the k words for a key and a counter: the same words for the same numbers.
 
         Parameters
         ----------
         k : int
-            In [1, 2**31); fewer words are the first of more.
+            In [1, 2**31); a smaller k gives the first words of a larger k.
         key : int
             64 bits.
         counter : tuple of int
@@ -118,7 +118,7 @@ class NoiseDistribution:
         Raises
         ------
         InputError
-            On a number outside its range.
+            If a number is out of range.
         """
         return self.table.draw(k, key, counter)
 
@@ -128,7 +128,7 @@ def _counts(counts: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise InputError(f"counts have shape {array.shape}: give one count for each word, and at least one")
     if array.size > 2**31 - 1:
-        raise InputError(f"{array.size} counts are more than the 2147483647 words that an id can name")
+        raise InputError(f"{array.size} counts, but ids allow at most 2147483647 words")
     if array.dtype.kind not in "iuf":
         raise InputError(f"counts of type {array.dtype} are not numbers")
     array = array.astype(np.float64)

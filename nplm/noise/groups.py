@@ -1,7 +1,7 @@
-"""Which K noise words a chunk gets: fresh ones (claim 2), or those of a pool of M groups (claim 3).
+"""Which K noise words a chunk gets: a fresh group (claim 2), or one from a pool of M groups (claim 3).
 
 A group is a pure function of (seed, epoch, sequence, chunk): it can be drawn again at any time, in any order,
-with nothing saved (docs/decisions/0003-counter-based-noise.md).  Draws are independent, or stratified: within a group,
+without saved state (docs/decisions/0003-counter-based-noise.md).  Draws are independent, or stratified within a group
 and over all groups of a pool (strata.py, docs/learn/reuse.md).
 """
 
@@ -24,14 +24,14 @@ _MAX_INDEX = 2**32 - 1  # a counter of the generator has 32 bits
 
 
 class NoiseGroups(Protocol):
-    """What the training loop asks for its noise."""
+    """The interface of noise groups to the training loop."""
 
     def group(self, epoch: int, sequence: int, chunk: int) -> NDArray[np.int32]:
-        """Return the chunk's noise words, (K,) int32.  All count from 0.  Raises InputError if negative."""
+        """Return the chunk's noise words, (K,) int32.  Arguments count from 0.  Raises InputError if negative."""
         ...
 
     def log_q(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
-        """Return the logarithm of what the loss takes for the noise distribution (V,); None for q itself."""
+        """Return the log noise distribution (V,) for the loss; None for that of q itself."""
         ...
 
 
@@ -45,14 +45,14 @@ class FreshNoise:
     k : int
         K, words in a group, in [1, 2**20].
     seed : int
-        Of the run, in [0, 2**63).
+        Seed of the run, in [0, 2**63).
     draw : {"independent", "stratified"}
-        Whether each word is drawn by itself, or one from each of K equal parts of the distribution.
+        Whether words are drawn independently, or one from each of K equal parts of the distribution.
 
     Raises
     ------
     InputError
-        On a value outside its range.
+        If a value is out of range.
     """
 
     distribution: NoiseDistribution
@@ -86,7 +86,7 @@ class FreshNoise:
         return _draw(self, (chunk, sequence, epoch))
 
     def log_q(self, epoch: int, sequence: int) -> None:
-        """Return None: the loss takes q.
+        """Return None: the loss uses q.
 
         Parameters
         ----------
@@ -97,10 +97,10 @@ class FreshNoise:
 
 @dataclass(frozen=True)
 class NoisePool:
-    """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one to each group.
+    """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one for each group.
 
-    The seed determines all M groups in advance.  `pool` returns them all; `group` draws only that of one chunk, with
-    the same words, in microseconds.  Nothing is cached, so calls may come in any order.
+    The seed determines all M groups in advance.  `pool` returns all of them; `group` draws only that of one chunk, with
+    the same words, in microseconds.  Groups are not cached, and methods may be called in any order.
 
     Parameters
     ----------
@@ -108,27 +108,27 @@ class NoisePool:
     k : int
         K, words in a group, in [1, 2**20].
     seed : int
-        Of the run, in [0, 2**63).
+        Seed of the run, in [0, 2**63).
     groups : int
         M, groups in the pool, in [2, N]; a baseline may have M = 1.
     chunks : int
-        N, chunks of a whole sequence, at least 2, or 1 in a baseline; a short last sequence keeps the same map.
+        N, chunks of a whole sequence, at least 2, or 1 in a baseline; a short last sequence uses the same map.
     group_map : {"contiguous", "cyclic"}
         Chunk n has group n*M // N, or n mod M.
     redraw : {"sequence", "epoch", "never"}
-        When the pool is drawn again.
+        When the pool is redrawn.
     baseline : bool
         Whether M = 1 and N = 1, which are outside the claims, are allowed.
     draw : {"independent", "stratified"}
-        Whether each word is drawn by itself, or all groups of a round together, one word from each of M*K equal parts
-        of the distribution.
+        Whether words are drawn independently, or jointly for all groups of the pool, one word from each of M*K equal
+        parts of the distribution.
     own_counts : bool
-        Whether `log_q` is that of the pool's own draws.
+        Whether `log_q` returns the relative frequencies of the pool's own draws.
 
     Raises
     ------
     InputError
-        On a value outside its range.
+        If a value is out of range.
     """
 
     distribution: NoiseDistribution
@@ -195,7 +195,7 @@ class NoisePool:
         return chunk % self.groups if self.group_map == "cyclic" else chunk * self.groups // self.chunks
 
     def pool(self, epoch: int, sequence: int) -> NDArray[np.int32]:
-        """Return all the groups in use in a sequence.
+        """Return all groups of the pool for a sequence.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class NoisePool:
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def log_q(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
-        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that has none  [Z8].
+        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that was not drawn  [Z8].
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class NoisePool:
         Returns
         -------
         ndarray (V,) of float64, read-only
-            None unless `own_counts` is set: the loss takes q.
+            None unless `own_counts` is set: then the loss uses q.
 
         Raises
         ------
@@ -239,7 +239,7 @@ class NoisePool:
         return _draw(self, (g, *self._round(epoch, sequence)), self.groups)
 
     def _round(self, epoch: int, sequence: int) -> tuple[int, int]:
-        """Sequence and epoch by which a pool is known: 0 where it is not drawn again."""
+        """Sequence and epoch that identify a pool; 0 where it is not redrawn."""
         return sequence if self.redraw == "sequence" else 0, 0 if self.redraw == "never" else epoch
 
 
@@ -248,14 +248,14 @@ def _log_shares(pool: NoisePool, sequence: int, epoch: int) -> NDArray[np.float6
     """`NoisePool.log_q` of a round."""
     drawn = pool.pool(epoch, sequence).ravel()
     counts = np.bincount(drawn, minlength=pool.distribution.probs.size)
-    with np.errstate(divide="ignore"):  # log 0 = -inf is what is meant
+    with np.errstate(divide="ignore"):  # log 0 = -inf is intended
         shares = np.log(counts / drawn.size)
     shares.flags.writeable = False
     return shares
 
 
 def _draw(noise: FreshNoise | NoisePool, place: tuple[int, int, int], groups: int = 1) -> NDArray[np.int32]:
-    """The K words of a place; groups: that are dealt out together if draws are stratified."""
+    """The K words at a place; groups: the number of groups that are drawn jointly if draws are stratified."""
     if noise.draw == "independent":
         return noise.distribution.draw(noise.k, stream_key(noise.seed, "noise"), place)
     keys = stream_key(noise.seed, "noise"), stream_key(noise.seed, "strata")
@@ -263,7 +263,7 @@ def _draw(noise: FreshNoise | NoisePool, place: tuple[int, int, int], groups: in
 
 
 def make_noise(distribution: NoiseDistribution, config: TrainConfig, seed: int) -> NoiseGroups:
-    """Return the noise groups that config asks for, drawn from distribution.  Raises InputError."""
+    """Return the noise groups that config specifies, drawn from distribution.  Raises InputError."""
     if config.noise == "fresh":
         return FreshNoise(distribution, config.num_noise, seed, config.noise_draw)
     return NoisePool(

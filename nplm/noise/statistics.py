@@ -1,4 +1,4 @@
-"""How much of the vocabulary a set of noise groups reaches, and how much the groups have in common."""
+"""How much of the vocabulary a set of noise groups covers, and how much the groups have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nplm.errors import InputError
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """How much of the vocabulary a set of groups reaches."""
+    """How much of the vocabulary a set of groups covers."""
 
     distinct: float  # mean number of distinct words in a group
     overlap: float  # mean of |A and B| / |A| over ordered pairs of groups, as sets; 0 for a single group
@@ -25,7 +25,7 @@ def group_statistics(groups: Sequence[ArrayLike], probs: NDArray[np.float64]) ->
     """
     sets = [np.unique(np.asarray(group)) for group in groups]
     if not sets or any(words.size == 0 for words in sets):
-        raise InputError("noise groups to measure: there is none, or one is empty")
+        raise InputError("there are no noise groups to measure, or one of them is empty")
     for words in sets:
         if words[0] < 0 or words[-1] >= probs.size:
             bad = words[0] if words[0] < 0 else words[-1]

@@ -1,17 +1,17 @@
-"""Stratified draws: the groups of a pool dealt out together, so that what one group has too much of, others lack.
+"""Stratified draws: the groups of a pool are drawn jointly, so that an excess in one group is a deficit in others.
 
-The words lie side by side on [0, 1), each as long as its q.  M groups of K draws cut this line into M K equal strata,
-and every stratum gives one draw:
+The words partition [0, 1) into intervals, each as long as its q.  M groups of K draws divide [0, 1) into M K equal
+strata, and every stratum gives one draw:
 
 [Z11] stratum s = [s, s + 1) / (M K),  s = j M + i;  part j = [j, j + 1) / K has M of them, one for each group
 [Z12] group g draws from part j in stratum i = a (g - r_j) mod M, at x = (j M + i + u) / (M K), r_j and u at random
 [Z13] word = the first w with q(0) + ... + q(w) > x
 
-r_j, in [0, M), is the same for all groups and another one for every part, and u, in [0, 1), is a draw's own.  So each
-draw of a group is spread evenly over its part, and the group's expected counts are K q(w), as with independent draws.
-a is prime to M, so a part's strata go to M different groups; neighbouring ones, which are often of one word, to groups
-that are far apart in time (b, with a b = 1 mod M, is near 0.618 M).  M = 1 stratifies a single group.
-See docs/learn/reuse.md, and reference/strata.py for the same in whole numbers.
+r_j, in [0, M), is the same for all groups but differs between parts, and u, in [0, 1), differs between draws.  So each
+draw of a group is uniform over its part, and the group's expected counts are K q(w), as with independent draws.
+a is coprime to M, so a part's strata go to M different groups; neighbouring strata, which often belong to one word, go
+to groups that are far apart in time (b, with a b = 1 mod M, is near 0.618 M).  M = 1 stratifies a single group.
+See docs/learn/reuse.md, and reference/strata.py for the same in integers.
 """
 
 import math
@@ -42,7 +42,7 @@ def draw(
 
 @cache
 def multiplier(groups: int) -> int:
-    """a of [Z12]: the inverse, mod M, of that number prime to M which is nearest to 0.618 M; 1 for M <= 2."""
+    """a of [Z12]: the inverse, mod M, of the number coprime to M that is nearest to 0.618 M; 1 for M <= 2."""
     if groups <= 2:
         return 1
     middle = round((math.sqrt(5) - 1) / 2 * groups)
@@ -51,7 +51,7 @@ def multiplier(groups: int) -> int:
 
 
 def _bits(key: int, counter: tuple[int, int, int], count: int) -> NDArray[np.uint64]:
-    """So many numbers of 64 random bits."""
+    """`count` numbers of 64 random bits."""
     bits = np.empty(count + count % 2, np.uint64)
     c0, c1, c2 = map(np.uint64, counter)
     random_bits(np.uint64(key), c0, c1, c2, 0, bits)

@@ -1,4 +1,4 @@
-"""What all ranks of a job must have alike, so that they compute the same bits."""
+"""What must agree on all ranks of a job, so that their results are bit-identical."""
 
 import socket
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from nplm.errors import InputError
 from nplm.kernels._jit import BFLOAT16_MAKER, processor
 from nplm.ranks.alone import Ranks
 
-MAY_DIFFER = ("processor", "maker of bfloat16", "BLAS")  # where the user allows it
+MAY_DIFFER = ("processor", "maker of bfloat16", "BLAS")  # if the user allows it
 
 
 def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
-    """Raise InputError, on every rank, where versions, processors or `facts` of a rank are not those of rank 0."""
+    """Raise InputError, on every rank, if versions, processors or `facts` of a rank differ from those of rank 0."""
     own = {
         "nplm": __version__,
         "NumPy": np.__version__,
@@ -35,7 +35,7 @@ def check(ranks: Ranks, facts: Mapping[str, Any], *, allow_mixed: bool) -> None:
             continue
         remedy = "make them the same"
         if name in MAY_DIFFER:
-            remedy = "take machines of one kind, or give `allow_mixed`: the bits may then differ from one process's"
+            remedy = "use machines of one kind, or `allow_mixed`: results may then differ in the last bits"
         raise InputError(
             f"{name} is {values[0]} on rank 0 ({hosts[0]}) and {values[other]} on rank {other} ({hosts[other]}):"
             f" {remedy}"
@@ -49,7 +49,7 @@ def _blas() -> list[tuple[Any, ...]]:
 
 
 def check_threads(ranks: Ranks, shards: int, batch_size: int, threads: int) -> None:
-    """Raise InputError where the shards of a chunk are fewer than the threads of all ranks."""
+    """Raise InputError if a chunk has fewer shards than all ranks have threads."""
     if ranks.size == 1:
         return
     wanted, there = ranks.size * max(threads, 1), min(shards, batch_size)

@@ -1,4 +1,4 @@
-"""The ranks of a job, as training and scoring see them; here the version for one process, which costs nothing."""
+"""The interface of a job's ranks to training and scoring, implemented here for a single process, at no cost."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
@@ -11,11 +11,11 @@ from nplm.ranks.tree import Run, runs
 from nplm.threads import RunTasks
 
 Value = TypeVar("Value")
-Totals = dict[str, tuple[Gradient, float]]  # of every parameter: the sum of its gradients, and of that one's squares
+Totals = dict[str, tuple[Gradient, float]]  # for every parameter: the sum of its gradients, and its sum of squares
 
 
 class Sums(NamedTuple):
-    """What a chunk gives, summed over shards."""
+    """The results for a chunk, summed over shards."""
 
     loss: float
     totals: Totals
@@ -23,7 +23,7 @@ class Sums(NamedTuple):
 
 
 class Ranks:
-    """One process alone.  With several, all call the same methods in the same order."""
+    """A single process.  With several ranks, all call the same methods in the same order."""
 
     rank, size = 0, 1
     timeout = TIMEOUT  # seconds that a rank waits for the others
@@ -33,11 +33,11 @@ class Ranks:
         return runs(shards, self.size)
 
     def threads(self, threads: int) -> int:
-        """How many threads to run here: those asked for; 0, as many as there are cores."""
+        """The number of threads to use on this rank; 0 means as many as there are cores."""
         return threads
 
     def first(self, function: Callable[[], Value]) -> Value:
-        """What a function returns on rank 0, where alone it is called; what it raises there, all ranks raise."""
+        """The result of a function that is called only on rank 0; an exception there is raised on all ranks."""
         return function()
 
     def each(self, items: Callable[[], Iterable[Value]]) -> Iterator[Value]:
@@ -49,15 +49,15 @@ class Ranks:
         return [value]
 
     def share(self, arrays: Iterable[Array]) -> None:
-        """Arrays, C-contiguous, become those of rank 0."""
+        """Overwrite C-contiguous arrays with those of rank 0."""
 
     def use(self, params: dict[str, Array]) -> None:
         """Prepare `add` for the gradients of these parameters."""
 
     def add(self, part: Sums | None, shards: int, names: Iterable[str], run_tasks: RunTasks) -> Sums:
-        """The ranks' sums added, over the tree of all shards; None from a rank that has no shard."""
+        """The sum of the ranks' sums, over the tree of all shards; `part` is None on a rank without shards."""
         if part is None:
-            raise ValueError("a rank alone has all shards")
+            raise ValueError("a single process has all shards")
         return part
 
 

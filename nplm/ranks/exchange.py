@@ -1,11 +1,11 @@
-"""Sums over ranks, in the order of the tree of shards: the arithmetic of one process, and so its bits.
+"""Sums over ranks, in the order of the tree of shards: the same arithmetic, and so the same bits, as in one process.
 
-A dense gradient is cut into one slice a rank.  Every rank sends its slices to their owners; an owner adds what it has
-received in the order of the tree, and sends the sum to all: 2 (R - 1) / R of the gradient leaves a rank, whatever the
-tree.  Of a row gradient every rank gets the rows of every other and merges them itself.  From the totals on every rank
-has the same bits.
+A dense gradient is divided into one slice per rank.  Every rank sends its slices to their owners; an owner adds what it
+has received in the order of the tree, and sends the sum to all: each rank sends 2 (R - 1) / R of the gradient, whatever
+the tree.  For a row gradient, every rank gets the rows of every other rank and merges them itself.  The totals are then
+bit-identical on every rank.
 
-All transfers of a kind are under way at once.  The order in which they are begun is that of the names.
+All transfers of a kind run at the same time.  They are started in the order of the names.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +25,14 @@ from nplm.ranks.alone import Sums, Totals
 from nplm.ranks.tree import Run, fold
 from nplm.threads import RunTasks
 
-NO_GRADIENT, DENSE = -2, -1  # in place of a number of rows
+NO_GRADIENT, DENSE = -2, -1  # instead of a number of rows
 
 
 class Exchange:
-    """The transfers of chunk after chunk between the ranks of a communicator of mpi4py.
+    """The transfers for chunk after chunk between the ranks of a communicator of mpi4py.
 
-    params: the parameters, whose shapes and type their gradients have.  in_place: MPI's constant of this name.
-    wait: until requests are finished, see `MPIRanks.wait`.
+    params: the parameters, which give the shapes and type of the gradients.  in_place: MPI's constant of this name.
+    wait: waits until requests are finished, see `MPIRanks.wait`.
     """
 
     def __init__(self, comm: Any, params: dict[str, Array], in_place: Any, wait: Callable[..., None]) -> None:
@@ -78,7 +78,7 @@ class Exchange:
         return self.comm.Iallgatherv(own, [out, counts])
 
     def gather_in_place(self, out: Array, counts: Array) -> Any:
-        """Begin to collect every rank's numbers where they belong; this rank's are there already."""
+        """Begin to collect every rank's numbers in `out`, which already contains this rank's."""
         self.bytes_sent += int(counts[self.comm.rank]) * out.itemsize * (self.comm.size - 1)
         return self.comm.Iallgatherv(self.in_place, [out, counts])
 
@@ -86,8 +86,8 @@ class Exchange:
 class _DenseSum:
     """A dense gradient, of which this rank adds one slice.
 
-    Slices are of whole stretches, the pieces that a sum of squares is made of (kernels/row_gradient.py): a rank squares
-    what it has just added, and all ranks add up the squares of all stretches in their order, as one process does.
+    A slice consists of whole stretches, the blocks of a sum of squares (kernels/row_gradient.py): each rank squares
+    the sums that it has just added, and all ranks add the squares of all stretches in order, as one process does.
     """
 
     def __init__(self, exchange: Exchange, name: str, grad: Any, live: int) -> None:
@@ -105,7 +105,7 @@ class _DenseSum:
         self.received = room.empty("received", (live, self.slice.size), param.dtype)
 
     def begin(self) -> list[Any]:
-        """Every slice to its owner."""
+        """Send every slice to its owner."""
         ranks = np.arange(self.comm.size)
         others = ranks != self.comm.rank
         sent = np.where(others & self.has_gradient, np.diff(self.cuts), 0)
@@ -130,17 +130,17 @@ class _DenseSum:
             kernels.squares(self.slice, self.own_squares)
 
     def publish(self) -> list[Any]:
-        """This rank's slice to all, and its squares."""
+        """Send this rank's slice to all, and its squares."""
         gather = self.exchange.gather_in_place
         return [gather(self.grad.reshape(-1), np.diff(self.cuts)), gather(self.squares, np.diff(self.stretches))]
 
     def total(self) -> tuple[Array, float]:
-        """The sum, and that of its squares."""
+        """The sum, and its sum of squares."""
         return self.grad, float(np.cumsum(self.squares)[-1])
 
 
 class _RowSum:
-    """A row gradient, of which every rank merges all rows."""
+    """A row gradient; every rank merges all rows."""
 
     def __init__(self, exchange: Exchange, name: str, grad: Any, counts: Array) -> None:
         param, self.room = exchange.params[name], exchange.room.part(name)
@@ -155,7 +155,7 @@ class _RowSum:
         self.sum = self.grad
 
     def begin(self) -> list[Any]:
-        """All rows to all."""
+        """Send all rows to all."""
         values = np.ascontiguousarray(self.grad.values)
         gather = self.exchange.gather
         return [
@@ -164,7 +164,7 @@ class _RowSum:
         ]
 
     def fold(self, cut: Sequence[Run]) -> None:
-        """The merged rows."""
+        """Merge the rows."""
         stops = np.cumsum(self.counts)
         parts = [slice(stop - count, stop) for stop, count in zip(stops, self.counts, strict=True)][: len(cut)]
         grads = [RowGradient(self.rows[part], self.values[part], self.num_rows) for part in parts]
@@ -182,12 +182,12 @@ class _RowSum:
         return []
 
     def total(self) -> tuple[RowGradient, float]:
-        """The sum, and that of its squares."""
+        """The sum, and its sum of squares."""
         return self.sum, row_gradient.total([self.sum])[1]
 
 
 class _States:
-    """The state after the chunk, every rank's columns one after the other."""
+    """The state after the chunk: the columns of all ranks, concatenated."""
 
     def __init__(self, exchange: Exchange, state: State | None, columns: Array) -> None:
         self.exchange, self.columns = exchange, columns.astype(int)
@@ -200,11 +200,11 @@ class _States:
         self.all = exchange.room.empty("states", (int(self.counts.sum()),), bias.dtype)
 
     def begin(self) -> list[Any]:
-        """All columns to all."""
+        """Send all columns to all."""
         return [self.exchange.gather(self.own.reshape(-1), self.counts, self.all)]
 
     def joined(self) -> State:
-        """The state of all columns, in arrays of its own."""
+        """The state of all columns, in new arrays."""
         copies, layers, size = self.shape
         parts = np.split(self.all, np.cumsum(self.counts)[:-1])
         shaped = [part.reshape(copies, layers, -1, size) for part in parts if part.size]

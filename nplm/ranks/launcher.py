@@ -1,6 +1,6 @@
-"""Whether a launcher such as mpirun or srun started this process, found out without importing MPI.
+"""Whether a launcher such as mpirun or srun started this process, determined without importing MPI.
 
-Every launcher sets variables in the environment of its processes.  The first that is there counts: the processes of an
+Every launcher sets environment variables for its processes.  The first one that is set counts: the processes of an
 mpirun inside a Slurm job inherit Slurm's variables, which then describe something else.
 """
 
@@ -14,7 +14,7 @@ VARIABLES = (  # number of processes, and this one's: MPICH and Intel MPI, Open 
 )
 
 
-TIMEOUT = 600.0  # seconds that a rank waits for the others; compiling on one of them takes a minute
+TIMEOUT = 600.0  # seconds that a rank waits for the others; compilation on one of them takes a minute
 
 
 class Launch(NamedTuple):
@@ -22,11 +22,11 @@ class Launch(NamedTuple):
 
     size: int = 1
     rank: int = 0
-    variable: str = ""  # that says so
+    variable: str = ""  # where this was found
 
 
 def launch() -> Launch:
-    """The launcher's number of processes, and which this one is; one process where there is no launcher."""
+    """The launcher's number of processes, and the rank of this one; a single process if there is no launcher."""
     for size, rank in VARIABLES:
         if os.environ.get(size, "").isdigit() and os.environ.get(rank, "").isdigit():
             return Launch(int(os.environ[size]), int(os.environ[rank]), size)

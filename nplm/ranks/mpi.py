@@ -1,4 +1,4 @@
-"""Ranks over MPI, and how a job ends: all ranks together, or all of them at once because one has failed."""
+"""Ranks over MPI, and how a job ends: all ranks finish together, or all are aborted because one has failed."""
 
 import os
 import pickle
@@ -21,7 +21,7 @@ from nplm.ranks.exchange import Exchange
 from nplm.ranks.launcher import launch
 from nplm.threads import RunTasks, affinity
 
-SPINS = 1000  # times that a rank looks for the others at full speed, about a millisecond
+SPINS = 1000  # polls at full speed before a waiting rank sleeps, about a millisecond
 NAP = 1e-5  # seconds
 ENVELOPE = 512  # bytes
 GRACE = 3.0  # seconds in which the others may fail in the same way
@@ -37,7 +37,7 @@ class MPIRanks(Ranks):
         share = self._share_of_cores()
         self.cores, self.crowded = max(1, int(share + 1e-9)), share < 1 - 1e-9
         self.exchange: Exchange | None = None
-        self.seconds_waited = 0.0  # in transfers, for others or for the wire
+        self.seconds_waited = 0.0  # in transfers, for other ranks or for the network
         self._since: float | None = None
         threading.Thread(target=self._watch, name="mpi-watchdog", daemon=True).start()
 
@@ -54,7 +54,7 @@ class MPIRanks(Ranks):
         result, name, text = self._broadcast((value, error and type(error).__name__, str(error)))
         if error is not None:
             raise error
-        if name is not None:  # rank 0 says what has happened; here it matters only that this rank fails, too
+        if name is not None:  # rank 0 reports what has happened; it only matters that this rank fails, too
             raise FAILURES.get(name, InputError)(text)
         return cast(Value, result)
 
@@ -82,9 +82,9 @@ class MPIRanks(Ranks):
         return self.exchange.add(part, self.runs(shards), names, run_tasks)
 
     def fail(self, code: int, error: str) -> None:
-        """End the job with this exit code; returns where every rank fails within moments, so that it can end in order.
+        """End the job with this exit code; returns if all ranks fail within moments, so that the job ends cleanly.
 
-        error: what this rank, if it is not rank 0, has to say where it fails alone.
+        error: the message of this rank, if it is not rank 0 and fails alone.
         """
         request, start = self.failures.Ibarrier(), time.monotonic()
         while not (alike := request.Test()) and time.monotonic() - start < GRACE:
@@ -96,14 +96,14 @@ class MPIRanks(Ranks):
         """End all ranks now."""
         if message and self.rank > 0:
             print(f"nplm: error: {message}", file=sys.__stderr__, flush=True)
-        threading.Timer(5.0, os._exit, (code or 1,)).start()  # should MPI itself hang
+        threading.Timer(5.0, os._exit, (code or 1,)).start()  # in case MPI itself hangs
         self.mpi.COMM_WORLD.Abort(code or 1)
 
     def wait(self, requests: list[Any], *, for_others: bool = False) -> None:
-        """Until transfers are finished.  for_others: small ones, in which a rank waits for those that still compute.
+        """Wait until transfers are finished.  for_others: small ones, where the wait is for ranks that still compute.
 
-        MPI waits at full speed.  A rank that shares its core, or has waited for the others for a millisecond, sleeps in
-        between, so that whoever needs the core gets on.  Large messages move only while their ranks are in MPI.
+        MPI busy-waits.  A rank that shares its core, or has waited for the others for a millisecond, sleeps in
+        between, so that other processes can use the core.  Large messages progress only while their ranks are in MPI.
         """
         spins = SPINS if for_others and not self.crowded else 0
         with self._waiting():
@@ -132,7 +132,7 @@ class MPIRanks(Ranks):
         return value if self.rank == 0 else pickle.loads(envelope[8 : size + 8].tobytes() + rest.tobytes())
 
     def _share_of_cores(self) -> float:
-        """The cores of this rank's affinity, those that it shares with ranks of its machine divided among them."""
+        """The number of cores that this rank may use, with shared cores divided among the ranks of its machine."""
         own = affinity()
         neighbours = self.comm.allgather((socket.gethostname(), own))
         users = [cores for host, cores in neighbours if host == socket.gethostname()]
@@ -140,7 +140,7 @@ class MPIRanks(Ranks):
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Around every transfer: the watchdog sees how long it takes."""
+        """Surrounds every transfer, so that the watchdog sees how long it takes."""
         self._since = start = time.monotonic()
         try:
             yield
@@ -149,7 +149,7 @@ class MPIRanks(Ranks):
             self.seconds_waited += time.monotonic() - start
 
     def _watch(self) -> None:
-        """Ends the job when a transfer takes longer than the timeout."""
+        """End the job when a transfer takes longer than the timeout."""
         while True:
             time.sleep(min(1.0, self.timeout / 4))
             since = self._since
@@ -164,12 +164,12 @@ class MPIRanks(Ranks):
 def join() -> Ranks:
     """The ranks of this job: those that the launcher started, or this process alone, without importing MPI.
 
-    Raises InputError where MPI cannot be imported, or does not see the processes of the launcher.
+    Raises InputError if MPI cannot be imported, or does not see the launcher's processes.
     """
     started = launch()
     if started.size == 1:
         return ALONE
-    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # the failing rank says what has happened
+    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # the failing rank reports what has happened
     mpi = optional.load("mpi4py.MPI", "mpi", f"a job of {started.size} processes")
     size = mpi.COMM_WORLD.size
     if size != started.size:

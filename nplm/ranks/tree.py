@@ -1,7 +1,7 @@
-"""How the shards of a chunk are cut over ranks, so that sums over ranks have the bits of one process.
+"""How the shards of a chunk are divided among ranks, so that sums over ranks are bit-identical to one process.
 
 Sums over shards follow a fixed binary tree (layers/row_gradient.py): neighbours are added, then neighbouring sums.  A
-rank takes a subtree of it, an aligned run of shards, and the ranks' sums are added over what remains of the tree.
+rank takes a subtree, an aligned run of shards, and the ranks' sums are added over the rest of the tree.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Run = tuple[int, int]  # start and stop of the shards that a rank has
 
 
 def runs(shards: int, ranks: int) -> list[Run]:
-    """The run of every rank: the longest is halved until each rank has one; empty where there are too few shards."""
+    """The run of every rank: the longest is halved until each rank has one; empty if there are too few shards."""
     found = [(0, shards)]
     while len(found) < min(shards, ranks):
         start, stop = longest = max(found, key=lambda run: run[1] - run[0])  # the first of equals
@@ -31,5 +31,5 @@ def fold(parts: Sequence[Part], cut: Sequence[Run], add: Callable[[Part, Part], 
 
 
 def _middle(start: int, stop: int) -> int:
-    """Where the tree over the shards start to stop, at least two of them, is divided."""
+    """Where the tree over the shards start to stop (at least two) is divided."""
     return start + (1 << ((stop - start - 1).bit_length() - 1))

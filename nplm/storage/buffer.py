@@ -1,9 +1,9 @@
-"""A safetensors file in one buffer, and its tensors as views of it: reading needs no memory beyond the file's size.
+"""A safetensors file in one buffer, with its tensors as views: reading needs no memory beyond the file's size.
 
 file    length of the header (8 bytes, little-endian), header (JSON), tensors without gaps
 buffer  the file's bytes, so that the first tensor begins at a multiple of 64 bytes
 
-The file is read, not memory-mapped: if a mapped file is cut short by another program, the process is killed.
+The file is read, not memory-mapped: if another program truncates a mapped file, the process is killed.
 """
 
 import json
@@ -29,7 +29,7 @@ MAX_HEADER = 100_000_000  # bytes, as in the safetensors package
 def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """The tensors and the metadata of a safetensors file.
 
-    Raises OSError where it cannot be read, ValueError where it is not whole or not in the format.
+    Raises OSError if it cannot be read, and ValueError if it is incomplete or not in the format.
     """
     with path.open("rb", buffering=0) as file:
         header, metadata, size = _start(file)
@@ -45,7 +45,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _start(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str], int]:
-    """The header's tensors, the metadata, and how many bytes of tensors follow."""
+    """The header's tensors, the metadata, and the number of bytes of tensors that follow."""
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
@@ -55,7 +55,7 @@ def _start(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str], int]:
     header = _header(file.read(start - 8))
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata are not texts")
+        raise ValueError("its metadata are not strings")
     return header, metadata, status.st_size - start
 
 
@@ -70,14 +70,14 @@ def _header(text: bytes) -> dict[str, Any]:
 
 
 def _aligned(size: int) -> Array:
-    """A buffer of so many bytes that begins at a multiple of ALIGNMENT."""
+    """A buffer of `size` bytes that begins at a multiple of ALIGNMENT."""
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     first = -buffer.ctypes.data % ALIGNMENT
     return buffer[first : first + size]
 
 
 def _fill(file: BinaryIO, data: Array) -> None:
-    """Read the rest of the file into data; raises ValueError where its length is another."""
+    """Read the rest of the file into data; raises ValueError if its length differs."""
     place, view = 0, data.data
     while place < data.size:
         got = file.readinto(view[place:])  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ def _views(header: dict[str, Any], data: Array) -> dict[str, Array]:
             raise ValueError(f"{name!r} has not exactly a dtype, a shape and data_offsets")
         kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(kind, str) or kind not in DTYPES:
-            raise ValueError(f"{name!r} is of the type {kind!r}, which NumPy does not have")
+            raise ValueError(f"{name!r} has the type {kind!r}, which NumPy does not have")
         if not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
             raise ValueError(f"{name!r} has a shape or data_offsets that are not whole numbers")
         first, last = offsets
@@ -105,7 +105,7 @@ def _views(header: dict[str, Any], data: Array) -> dict[str, Array]:
         for length in shape:
             size *= length
         if not first <= last <= data.size or last - first != size:
-            raise ValueError(f"{name!r} does not lie within the file, or has not the size of its shape")
+            raise ValueError(f"{name!r} is not within the file, or its size does not match its shape")
         tensors[name] = data[first:last].view(dtype).reshape(shape)
         ends.append((first, last))
     ends.sort()

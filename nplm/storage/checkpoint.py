@@ -1,13 +1,13 @@
-"""One file holds a model, or a model with all that a run needs to go on: safetensors, written whole or not at all.
+"""One safetensors file for a model, alone or with everything needed to resume its run; written whole or not at all.
 
 tensors   PyTorch's names and shapes: encoder.weight, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0 (the
           layer's one bias), rnn.bias_hh_l0 (zero), decoder.weight, decoder.bias, and `vocabulary`, uint8, lines
           of "token<TAB>count"; `tokenizer`, uint8, the bytes of a tokenizer's file, where the unit has one
-metadata  format, version, config (JSON), provenance (JSON), mean_log_z (JSON, where it is known), sha256 over all of
-          these and the tensors; white_space, the rule that separates words, "unicode" where it is missing; unk, the
-          mark of unknown words in texts, where it is not <unk>; for a unit that is not the word version 2 and unit
+metadata  format, version, config (JSON), provenance (JSON), mean_log_z (JSON, if known), sha256 over all of
+          these and the tensors; white_space, the rule that separates words, "unicode" if missing; unk, the
+          texts' word for unknown words, if it is not <unk>; for units other than words, version 2 and unit
           (JSON, decision 0014)
-A run's last.safetensors has in addition the tensors run.* and the metadata key `run` (JSON).
+A run's last.safetensors also has the tensors run.* and the metadata key `run` (JSON).
 """
 
 import json
@@ -35,7 +35,7 @@ def _is_valid(value: Any) -> bool:
     return isinstance(value, Mapping) and all(is_number(value.get(name), finite=False) for name in names)
 
 
-MADE: dict[str, Callable[[Any], bool]] = {  # what nplm itself records in a provenance, and the type that it has
+MADE: dict[str, Callable[[Any], bool]] = {  # the entries that nplm itself writes into a provenance, and their types
     "nplm": lambda value: isinstance(value, str),
     "corpus": lambda value: isinstance(value, str),
     "epoch": lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST,
@@ -57,14 +57,14 @@ def save_model(
     path : path
         Replaced if it exists.
     provenance : mapping, optional
-        How the model was made, for `nplm info`; values that JSON can hold.  The same model and provenance give the
-        same bytes.
+        How the model was made, for `nplm info`; the values must be valid JSON.  The same model and provenance give
+        the same bytes.
 
     Raises
     ------
     InputError, OSError
         If the file cannot be written, or if a parameter is not finite (NotFiniteError), since such a file could not be
-        read again; an older file of that name is then as it was.
+        read back; an older file of that name is then unchanged.
     """
     tensors, metadata = _pack(language_model_of(model), provenance or {})
     _check_finite(path, tensors)
@@ -77,7 +77,7 @@ def load_model(path: str | Path) -> LanguageModel:
     Parameters
     ----------
     path : path
-        A model file, or a folder with best.safetensors or last.safetensors in it.
+        A model file, or a folder that contains best.safetensors or last.safetensors.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def load_model(path: str | Path) -> LanguageModel:
 
 
 def model_file(path: str | Path) -> Path:
-    """The model file that a path names: itself, or in the folder of a run the best model, else the last."""
+    """The model file for a path: the path itself, or in the folder of a run the best model, or else the last."""
     path = Path(path)
     files = (path / name for name in ("best.safetensors", "last.safetensors"))
     return next((file for file in files if file.is_file()), path)
@@ -106,7 +106,7 @@ def save_run(
 
 
 def load_run(path: str | Path) -> tuple[LanguageModel, dict[str, Any], Tensors]:
-    """Read what `save_run` wrote: the model, `run` and `extra`, which the caller has to check."""
+    """Read what `save_run` wrote: the model, and `run` and `extra`, which the caller must check."""
     tensors, metadata = read(path)
     if "run" not in metadata:
         raise InputError(f"{path}: a model without the state of its run; resume from last.safetensors")
@@ -125,21 +125,21 @@ def load_unit(path: str | Path) -> Unit:
 
 
 def provenance(path: str | Path) -> dict[str, Any]:
-    """How the model in the file came to be: whatever `save_model` was given.  The tensors are not read."""
+    """How the model in the file was made: whatever `save_model` was given.  The tensors are not read."""
     return _provenance(path, read_metadata(path))
 
 
 def split_provenance(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What nplm writes into a provenance, where it has the type it should have; and all else, which may be anything."""
+    """The entries of a provenance that nplm writes, if they have the right type, and all other entries."""
     known = {name: value for name, value in record.items() if name in MADE and MADE[name](value)}
     return known, {name: value for name, value in record.items() if name not in known and value is not None}
 
 
 def torch_tensors(model: LanguageModel) -> Tensors:
     """The parameters under PyTorch's names."""
-    tensors: Tensors = {"decoder.weight": model.output_weight}  # of its own there, where ours is tied
+    tensors: Tensors = {"decoder.weight": model.output_weight}  # a separate tensor in PyTorch, even if ours is tied
     for name, value in model.params.items():
-        if name.startswith("rnn.bias_l"):  # PyTorch has two biases a layer: ours, and zero
+        if name.startswith("rnn.bias_l"):  # PyTorch has two biases per layer: ours, and zero
             layer = name.removeprefix("rnn.bias_")
             tensors[f"rnn.bias_ih_{layer}"] = value
             tensors[f"rnn.bias_hh_{layer}"] = np.zeros_like(value)
@@ -149,7 +149,7 @@ def torch_tensors(model: LanguageModel) -> Tensors:
 
 
 def _check_finite(path: str | Path, tensors: Tensors) -> None:
-    """Raise NotFiniteError unless all numbers are finite: what is saved is checked, not the loss it came with."""
+    """Raise NotFiniteError unless all numbers are finite: the loss may be finite when a parameter is not."""
     if name := non_finite(tensors):
         raise NotFiniteError(f"{path}: not written, because {name} holds numbers that are not finite")
 
@@ -163,8 +163,8 @@ def _pack(model: LanguageModel, provenance: Mapping[str, Any]) -> tuple[Tensors,
 
 
 def _pack_unit(unit: Unit, tensors: Tensors) -> Metadata:
-    """The metadata of a unit; its tokenizer's bytes are put among the tensors."""
-    if isinstance(unit, Words):  # files of the first rule have no key for it, and keep their bytes
+    """The metadata of a unit; its tokenizer's bytes are added to the tensors."""
+    if isinstance(unit, Words):  # files with the first rule have no key for it, so their bytes stay the same
         about = {name: value for name, value in describe(unit).items() if name != "kind"}
         return about if unit.rule != FIRST_RULE else {name: about[name] for name in about.keys() - {"white_space"}}
     if unit.data:
@@ -184,12 +184,12 @@ def _provenance(path: str | Path, metadata: Metadata) -> dict[str, Any]:
 
 
 def _mean_log_z(path: str | Path, metadata: Metadata) -> float | None:
-    """The mean log Z; None where it is not known."""
+    """The mean log Z; None if it is not known."""
     try:
         value = json.loads(metadata.get("mean_log_z", "null"))
     except RecursionError:
         raise ValueError("mean_log_z is nested too deeply") from None
-    if value is None:  # the first files of version 1 have it in the record of their validation only
+    if value is None:  # the first files of version 1 have it only in the record of their validation
         valid = _provenance(path, metadata).get("valid")
         value = valid.get("mean_log_z", math.nan) if isinstance(valid, Mapping) else math.nan
         value = value if is_number(value) else math.nan
@@ -205,7 +205,7 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         params: Params = {}
         for name, value in tensors.items():
             if name.startswith("rnn.bias_ih_"):
-                second = tensors[name.replace("_ih_", "_hh_")]  # zero in files of ours: keep every bit
+                second = tensors[name.replace("_ih_", "_hh_")]  # zero in our files: keep every bit
                 if second.shape != value.shape:
                     raise ValueError(f"the two biases {name} and {name.replace('_ih_', '_hh_')} differ in shape")
                 params[name.replace("bias_ih_", "bias_")] = value + second if second.any() else value
@@ -218,6 +218,6 @@ def _unpack(path: str | Path, tensors: Tensors, metadata: Metadata) -> LanguageM
         raise InputError(f"{path}: not a model this nplm can use ({error})") from error
     if odd := non_finite(params):
         raise InputError(
-            f"{path}: {odd} holds numbers that are not finite, so the model says nothing; take an earlier one"
+            f"{path}: {odd} holds numbers that are not finite, so the model is unusable; use an earlier one"
         )
     return model

@@ -1,6 +1,6 @@
-"""Values out of JSON that a file holds, checked for type and range before they are used.
+"""Values from JSON in a file, checked for type and range before they are used.
 
-A checksum says that a file is as it was written, not that what was written makes sense.
+A checksum shows that a file is as it was written, not that its content makes sense.
 """
 
 import json
@@ -12,17 +12,17 @@ from typing import Any
 
 from nplm.errors import InputError
 
-LARGEST = 2**62  # of a count: what is added to it still fits into 64 bits
+LARGEST = 2**62  # of a count, so that additions to it still fit into 64 bits
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
-    """The JSON object in a text.  Raises InputError on everything else, on JSON nested too deeply for Python too."""
+    """The JSON object in a text.  Raises InputError on everything else, including JSON nested too deeply for Python."""
     try:
         value = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: damaged, not JSON ({_reason(error)})") from None
     if not isinstance(value, dict):
-        raise InputError(f"{where}: damaged: {_shown(value)} where an object should be")
+        raise InputError(f"{where}: damaged: {_shown(value)} instead of an object")
     return value
 
 
@@ -36,9 +36,9 @@ def is_number(value: Any, *, finite: bool = True) -> bool:
 def check_fields(
     record: Mapping[str, Any], kinds: Mapping[str, type], where: str, anything: tuple[str, ...] = ()
 ) -> None:
-    """Raise InputError unless each value of a record is of its kind; numbers are at least 0.
+    """Raise InputError unless each value of a record has its type; numbers must be at least 0.
 
-    kinds: int, float, bool, str or dict by name; a name that is missing is nobody's fault.
+    kinds: int, float, bool, str or dict by name; names may be missing from the record.
     anything: names of numbers that may be negative, infinite or NaN.
     """
     for name, kind in kinds.items():
@@ -47,7 +47,7 @@ def check_fields(
 
 
 def regular(path: Path) -> Path:
-    """The path itself; InputError where it leads to a pipe or a device, which would be waited for."""
+    """The path itself; raises InputError if it is a pipe or a device, on which reading would block."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -66,12 +66,12 @@ def _fits(value: Any, kind: type, anything: bool) -> bool:
 
 
 def _described(kind: type, anything: bool) -> str:
-    names = {int: "a whole number in [0, 2^62]", float: "a number", bool: "true or false", str: "a text"}
+    names = {int: "a whole number in [0, 2^62]", float: "a number", bool: "true or false", str: "a string"}
     return names.get(kind, "an object") + (" of at least 0" if kind is float and not anything else "")
 
 
 def _shown(value: Any) -> str:
-    """A value as JSON, not longer than a line can bear."""
+    """A value as JSON, shortened for an error message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
         return "a number of more than 40 digits"
     try:

@@ -1,6 +1,6 @@
 """One .safetensors file of tensors and metadata, with a checksum over both, written whole or not at all.
 
-metadata  what the caller gives, and format, version (VERSION, or what the caller gives), sha256 over the rest and the
+metadata  the caller's, and format, version (VERSION, unless the caller gives one), sha256 over the rest and the
           tensors
 """
 
@@ -19,7 +19,7 @@ from nplm.storage import buffer
 from nplm.storage.records import regular
 
 FORMAT, VERSION = "nplm", "1"
-UNITS_VERSION = "2"  # of models whose unit is not the word: version 1 would divide text between white space
+UNITS_VERSION = "2"  # of models whose unit is not the word: a reader of version 1 would split text at white space
 
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}  # NumPy's names and the format's
 
@@ -29,10 +29,10 @@ Metadata = dict[str, str]
 
 
 def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
-    """Write a file so that `path` holds either its old content or all of the new one, whatever happens.
+    """Write a file so that `path` holds either its old content or all of the new, whatever happens.
 
-    The bytes are our own business, not safetensors' `save_file`: that one writes arrays that are not C-contiguous
-    in the order of their memory, without a word, and the metadata in an order that changes from call to call
+    We write the bytes ourselves, not with safetensors' `save_file`, which silently writes arrays that are not
+    C-contiguous in the order of their memory, and the metadata in an order that changes from call to call
     (decision 0007).
     """
     tensors = {name: _plain(value) for name, value in tensors.items()}
@@ -44,11 +44,11 @@ def write(path: str | Path, tensors: Tensors, metadata: Metadata) -> None:
 def read(path: str | Path) -> tuple[Tensors, Metadata]:
     """All tensors, as views of one buffer, and the metadata of a file.
 
-    Raises InputError unless it is whole and of a version that this nplm reads.
+    Raises InputError unless it is complete and of a version that this nplm reads.
     """
     tensors, metadata = _read(Path(path), buffer.read_tensors)
     if metadata.get("sha256") != _digest(tensors, metadata):
-        raise InputError(f"{path}: damaged (its checksum does not match); take a copy that is whole")
+        raise InputError(f"{path}: damaged (its checksum does not match); use an intact copy")
     return tensors, metadata
 
 
@@ -66,19 +66,19 @@ def _read(path: Path, reader: Callable[[Path], tuple[Tensors, Metadata]]) -> tup
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except ValueError as error:
         what = f"{path}: damaged, or not a model file ({error})"
-        raise InputError(f"{what}; name a .safetensors file of nplm's, or take a copy that is whole") from error
+        raise InputError(f"{what}; name a .safetensors file of nplm, or use an intact copy") from error
     if metadata.get("format") != FORMAT:
-        raise InputError(f"{path}: a safetensors file, but not one of nplm's; name a model that nplm wrote")
+        raise InputError(f"{path}: a safetensors file, but not of nplm; name a model that nplm wrote")
     if metadata.get("version") not in (VERSION, UNITS_VERSION):
         raise InputError(
-            f"{path}: written in version {metadata.get('version')!r} of the format, this nplm reads {VERSION!r} and"
+            f"{path}: written in version {metadata.get('version')!r} of the format, but this nplm reads {VERSION!r} and"
             f" {UNITS_VERSION!r}; read it with the nplm that wrote it"
         )
     return tensors, metadata
 
 
 def blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]:
-    """The bytes of a file: length of the header, header (JSON), tensors; the wider types first, so all are aligned."""
+    """The bytes of a file: length of the header, header (JSON), tensors, wider types first so that all are aligned."""
     header: dict[str, Any] = {"__metadata__": metadata}
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     place = 0
@@ -95,7 +95,7 @@ def blocks(tensors: Tensors, metadata: Metadata) -> Iterator[bytes | memoryview]
 
 
 def _plain(value: Array) -> Array:
-    """The array as its bytes stand in a file: C-contiguous, little-endian."""
+    """The array as it is written to a file: C-contiguous, little-endian."""
     return np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
 
 

@@ -1,1 +1,1 @@
-"""The formats and the arithmetic of SRILM, Kaldi and their kin."""
+"""The formats and the arithmetic of SRILM, Kaldi and similar toolkits."""

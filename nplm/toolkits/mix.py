@@ -1,9 +1,9 @@
 """The best weights for a mixture of language models, by EM on a text that each of them has scored.
 
 [M1] p(w_n) = sum_m lambda_m p_m(w_n)
-[M2] lambda_m <- 1/N sum_n lambda_m p_m(w_n) / p(w_n)      no step makes the likelihood of the text smaller
-[M3] gain <= max_m 1/N sum_n p_m(w_n) / p(w_n) - 1         nats a word that the best weights can still add:
-                                                           the likelihood is concave in lambda
+[M2] lambda_m <- 1/N sum_n lambda_m p_m(w_n) / p(w_n)      no step decreases the likelihood of the text
+[M3] gain <= max_m 1/N sum_n p_m(w_n) / p(w_n) - 1         nats per word that the best weights can still gain,
+                                                           since the log-likelihood is concave in lambda
 Words to which no model gives a probability are left out, as SRILM does.  Source: SRILM, compute-best-mix.
 """
 
@@ -25,21 +25,21 @@ from nplm.logs import LN10, power
 from nplm.toolkits.number import to_number
 
 BLOCK = 2**16  # words in one step of a sum
-CERTAIN = 1e-3  # log10: what rounding may add to a probability of one
+CERTAIN = 1e-3  # log10: the most that rounding may add to a probability of one
 MAX_ITERATIONS = 10_000
 
 
 class Mixture(NamedTuple):
-    """Weights, and what they are worth on the text."""
+    """Weights, and the resulting figures on the text."""
 
     weights: Array  # (M,), sum 1
     perplexity: float  # of the mixture
-    perplexities: Array  # (M,) of each model alone, each over the words that it gives a probability
-    words: float  # predicted words, </s> among them, that some model gives a probability
-    zeros: float  # words left out: no model gives them one
-    model_zeros: Array  # (M,) words to which this model gives none: OOVs and zeroprobs
+    perplexities: Array  # (M,) of each model alone, over the words to which it gives a probability
+    words: float  # predicted words, including </s>, to which some model gives a probability
+    zeros: float  # words left out: no model gives them a probability
+    model_zeros: Array  # (M,) words to which this model gives no probability: OOVs and zeroprobs
     iterations: int
-    gain: float  # nats a word, [M3]
+    gain: float  # nats per word, [M3]
 
 
 class Line(NamedTuple):
@@ -48,7 +48,7 @@ class Line(NamedTuple):
     number: int
     word: str
     log10_prob: float  # -inf for zero
-    times: float  # how often it counts
+    times: float  # its count
 
 
 def best_mix(
@@ -59,23 +59,23 @@ def best_mix(
     precision: float = 1e-6,
     fixed: bool = False,
 ) -> Mixture:
-    """The weights that give a text the highest likelihood, and the perplexities there.
+    """The weights that give a text the highest likelihood, and the resulting perplexities.
 
-    log10_probs: (n,M) float64, -inf for zero. counts: (n,) how often each word counts; default: once. start: (M,)
-    first weights, default: equal; with fixed they stay. EM ends when no weight changes by more than precision.
-    Works on one copy of log10_probs. Raises InputError if no word has a probability.
+    log10_probs: (n,M) float64, -inf for zero. counts: (n,) the count of each word; default: 1. start: (M,) initial
+    weights, default: equal; with `fixed` they are kept. EM ends when no weight changes by more than precision.
+    Needs one copy of log10_probs. Raises InputError if no word has a probability.
     """
     log10_probs = np.asarray(log10_probs, np.float64)
     counts = np.ones(len(log10_probs)) if counts is None else np.asarray(counts, np.float64)
     weights, iterations = _check_start(start, log10_probs.shape[1]), 0
     if not precision > 0:
-        raise InputError(f"precision = {precision}: it must be above 0")
+        raise InputError(f"precision = {precision}: must be above 0")
     best = log10_probs.max(axis=1, initial=-np.inf)  # (n,)
     some = np.isfinite(best)
     best, kept = best[some], counts[some]  # (n',)
     words = float(kept.sum())
     if not words > 0:
-        raise InputError("no word has a probability: there is nothing to find weights with")
+        raise InputError("no word has a probability, so weights cannot be found")
     ratios = _ratios(log10_probs[some], best)
     if not fixed:
         weights, iterations = _climb(ratios, kept, weights, precision)
@@ -96,8 +96,8 @@ def best_mix(
 def read_scores(paths: Sequence[TextPath]) -> tuple[Array, Array]:
     """log10 probabilities (n,M), -inf for zero, and counts (n,), of M outputs of -debug 2 on the same text.
 
-    The files are read side by side; 8 (M + 1) bytes a word are kept.  A word that one model has as <unk> agrees with
-    any.  Raises InputError with file and line: malformed, nan, a probability above one, words that do not agree.
+    The files are read in parallel; this takes 8 (M + 1) bytes per word.  An <unk> of one model matches any word.
+    Raises InputError, with file and line, on malformed lines, NaN, probabilities above one, and mismatching words.
     """
     scores, counts = array("d"), array("d")
     for lines in zip_longest(*map(_word_lines, paths)):
@@ -123,14 +123,14 @@ def read_scores(paths: Sequence[TextPath]) -> tuple[Array, Array]:
 
 
 def _ratios(log10_probs: Array, best: Array) -> Array:
-    """p_m / p_best (n,M) of every word, in the place of log10_probs: the best is taken out, so nothing underflows."""
+    """p_m / p_best (n,M) of every word, overwriting log10_probs; dividing by the best avoids underflow."""
     log10_probs -= best[:, None]
     log10_probs *= LN10
     return np.exp(log10_probs, out=log10_probs)
 
 
 def _climb(ratios: Array, counts: Array, weights: Array, precision: float) -> tuple[Array, int]:
-    """Weights (M,) after EM, and its iterations: MAX_ITERATIONS at the most."""
+    """Weights (M,) after EM, and the number of iterations, at most MAX_ITERATIONS."""
     words, iterations, moving = counts.sum(), 0, True
     while moving and iterations < MAX_ITERATIONS:
         pulls, _ = _sums(ratios, counts, weights)
@@ -153,7 +153,7 @@ def _sums(ratios: Array, counts: Array, weights: Array) -> tuple[Array, float]:
 
 
 def _alone(log10_probs: Array, counts: Array) -> tuple[Array, Array]:
-    """Each model's own perplexity (M,), and how many words have zero probability (M,)."""
+    """Each model's own perplexity (M,), and its number of words with zero probability (M,)."""
     perplexities, zeros = [], []
     for column in log10_probs.T:
         some = np.isfinite(column)
@@ -164,14 +164,14 @@ def _alone(log10_probs: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def _check_start(start: Sequence[float] | None, models: int) -> Array:
-    """First weights (M,); those that are not given share what is left."""
+    """Initial weights (M,); those that are not given share the rest equally."""
     given = np.array([] if start is None else start, np.float64)
     missing = models - given.size
     if missing > 0:
         given = np.append(given, np.full(missing, (1 - given.sum()) / missing))
     if given.size != models or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
         shown = " ".join(f"{weight:g}" for weight in given)
-        raise InputError(f"first weights {shown} for {models} models: they must be above 0 and sum to 1")
+        raise InputError(f"initial weights {shown} for {models} models: they must be above 0 and sum to 1")
     return np.asarray(given / given.sum())
 
 
@@ -179,14 +179,14 @@ def _check_start(start: Sequence[float] | None, models: int) -> Array:
 
 
 def _word_lines(path: TextPath) -> Iterator[Line]:
-    """The lines `<TAB>p( word | context ...) <TAB>= [2gram] prob [ log10 ]`; all others are passed over."""
+    """The lines `<TAB>p( word | context ...) <TAB>= [2gram] prob [ log10 ]`; all others are skipped."""
     for number, line in open_lines(path):
         if line[:1].isspace() and line.lstrip().startswith("p( "):
             yield _parse(toolkit_words(line), number, f"{text_name(path)}, line {number}")
 
 
 def _parse(fields: list[str], number: int, where: str) -> Line:
-    """A line's word, log10 probability and count, out of its fields."""
+    """A line's word, log10 probability and count, from its fields."""
     if len(fields) > 2 and fields[-2] == "/":
         fields = fields[:-2]  # -debug 3: the sum over the vocabulary
     times = 1.0
@@ -197,7 +197,7 @@ def _parse(fields: list[str], number: int, where: str) -> Line:
     text = fields[-2]
     log10_prob = -math.inf if text.lower().startswith("-1.#inf") else _float(text, "log10", where)
     if log10_prob > CERTAIN:
-        raise InputError(f"{where}: log10 {text} is a probability above 1; mix normalised models only")
+        raise InputError(f"{where}: log10 {text} is a probability above 1; only normalised models can be mixed")
     if not 0 < times < math.inf:
         raise InputError(f"{where}: the word counts {times:g} times, which must be a finite number above 0")
     return Line(number, fields[1], log10_prob, times)
@@ -212,13 +212,13 @@ def _float(text: str, what: str, where: str) -> float:
 
 def _no_words(path: TextPath) -> InputError:
     return InputError(
-        f"{text_name(path)}: no line `p( word | context ...) = ... [ log10 ]` in it;"
-        " make it with `nplm eval -v word` or `ngram -ppl TEXT -debug 2`"
+        f"{text_name(path)}: has no line `p( word | context ...) = ... [ log10 ]`;"
+        " make the file with `nplm eval -v word` or `ngram -ppl TEXT -debug 2`"
     )
 
 
 def _check_same(lines: list[Line], paths: Sequence[TextPath]) -> None:
-    """Raises InputError unless the lines (M,) of one place are of one word, and count alike."""
+    """Raise InputError unless the lines (M,) of one position have the same word and count."""
     first = next((line for line in lines if line.word != UNK), lines[0])
     for line, path in zip(lines, paths, strict=True):
         if line.word not in (first.word, UNK) or line.times != first.times:

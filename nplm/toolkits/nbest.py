@@ -1,9 +1,9 @@
-"""N-best lists read from files: the hypotheses of an utterance, with the scores that they came with.
+"""N-best lists read from files: the hypotheses of an utterance with their scores.
 
-SRILM   a file is the list of one utterance, a line a hypothesis: `ascore lscore nwords w1 w2 ...`
-Kaldi   a line a hypothesis: `utt-N w1 w2 ...`; those of an utterance stand together
+SRILM   a file is the list of one utterance, each line a hypothesis: `ascore lscore nwords w1 w2 ...`
+Kaldi   each line is a hypothesis: `utt-N w1 w2 ...`; those of an utterance are adjacent
 
-Everything is log10 here; Kaldi's costs, -ln p, become log10 when they are read.
+Scores are log10; Kaldi's costs, -ln p, are converted to log10 when they are read.
 """
 
 import math
@@ -22,13 +22,13 @@ from nplm.toolkits.number import to_number
 DECIPHER = ("NBestList1.0", "NBestList2.0")
 PAUSE = "-pau-"  # SRILM's word for a pause, which its tools do not score
 MAX_DIGITS = 9  # of a number of words
-A_HYPOTHESIS = "a hypothesis, but it is one sentence; take it out"
+A_HYPOTHESIS = "a hypothesis, but a hypothesis is one sentence; remove it"
 
 
 class Hypothesis(NamedTuple):
     """One line of a list."""
 
-    label: str  # what stands first on the line: SRILM's ascore, Kaldi's utt-N
+    label: str  # the first field of the line: SRILM's ascore, Kaldi's utt-N
     words: list[str]  # without <s> and </s>
     acoustic: float = 0.0  # log10
     old: float = 0.0  # log10: the language model score in the list
@@ -36,7 +36,7 @@ class Hypothesis(NamedTuple):
 
 
 class NBest(NamedTuple):
-    """The hypotheses of one utterance, as they came."""
+    """The hypotheses of one utterance, in their original order."""
 
     name: str  # of the utterance
     hypotheses: list[Hypothesis]
@@ -52,7 +52,7 @@ def read_srilm(path: TextPath, *, finite_old: bool = False) -> NBest:
     """
     hypotheses = []
     for number, line in open_lines(path):
-        if fields := toolkit_words(line):  # an empty line is passed over, as SRILM does
+        if fields := toolkit_words(line):  # an empty line is skipped, as in SRILM
             hypotheses.append(_srilm_line(fields, f"{text_name(path)}, line {number}", finite_old))
     if not hypotheses:
         raise _no_hypothesis(path)
@@ -62,7 +62,7 @@ def read_srilm(path: TextPath, *, finite_old: bool = False) -> NBest:
 def _srilm_line(fields: list[str], where: str, finite_old: bool) -> Hypothesis:
     if fields[0] in DECIPHER:
         raise InputError(
-            f"{where}: {fields[0]} has acoustic and language model scores in one, and they cannot be separated;"
+            f"{where}: {fields[0]} combines acoustic and language model scores in one, and they cannot be separated;"
             " write the list as `ascore lscore nwords words`, as SRILM's nbest-lattice -write-nbest does"
         )
     if len(fields) < 3:
@@ -95,7 +95,7 @@ def _count(text: str, where: str) -> int:
 
 
 def read_kaldi(paths: Iterable[TextPath], acoustic: TextPath | None = None) -> Iterator[NBest]:
-    """The lists in files of lines `utt-N w1 w2 ...`, utterance by utterance; empty lines are passed over.
+    """The lists in files of lines `utt-N w1 w2 ...`, utterance by utterance; empty lines are skipped.
 
     acoustic: a file of lines `utt-N cost` (-ln, scaled or not), for the same hypotheses in the same order.
     Raises InputError with file and line.
@@ -109,13 +109,13 @@ def read_kaldi(paths: Iterable[TextPath], acoustic: TextPath | None = None) -> I
         if name is None:
             raise _no_hypothesis(path)
     if costs is not None and (rest := next(costs, None)):
-        raise InputError(f"{rest[0]}: {rest[1]!r} has a cost, but there is no such hypothesis after the last")
+        raise InputError(f"{rest[0]}: {rest[1]!r} has a cost, but the lists have no further hypothesis")
 
 
 def _kaldi_lines(
     path: TextPath, costs: Iterator[tuple[str, str, float]] | None, begun: set[str]
 ) -> Iterator[tuple[str, Hypothesis]]:
-    """The utterance and the hypothesis of every line; `begun`: utterances that were met, which must not come again."""
+    """The utterance and the hypothesis of every line; `begun`: utterances seen so far, which must not occur again."""
     before, seen = None, set[str]()
     for number, line in open_lines(path):
         where = f"{text_name(path)}, line {number}"
@@ -128,20 +128,20 @@ def _kaldi_lines(
         if utterance != before:
             if utterance in begun:
                 raise InputError(
-                    f"{where}: more hypotheses of {utterance!r}, whose list has ended; bring the lines of an utterance"
-                    " together (sorting by the whole line mixes `a-1` of `a` with `a-1-1` of `a-1`)"
+                    f"{where}: more hypotheses of {utterance!r}, whose list has ended; lines of one utterance must be"
+                    " adjacent (sorting by the whole line mixes `a-1` of `a` with `a-1-1` of `a-1`)"
                 )
             begun.add(utterance)
             before, seen = utterance, set()
         if rank in seen:
-            raise InputError(f"{where}: {key!r} is there already; give every hypothesis its own N")
+            raise InputError(f"{where}: {key!r} occurs twice; give every hypothesis its own N")
         seen.add(rank)
         cost = 0.0 if costs is None else _cost(costs, key, where)
         yield utterance, Hypothesis(key, without_marks(words, where, A_HYPOTHESIS), -cost / LN10)
 
 
 def _costs(path: TextPath) -> Iterator[tuple[str, str, float]]:
-    """Place, key and cost of every line `utt-N cost`."""
+    """Position, key and cost of every line `utt-N cost`."""
     for number, line in open_lines(path):
         where = f"{text_name(path)}, line {number}"
         if not (fields := toolkit_words(line)):
@@ -158,11 +158,11 @@ def _cost(costs: Iterator[tuple[str, str, float]], key: str, where: str) -> floa
         raise InputError(f"{where}: {key!r} has no acoustic cost; the file of costs has ended")
     if found[1] != key:
         raise InputError(
-            f"{found[0]}: the cost of {found[1]!r} where that of {key!r} is due ({where});"
-            " bring both files into the same order"
+            f"{found[0]}: the cost of {found[1]!r}, but that of {key!r} is expected ({where});"
+            " put both files in the same order"
         )
     return found[2]
 
 
 def _no_hypothesis(path: TextPath) -> InputError:
-    return InputError(f"{text_name(path)}: empty, there is no hypothesis in it; leave it out")
+    return InputError(f"{text_name(path)}: empty, contains no hypothesis; leave it out")

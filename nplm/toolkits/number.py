@@ -10,5 +10,5 @@ NUMBER = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf(?:inity)?)",
 
 
 def to_number(field: str) -> float:
-    """The value of a field; NaN where it is no number."""
+    """The value of a field; NaN if it is not a number."""
     return float(field) if NUMBER.fullmatch(field) else math.nan

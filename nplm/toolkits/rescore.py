@@ -1,7 +1,7 @@
-"""N-best lists ranked again with a language model's scores.
+"""Reranking n-best lists with a language model's scores.
 
 [T1] lm = (1 - w) new + w old                               w = mix_old: 0 leaves the old score out
-[T2] total = acoustic + lm_scale lm - word_penalty words    the highest is the best; of equals the first
+[T2] total = acoustic + lm_scale lm - word_penalty words    the highest is the best; in a tie, the first
 
 All scores are log10.
 """
@@ -21,20 +21,20 @@ from nplm.scoring.score import score_batch
 from nplm.scoring.sentences import encode, totals
 from nplm.toolkits.nbest import Hypothesis, NBest
 
-GROUP = 512  # hypotheses scored at a time, if a list has no more
-Score = Callable[[Sequence[str]], Array]  # sentences, their words parted by a space -> log10 (n,)
-Count = Callable[[Sequence[str]], tuple[Array, Array]]  # sentences -> units (n,), of which unknown (n,)
+GROUP = 512  # hypotheses scored at a time, unless a list is longer
+Score = Callable[[Sequence[str]], Array]  # sentences, their words separated by spaces -> log10 (n,)
+Count = Callable[[Sequence[str]], tuple[Array, Array]]  # sentences -> units (n,), unknown units among them (n,)
 
 
 class Ranked(NamedTuple):
-    """A list and what became of it."""
+    """A list and its ranking."""
 
     nbest: NBest
     lm: Array  # (n,) log10, [T1]
     total: Array  # (n,) log10, [T2]
     order: Array  # (n,) indices into the hypotheses, best first
     units: int = 0  # scored in all hypotheses
-    unknown: int = 0  # those that the model does not know
+    unknown: int = 0  # units that the model does not know
 
     @property
     def best(self) -> Hypothesis:
@@ -53,12 +53,12 @@ def rescore(
     skip: Collection[str] = (),
     group: int = GROUP,
 ) -> Iterator[Ranked]:
-    """Each list, ranked by [T2], in the order they come.
+    """Each list, ranked by [T2], in the order given.
 
-    score: total log10 of each of some sentences; it is asked for `group` hypotheses or more at a time, across lists.
-    count: how many units these have, and how many are unknown. skip: words that are not scored (pauses, noises).
+    score: returns the total log10 of each sentence; it is called for at least `group` hypotheses, across lists.
+    count: returns the numbers of units and of unknown units. skip: words that are not scored (pauses, noises).
     Memory is bounded by the longest list.
-    Raises InputError where a weight or a score is not finite, and where the model knows no word of the first group.
+    Raises InputError if a weight or a score is not finite, and if the model knows no word of the first group.
     """
     if not (math.isfinite(lm_scale) and math.isfinite(word_penalty) and 0 <= mix_old <= 1):
         raise InputError(
@@ -83,10 +83,10 @@ def rescore(
 def model_functions(
     model: LanguageModel, *, normalize: bool = True, join: str = " ", threads: int = 0, ranks: Ranks = ALONE
 ) -> tuple[Score, Count]:
-    """How a model scores sentences, and counts their units.
+    """Functions that score sentences with a model, and count their units.
 
-    The toolkit's words are taken as they are by a model of words.  One of another unit is given the text, with `join`
-    between the words.  ranks: those that share the scoring, each with the model and the sentences.
+    A model of words uses the toolkit's words unchanged.  A model of another unit is given the text, with `join`
+    between the words.  ranks: the ranks that share the scoring, each with the model and the sentences.
     """
 
     def units(sentence: str) -> list[str]:
@@ -107,7 +107,7 @@ def model_functions(
 def _rank(
     nbest: NBest, new: Array, num_words: list[int], lm_scale: float, word_penalty: float, mix_old: float
 ) -> Ranked:
-    """A list ranked with the new scores (n,), and the number of words scored of each hypothesis."""
+    """A list ranked with the new scores (n,); num_words: the number of scored words of each hypothesis."""
     old, acoustic = np.array([(hyp.old, hyp.acoustic) for hyp in nbest.hypotheses]).T
     lm = (1 - mix_old) * new + mix_old * old if mix_old else new  # [T1]; an old score that is left out may be inf
     words = [n if hyp.num_words is None else hyp.num_words for hyp, n in zip(nbest.hypotheses, num_words, strict=True)]
@@ -115,8 +115,8 @@ def _rank(
         total = acoustic + lm_scale * lm - word_penalty * np.array(words)  # [T2]
     if not np.isfinite(total).all():
         raise InputError(
-            f"{nbest.name}: a total is too large to compare, with LM scale {lm_scale:g} and word penalty"
-            f" {word_penalty:g}; take smaller ones"
+            f"{nbest.name}: a total overflows with LM scale {lm_scale:g} and word penalty"
+            f" {word_penalty:g}; use smaller values"
         )
     return Ranked(nbest, lm, total, np.argsort(-total, kind="stable"))
 
@@ -127,7 +127,7 @@ def one_best(ranked: Ranked) -> str:
 
 
 def whole_list(ranked: Ranked) -> list[str]:
-    """The list's lines in its own format, best first; SRILM's have the new language model score in them."""
+    """The list's lines in their own format, best first; SRILM's lines have the new language model score."""
     lines = []
     for k in ranked.order:
         hyp = ranked.nbest.hypotheses[k]
@@ -137,7 +137,7 @@ def whole_list(ranked: Ranked) -> list[str]:
 
 
 def _batches(lists: Iterable[NBest], size: int) -> Iterator[list[NBest]]:
-    """The lists, some at a time: `size` hypotheses or more, but for the last."""
+    """The lists in batches of at least `size` hypotheses, except for the last batch."""
     batch: list[NBest] = []
     waiting = 0
     for nbest in lists:
@@ -151,13 +151,13 @@ def _batches(lists: Iterable[NBest], size: int) -> Iterator[list[NBest]]:
 
 
 def _check_known(batch: list[NBest], spoken: list[list[str]], units: Array, unknown: Array) -> None:
-    """Lists of another language, in upper case, or of ids: every score would be that of <unk>."""
+    """Reject lists in another language, in upper case, or of ids, where every score would be that of <unk>."""
     total = int(units.sum())
     if total and unknown.sum() == total:
         first = next(word for words in spoken for word in words)
         raise InputError(
-            f"{batch[0].name}: the model knows none of the first {total} words, of which {first!r} is one; give lists"
-            " of words written as in its training text"
+            f"{batch[0].name}: the model knows none of the first {total} words, such as {first!r}; the words of the"
+            " lists must be written as in its training text"
         )
 
 
@@ -166,5 +166,5 @@ def _check_scores(nbest: NBest, scores: Array) -> None:
     if bad.size:
         words = " ".join(nbest.hypotheses[bad[0]].words)
         raise InputError(
-            f"{nbest.name}: the model gives {words!r} the score {scores[bad[0]]}; it has diverged, take another"
+            f"{nbest.name}: the model gives {words!r} the score {scores[bad[0]]}; it has diverged, use another model"
         )

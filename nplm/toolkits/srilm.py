@@ -1,12 +1,12 @@
-"""The evaluation of a text in the words and the arithmetic of SRILM's `ngram -ppl`.
+"""The evaluation of a text in the format and with the arithmetic of SRILM's `ngram -ppl`.
 
 [P1] ppl  = 10^(-logprob / (words - OOVs - zeroprobs + sentences))
-[P2] ppl1 = 10^(-logprob / (words - OOVs - zeroprobs))               </s> is paid for, but not counted
+[P2] ppl1 = 10^(-logprob / (words - OOVs - zeroprobs))               </s> is in logprob, but not counted
 
-SRILM counts as OOV what has no probability.  A model with <unk> in its vocabulary gives an unknown word the
-probability of <unk>; SRILM, with -unk, then counts no OOVs, and nor does this: logprob and ppl are of all tokens,
-<unk> among them.
-With skip_oov the model is taken for one with a closed vocabulary, as without -unk: <unk> has no probability, is
+SRILM counts words without a probability as OOVs.  A model with <unk> in its vocabulary gives an unknown word the
+probability of <unk>; SRILM, with -unk, then counts no OOVs, and neither does this module: logprob and ppl are of all
+tokens, including <unk>.
+With skip_oov the model is treated as one with a closed vocabulary, as without -unk: <unk> has no probability, is
 counted as OOV and left out of logprob.  It is still read.
 Source: SRILM 1.7, lm/src/LM.cc (sentenceProb, pplFile) and lm/src/TextStats.cc.
 """
@@ -58,11 +58,11 @@ class TextStats:
 
     @property
     def logprob(self) -> float:
-        """log10, without those of the OOVs and zeroprobs."""
+        """Total log10 probability, without OOVs and zeroprobs."""
         return -(self.tally.nats - (self.tally.oov_nats if self.skip_oov else 0.0)) / LN10
 
     def ppl(self, ends: bool = True) -> float | None:
-        """[P1], or [P2] if not ends, of the logprob that is printed; None where it is not defined."""
+        """[P1], or [P2] if not ends, computed from the printed logprob; None if it is not defined."""
         count = self.words - self.oovs - self.zeroprobs + (self.sentences if ends else 0)
         return power(-float(f"{self.logprob:{DIGITS}}") / count) if count > 0 else None
 
@@ -117,7 +117,7 @@ def _sentence(model: LanguageModel, sentence: list[str], nats: Array, skip_oov: 
 
 
 def _word(word: str, before: str, n: int, log10: float) -> str:
-    """A line of -debug 2; what stands for the n of the n-gram is the number of words from <s> to this one."""
+    """A line of -debug 2; the n of the n-gram is replaced by the number of words from <s> to this one."""
     context = f"{before} {'' if n == 1 else '...'}"
     kind = f"{n + 1}gram" if log10 > -math.inf else "OOV"
     return f"\tp( {word} | {context}) \t= [{kind}] {power(log10):{DIGITS}} [ {log10:{DIGITS}} ]\n"

@@ -1,1 +1,1 @@
-"""What a person looks at: metrics, plots, reports."""
+"""Views for people: metrics, plots, reports."""

@@ -1,6 +1,6 @@
-"""What a run has written down so far: the lines of its metrics.jsonl, and its settings.
+"""The metrics of a run so far: the lines of its metrics.jsonl, and its settings.
 
-A run that is still going may be read: its last line, torn in the middle of being written, is passed over.
+A run may be read while it is training: an incomplete last line is ignored.
 """
 
 import json
@@ -23,7 +23,7 @@ class History:
     """The metrics of a run, in the order of training."""
 
     train: list[Record]  # every few chunks: loss, gradient_norm, lr, tokens_per_second, ...
-    valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., where there is a valid text
+    valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., if there is a valid text
     config: Record = field(default_factory=dict)  # config.json: model, train, corpus, source; {} without it
 
     @property
@@ -41,8 +41,8 @@ Runs = Mapping[str, History]  # by name
 def read_history(folder: str | Path) -> History:
     """The history of the run in `folder`.
 
-    Raises InputError where there is no run, where it has written no line yet, and with the line's number where
-    one that is not the last is damaged.
+    Raises InputError if there is no run, if it has written no line yet, and, with the line's number, if a line
+    other than the last is damaged.
     """
     path = Path(folder) / "metrics.jsonl"
     lines = [(n, line) for n, line in enumerate(_read(path).split("\n"), start=1) if line.strip()]
@@ -56,13 +56,13 @@ def read_history(folder: str | Path) -> History:
                 f"{path}, line {number}: damaged, not a line of metrics; delete it, or copy the file again"
             )
     if not records:
-        raise InputError(f"{path}: no metrics in it yet; wait until the run has written a line")
+        raise InputError(f"{path}: has no metrics yet; wait until the run has written a line")
     train, valid = ([record for record in records if record["kind"] == kind] for kind in KINDS)
     return History(train, valid, _config(Path(folder) / "config.json"))
 
 
 def read_runs(folders: Sequence[str | Path]) -> dict[str, History]:
-    """The histories of runs, by the folders' names, or by their paths where two have one name.
+    """The histories of runs, by the folders' names, or by their paths if two have the same name.
 
     Raises InputError on a folder named twice, and as `read_history` does.
     """
@@ -87,9 +87,9 @@ def _read(path: Path) -> str:
         return regular(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         what = "no such file" if path.parent.is_dir() else "no such folder"
-        raise InputError(f"{path}: {what}; name the folder of a run, what `save` was given") from None
+        raise InputError(f"{path}: {what}; name the folder of a run, as given to `save`") from None
     except NotADirectoryError:
-        raise InputError(f"{path.parent}: a file, not the folder of a run; name the folder it lies in") from None
+        raise InputError(f"{path.parent}: a file, not the folder of a run; name the folder it is in") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 

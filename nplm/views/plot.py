@@ -17,7 +17,7 @@ from nplm.errors import InputError
 from nplm.views.metrics_log import History, Record, Runs, series
 
 SUFFIXES = (".png", ".svg")
-# Okabe and Ito's colours, which the colour-blind can distinguish; black last. More runs: other dashes.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; black last. Further runs use other dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 INK, FAINT = "#333333", "#DDDDDD"
@@ -46,18 +46,18 @@ COUNTS = ((1e9, "billions of tokens"), (1e6, "millions of tokens"), (1e3, "thous
 
 
 class Abscissa(NamedTuple):
-    """What the curves are drawn against."""
+    """The x axis of the curves."""
 
     label: str
-    figure: str  # of a line of metrics
-    units: dict[str, float]  # what 1 on the axis is, for each run
+    figure: str  # its name in a line of metrics
+    units: dict[str, float]  # the value of the figure at 1 on the axis, for each run
 
 
 def plot(runs: Runs, output: str | Path, x: str | None = None) -> None:
     """Write the curves of the runs to a .png or .svg file, whole or not at all; the same runs give the same bytes.
 
     x: epochs, seconds (of training) or tokens (trained on); None: epochs, or tokens if a run has not finished one.
-    Raises InputError on another suffix, without matplotlib, and on epochs before the first is finished.
+    Raises InputError on another suffix, without matplotlib, and for epochs before the first is finished.
     """
     path = Path(output)
     check_suffix(path)
@@ -79,9 +79,9 @@ def save(figure: Any, path: Path) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Raises InputError unless the suffix is one that can be written."""
+    """Raise InputError unless the suffix is one that can be written."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: the suffix {path.suffix!r} is no picture's; end the name in {' or '.join(SUFFIXES)}")
+        raise InputError(f"{path}: the suffix {path.suffix!r} is not supported; use {' or '.join(SUFFIXES)}")
 
 
 def draw(runs: Runs, x: str | None = None) -> Any:
@@ -115,7 +115,7 @@ def draw(runs: Runs, x: str | None = None) -> Any:
 def _abscissa(runs: Runs, x: str | None) -> Abscissa:
     unfinished = [name for name, run in runs.items() if not math.isfinite(run.tokens_per_epoch)]
     if x == "epochs" and unfinished:
-        raise InputError(f"{unfinished[0]}: its first epoch is not finished; take `x` tokens, or wait")
+        raise InputError(f"{unfinished[0]}: its first epoch is not finished; use `x` tokens, or wait")
     if x == "epochs" or (x is None and not unfinished):
         return Abscissa("epochs", "tokens_trained", {name: run.tokens_per_epoch for name, run in runs.items()})
     figure = "seconds" if x == "seconds" else "tokens_trained"
@@ -126,7 +126,7 @@ def _abscissa(runs: Runs, x: str | None) -> Abscissa:
 
 
 def _places(axis: Abscissa, name: str, run: History) -> tuple[list[float], list[float]]:
-    """Where the lines of train and of valid are on the axis."""
+    """Positions of the lines of train and of valid on the axis."""
     unit = axis.units[name]
     train, valid = ([v / unit for v in series(lines, axis.figure)] for lines in (run.train, run.valid))
     return train, valid
@@ -160,9 +160,9 @@ def _draw_run(panels: Any, run: History, places: tuple[list[float], list[float]]
 
 
 def speeds(records: list[Record], reach: int = 0) -> Array:
-    """Tokens per second (n,) between the line before each and itself, or `reach` lines further on either side.
+    """Tokens per second (n,) between each line and the line before it, or `reach` lines further on either side.
 
-    The figure that a line itself has is the mean since training began.
+    The figure in the line itself is the mean since training began.
     """
     tokens, seconds = (np.array([0.0, *series(records, name)]) for name in ("tokens_trained", "seconds"))
     last = np.arange(1, tokens.size)
@@ -172,7 +172,7 @@ def speeds(records: list[Record], reach: int = 0) -> Array:
 
 
 def smooth(values: list[float], reach: int) -> Array:
-    """The mean (n,) of each value and the `reach` values before and after it, of those that are finite."""
+    """The mean (n,) of the finite values among each value and the `reach` values before and after it."""
     finite = np.isfinite(values)
     sums, counts = (np.append(0.0, np.cumsum(x)) for x in (np.where(finite, values, 0), finite))
     middle = np.arange(len(values))
@@ -182,7 +182,7 @@ def smooth(values: list[float], reach: int) -> Array:
 
 
 def _finish(panels: Any, runs: Runs) -> None:
-    """Scales and ticks; and a word where there is nothing to draw."""
+    """Set scales and ticks, and write a note where there is nothing to draw."""
     perplexity = [v for run in runs.values() for v in series(run.valid, "perplexity") if math.isfinite(v)]
     ticker = optional.load("matplotlib.ticker", "plot", "a plot")
     if perplexity and max(perplexity) > 4 * min(perplexity) > 0:
@@ -201,14 +201,14 @@ def _finish(panels: Any, runs: Runs) -> None:
 
 
 def _best(run: History) -> int | None:
-    """Place of the line with the best valid perplexity."""
+    """Index of the line with the best valid perplexity."""
     perplexity = series(run.valid, "perplexity")
     finite = [k for k, value in enumerate(perplexity) if math.isfinite(value)]
     return min(finite, key=lambda k: perplexity[k]) if finite else None
 
 
 def _describe(name: str, run: History) -> str:
-    """A run's line in the legend: what it is, and how well it did."""
+    """A run's line in the legend: its settings and its best result."""
     parts = [_plain(name)]
     with suppress(KeyError, TypeError, ValueError, OverflowError):  # settings of another version
         model, train = run.config["model"], run.config["train"]
@@ -222,5 +222,5 @@ def _describe(name: str, run: History) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name as matplotlib shows it as it is: $ begins no formula, and _ hides nothing from the legend."""
+    """A name escaped for matplotlib, so that $ does not begin a formula and _ does not hide it from the legend."""
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The metrics of runs as TensorBoard's events."""
+"""The metrics of runs as TensorBoard events."""
 
 import math
 import tempfile
@@ -7,14 +7,14 @@ from pathlib import Path
 from nplm import atomic, optional
 from nplm.views.metrics_log import Record, Runs, series
 
-SKIPPED = ("kind", "epoch", "chunk", "tokens_trained", "seconds")  # a line's place, not what it measures
+SKIPPED = ("kind", "epoch", "chunk", "tokens_trained", "seconds")  # the position of a line, not its measurements
 
 
 def write_events(runs: Runs, folder: str | Path) -> list[Path]:
     """Write each run's metrics as events for TensorBoard, to folder/RUN; returns the files, which it replaces.
 
     Tags are train/loss, valid/perplexity, and so on; steps are tokens trained on; the wall time is seconds of training.
-    Raises InputError without tensorboardX, or where nothing can be written.
+    Raises InputError without tensorboardX, or if nothing can be written.
     """
     package = optional.load("tensorboardX", "tensorboard", "writing TensorBoard's events")
     paths = []

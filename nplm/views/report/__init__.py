@@ -1,6 +1,6 @@
-"""One page: the evaluation of a model on a text.
+"""An HTML report on the evaluation of a model on a text.
 
-text, model --measure--> figures, log Z, frequency bands, surprisals --page--> one HTML file that needs nothing else
+text, model --measure--> figures, log Z, frequency bands, surprisals --page--> one self-contained HTML file
                                         history --charts (SVG)--------^
 """
 

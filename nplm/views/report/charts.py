@@ -1,4 +1,4 @@
-"""Small charts as SVG text: they need no script, no font and no network, and take their colours from the page."""
+"""Small charts as SVG text, which need no script, font or network, and take their colours from the page."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def line_chart(
 
 
 def bar_chart(label: str, x_label: str, heights: Sequence[float], edges: Sequence[float], mean: float) -> str:
-    """Bars between edges, zero and the mean marked where they are in sight."""
+    """Bars between edges, with zero and the mean marked if they are in range."""
     x_axis = Axis(edges[0], edges[-1], LEFT, WIDTH - RIGHT, 6)
     y_axis = Axis(0.0, max(heights), HEIGHT - BOTTOM, TOP, 4, pad=0.06, floor=0.0)
     parts = [_frame(x_axis, y_axis, x_label)]
@@ -64,7 +64,7 @@ def bar_chart(label: str, x_label: str, heights: Sequence[float], edges: Sequenc
 
 
 def share_bar(share: float) -> str:
-    """A little bar, `share` of it filled; the number itself stands beside it."""
+    """A small bar, `share` of it filled, to be shown next to the number."""
     return (
         '<svg class="share" viewBox="0 0 60 6" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="track" width="60" height="6"/><rect class="bar" width="{60 * share:.2f}" height="6"/></svg>'
@@ -97,7 +97,7 @@ class Axis:
         self.step = step
 
     def at(self, value: float) -> float:
-        """The place of a value."""
+        """The position of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def text(self, value: float) -> str:

@@ -1,7 +1,7 @@
-"""What a report shows of a text, from one pass over it, in bounded memory.
+"""The figures of a report on a text, from one pass over it, in bounded memory.
 
 [B1] surprisal_n = -log2 p(target_n | words before it)      bits, exact: normalised over the whole vocabulary
-[B2] perplexity of a band of words = exp(sum of their nats / their number); the bands' nats add up to the text's
+[B2] perplexity of a band of words = exp(sum of their nats / their number); the nats of all bands add up to the text's
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from nplm.scoring.score import stream_scores
 from nplm.scoring.tally import perplexity as perplexity_of
 
 PIECE = 2**16  # tokens measured at a time
-HISTOGRAM_BARS = 48  # of log Z, at the most
+HISTOGRAM_BARS = 48  # of log Z, at most
 OUTSIDE = 5e-4  # share of positions, on either side, that the bars may leave out
 
 
@@ -53,7 +53,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A text as the model sees it."""
+    """The measurement of a model on a text."""
 
     evaluation: Evaluation  # of the text read as one stream, or sentence by sentence
     unigram_perplexity: float
@@ -68,10 +68,10 @@ class Measurement:
 def measure(
     model: LanguageModel, ids: Array, *, size: TextSize | None = None, reset: bool = False, shown: int = 2000
 ) -> Measurement:
-    """Measures all of a text of ids (n,); keeps the surprisals of its first `shown` tokens.
+    """Measure all of a text of ids (n,), and keep the surprisals of its first `shown` tokens.
 
     size: of the raw text, for the figures per byte.
-    reset: begin every sentence with the zero state, instead of carrying it through the text.
+    reset: begin every sentence with the zero state, instead of carrying the state through the text.
     Raises InputError on an empty text and ValueError on an id outside the vocabulary.
     """
     ids, vocabulary = np.asarray(ids), model.vocabulary
@@ -120,7 +120,7 @@ def frequency_bands(vocabulary: Vocabulary) -> tuple[list[str], Array]:
 def read_text(
     texts: Texts, vocabulary: Vocabulary, shown: int, unit: Unit = WORDS, reading: Reading | None = None
 ) -> tuple[Array, list[str], TextSize]:
-    """The text's ids (n,), its first `shown` tokens as they stand there, and its size; a pipe is read once."""
+    """The text's ids (n,), its first `shown` tokens in their original spelling, and its size; a pipe is read once."""
     sources = find_sources(texts, reading)
     if not any(source.is_pipe for source in sources):
         ids, size = read_measured(sources, vocabulary, unit, reading=reading)
@@ -138,7 +138,7 @@ def read_text(
 
 
 def _pieces(ids: Array, eos: int, reset: bool) -> Iterator[Array]:
-    """The ids, some at a time; with reset, whole sentences."""
+    """The ids in pieces; with reset, in whole sentences."""
     start = 0
     while start < ids.size:
         stop = start + PIECE

@@ -13,12 +13,12 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def short(value: float) -> str:
-    """A number that must be narrow: without decimals where it is large."""
+    """A short form of a number: without decimals if it is large."""
     return number(value, 2 if value < 1000 else 0)
 
 
 def chance(bits: float) -> str:
-    """The probability behind a surprisal: a share where it is large, else one in so many."""
+    """The probability for a surprisal: a percentage if it is large, otherwise "1 in n"."""
     if not math.isfinite(bits):
         return "probability not defined" if math.isnan(bits) else "probability 0"
     if bits < math.log2(10):

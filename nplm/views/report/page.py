@@ -1,8 +1,8 @@
 """The page of a report: one HTML file, with its style, its script and its charts inside.
 
-Nothing in it is fetched, and its Content-Security-Policy lets nothing be: style and script are admitted by their
-hashes.  Without the script the page is whole but for walking through the words by keyboard.  All that comes from
-files is escaped, and put into the text of elements or into quoted attributes only.
+It fetches nothing, and its Content-Security-Policy forbids all requests: style and script are admitted by their
+hashes.  Without the script the page is complete except for keyboard navigation of the words.  All text from files is
+escaped, and put only into the text of elements or into quoted attributes.
 """
 
 import base64
@@ -40,7 +40,7 @@ def render(
 ) -> str:
     """The page as HTML.  The same arguments give the same bytes.
 
-    words: the text's first tokens, as many as `found` has surprisals.  text, model: names of the files.
+    words: the text's first tokens, as many as there are surprisals in `found`.  text, model: names of the files.
     summary: a line about the model.  settings: tables of names and values, by caption.
     """
     sections = {
@@ -96,7 +96,7 @@ def render(
 
 
 def _figures(found: Measurement) -> str:
-    """The figures that sum the text up."""
+    """The summary figures of the text."""
     e = found.evaluation
     state = "zero at every sentence" if e.state == "reset" else "carried through the text"
     ratio = found.unigram_perplexity / e.perplexity if e.perplexity > 0 else math.nan
@@ -106,7 +106,7 @@ def _figures(found: Measurement) -> str:
         ("Unigram perplexity", number(found.unigram_perplexity), f"{number(ratio, 1)} times the model's"),
         ("Unknown words", f"{e.oovs:,}", f"{e.oovs / e.tokens:.1%} of the tokens; counted as <unk>"),
         ("Sentences", f"{e.sentences:,}", "each end is predicted and counted"),
-        ("log Z", number(e.mean_log_z, 3), f"mean, in nats; sd {number(e.std_log_z, 3)}; 0 is normalised"),
+        ("log Z", number(e.mean_log_z, 3), f"mean, in nats; sd {number(e.std_log_z, 3)}; 0 means normalised"),
     ]
     cells = "".join(
         f'<div><dt>{name}</dt><dd class="value">{value}</dd><dd class="more">{escape(more)}</dd></div>'
@@ -140,8 +140,8 @@ def _normalisation(found: Measurement) -> str:
     )
     note = f'<p class="note">Positions beyond the figure: {outside:,}.</p>' if outside else ""
     return (
-        "<p>The model’s scores are log-probabilities up to log Z, which noise-contrastive estimation teaches to be"
-        " zero. Perplexities and surprisals on this page are exact: log Z is taken off.</p>"
+        "<p>The model’s scores are log-probabilities up to log Z, which noise-contrastive estimation drives to"
+        " zero. Perplexities and surprisals on this page are exact: log Z is subtracted.</p>"
         f'<div class="charts"><figure><figcaption><strong>log Z over the text</strong>positions for every'
         f" {number(edges[1] - edges[0], 4)} nats; solid line: the mean, dashed line: zero</figcaption>{chart}</figure>"
         f"<div><table><caption>log Z, nats</caption><tbody>{rows}</tbody></table>{note}</div></div>"
@@ -166,14 +166,14 @@ def _frequency(found: Measurement) -> str:
         f"<td>{short(found.unigram_perplexity)}</td><td>100.0%</td></tr>"
     )
     return (
-        "<p>A row holds the tokens of the text whose word was seen that often in training. Its perplexity is"
-        " exp(their nats / their number), with the words in between read, but not counted; the rows’ nats add up"
-        f" to the text’s. Unigram: the same for the training counts alone.</p>"
+        "<p>Each row is for the tokens of the text whose word was seen that often in training. Its perplexity is"
+        " exp(their nats / their number); the other words are read, but not counted. The nats of all rows add up"
+        f" to those of the text. Unigram: the same for the training counts alone.</p>"
         f'<div class="wide scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
         f"<tfoot>{foot}</tfoot></table></div>"
     )
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy admits the text by."""
+    """The hash by which a Content-Security-Policy admits the text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

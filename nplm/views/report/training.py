@@ -15,7 +15,7 @@ class Curve(NamedTuple):
     """One figure of the metrics, in the order of training."""
 
     title: str
-    what: str  # its unit, and how it was measured
+    what: str  # its unit and how it was measured
     tokens: list[float]  # trained on before each value
     values: list[float]  # NaN where there is none
     digits: int = 3  # decimals of the last value in the caption
@@ -25,7 +25,7 @@ class Curve(NamedTuple):
 def training_section(history: History | None, best_epoch: int | None) -> str:
     """Where the model comes from, the curves that have a finite value, and a table of the epochs."""
     if history is None:
-        return '<p class="note">No metrics lie beside the model: give the folder of its run to see its curves.</p>'
+        return '<p class="note">There are no metrics next to the model: give the run folder to see the curves.</p>'
     per_epoch = history.tokens_per_epoch
     known = math.isfinite(per_epoch) and per_epoch > 0
     x_label, unit = ("epochs", per_epoch) if known else ("tokens", 1.0)
@@ -58,7 +58,7 @@ def _curves(history: History) -> list[Curve]:
         ),
         Curve(
             "Speed",
-            "tokens a second, mean since the start",
+            "tokens per second, mean since the start",
             steps,
             series(train, "tokens_per_second"),
             digits=0,

@@ -1,4 +1,4 @@
-"""The part of the page that shows the text: each word shaded by its surprisal, with its value at hand."""
+"""The part of the page that shows the text: each word is shaded by its surprisal, and shows its value on demand."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from nplm.data.vocabulary import EOS
 from nplm.views.report.measurement import Measurement
 from nplm.views.report.numbers import chance, number
 
-LEVELS = (1, 2, 4, 6, 8, 11, 14)  # bits: from each on, the next stronger shade
+LEVELS = (1, 2, 4, 6, 8, 11, 14)  # bits from which each stronger shade is used
 NEWLINE = "\u21b5"  # how </s> is shown
 SURPRISING = 12  # rows of the table of the most surprising words
 
@@ -24,12 +24,12 @@ def words_section(found: Measurement, words: Sequence[str]) -> str:
     e, shown = found.evaluation, len(words)
     what = f"All {e.tokens:,} tokens are shown."
     if shown < e.tokens:
-        what = f"Shown are the first {shown:,} of {e.tokens:,} tokens; every figure above is of the whole text."
+        what = f"The first {shown:,} of {e.tokens:,} tokens are shown; all figures above are for the whole text."
     return (
-        "<p>The stronger a word’s shade, the less the model expected it. Its surprisal is −log₂ of the probability"
-        " that the model gave it, in bits: 1 bit is the toss of a coin, 10 bits are one chance in a thousand."
-        f' {what} <span class="withjs">Point at a word, tap it, or walk with Tab and the arrow keys to read its'
-        f' value.</span><span class="nojs">Point at a word to read its value.</span></p>{_legend()}'
+        "<p>The darker a word’s shade, the less the model expected it. Its surprisal is −log₂ of the probability"
+        " that the model gave it, in bits: 1 bit is the toss of a coin, 10 bits are a chance of one in a thousand."
+        f' {what} <span class="withjs">Point at a word, tap it, or move with Tab and the arrow keys to see its'
+        f' surprisal.</span><span class="nojs">Point at a word to see its surprisal.</span></p>{_legend()}'
         f'<div class="text" id="words" lang="" translate="no" role="group" aria-label="The text">{_lines(found, words)}'
         f"</div>{_surprising(found, words)}"
     )
@@ -68,7 +68,7 @@ def _seen(count: int, end: bool, unknown: bool) -> str:
 
 
 def _surprising(found: Measurement, words: Sequence[str]) -> str:
-    """The words of the shown part that were least expected, with what stands before them."""
+    """The least expected words of the part that is shown, with the words before them."""
     bits = found.surprisals.tolist()
     order = sorted(range(len(words)), key=lambda k: -bits[k] if not math.isnan(bits[k]) else 0.0)[:SURPRISING]
     rows = "".join(
@@ -76,7 +76,7 @@ def _surprising(found: Measurement, words: Sequence[str]) -> str:
         f"<td>{number(bits[k])}</td><td>{chance(bits[k])}</td></tr>"
         for k in order
     )
-    head = '<th scope="col">Word, after what</th><th scope="col">Bits</th><th scope="col">Probability</th>'
+    head = '<th scope="col">Word in context</th><th scope="col">Bits</th><th scope="col">Probability</th>'
     return (
         '<table class="wide surprising"><caption>The most surprising of these words</caption>'
         f"<thead><tr>{head}</tr></thead>"

@@ -41,14 +41,15 @@ HANGS = 90.0  # seconds for one test
 CONCEPTS = {  # tests that see a fault of these files soonest
     "embedding": "gradients", "workspace": "lstm", "objective": "plans", "precision": "bfloat16", "network": "plans",
     "distribution": "noise_distribution", "groups": "noise_groups", "step": "shards", "tile": "matmul",
-    "__init__": "nce",
+    "__init__": "nce", "words": "input",
 }  # fmt: skip
 MORE = {
     "matmul": ("bfloat16",), "precision": ("bfloat16",), "softmax": ("score", "evaluate"), "network": ("score",),
+    "nce": ("own_counts",), "groups": ("strata", "own_counts"), "distribution": ("strata",), "words": ("text",),
 }  # fmt: skip
 SELECTION = (  # files whole, save the tests that take longest or load PyTorch
     *("alias", "dropout", "elementary", "embedding", "gaps", "lstm", "matmul", "model", "nce", "noise_distribution"),
-    *("noise_groups", "row_gradient", "sampled_softmax", "shards", "softmax", "threads", "optim"),
+    *("noise_groups", "row_gradient", "sampled_softmax", "shards", "softmax", "strata", "threads", "optim"),
 )
 SAMPLES = (  # of files that try a hundred random shapes, a few
     *(f"tests/test_gradients.py::test_gradients[{seed}]" for seed in (2, 3, 7)),

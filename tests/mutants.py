@@ -4,6 +4,7 @@
 
 A mutant is one change in the syntax tree of one file: of a comparison, a sign, an index, a constant, or a statement
 left out.  A warm process forks: the child imports the package with the mutant in it and runs the tests until one fails.
+With --compiled, mutants of kernels/ that survived are run again with the JIT: some lines run in compiled code only.
 Mutants that are in the file already are not run again.  Those that die by an exception are counted apart: they say
 little about values.  Survivors that change nothing stand with the reason in tests/equivalent_mutants.py.
 """
@@ -19,6 +20,7 @@ import importlib.abc
 import importlib.util
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +39,8 @@ from mutations import Site, mutated, sites  # noqa: E402
 
 MUTATED = ("layers/*.py", "kernels/[a-z]*.py", "noise/*.py", "training/optim.py", "training/step.py", "network.py")
 WARM = ("numba", "numpy.testing", "safetensors.numpy", "threadpoolctl", "click", "tqdm")  # never nplm
-HANGS = 90.0  # seconds for one test
+HANGS, COMPILED_HANGS = 90.0, 600.0  # seconds for one test
+ENDINGS = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 CONCEPTS = {  # tests that see a fault of these files soonest
     "embedding": "gradients", "workspace": "lstm", "objective": "plans", "precision": "bfloat16", "network": "plans",
     "distribution": "noise_distribution", "groups": "noise_groups", "step": "shards", "tile": "matmul",
@@ -104,10 +107,14 @@ def tests_for(file: str) -> list[list[str]]:
     return [first, [f"tests/test_{name}.py" for name in SELECTION if name not in names]]
 
 
-def run_tests(site: Site | None, tree: ast.Module | None, place: Place, only: list[str] | None = None) -> list[str]:
-    """In a child: the first test that fails with the mutant, and how."""
+def run_tests(
+    site: Site | None, tree: ast.Module | None, place: Place, only: list[str] | None = None, kernels: str = ""
+) -> list[str]:
+    """In a child: the first test that fails with the mutant, and how; kernels: where compiled code is kept."""
     if site is not None and tree is not None:
         sys.meta_path.insert(0, Planted(site, tree))
+    if kernels:
+        switch_jit_on(kernels)
     null = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(null, number)
@@ -115,20 +122,31 @@ def run_tests(site: Site | None, tree: ast.Module | None, place: Place, only: li
     verdict = Verdict(place)
     plain = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--tb=no", "-k", LEFT_OUT]
     for part in [only] if only else tests_for(site.file if site else ""):
-        if not verdict.test:
-            pytest.main([*plain, *part], plugins=[verdict])
+        if not verdict.how and pytest.main([*plain, *part], plugins=[verdict]) not in ENDINGS and not verdict.how:
+            verdict.how = "exception before the first test"
     return [verdict.test, verdict.how]
 
 
-def try_one(site: Site) -> dict[str, Any]:
+def switch_jit_on(kernels: str) -> None:
+    """In a child, before the package is imported: Numba compiles, into a folder that holds no unchanged kernel."""
+    import numba
+
+    os.environ |= {"NUMBA_DISABLE_JIT": "0", "NPLM_CACHE": kernels}
+    numba.config.reload_config()
+
+
+def try_one(site: Site, compiled: bool = False) -> dict[str, Any]:
     """A row: the mutant, and what became of it."""
     begun = time.monotonic()
     tree = mutated(ROOT / "nplm", site)
-    ending = forked(lambda place: run_tests(site, tree, place), hangs=HANGS)
+    hangs = COMPILED_HANGS if compiled else HANGS
+    with tempfile.TemporaryDirectory(prefix="nplm-mutant-") as folder:
+        kernels = folder if compiled else ""
+        ending = forked(lambda place: run_tests(site, tree, place, kernels=kernels), hangs=hangs)
     test, how = ending.result or ("", "hangs" if ending.hung else f"exception {ending.code}")
     outcome = "survives" if not how else how.partition(" ")[0]
     row = {**site._asdict(), "name": site.name, "outcome": outcome, "how": how, "test": test}
-    return row | {"seconds": round(time.monotonic() - begun, 1)}
+    return row | {"compiled": compiled, "seconds": round(time.monotonic() - begun, 1)}
 
 
 @cache
@@ -158,6 +176,12 @@ def total(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def to_run_again(row: dict[str, Any], compiled: bool) -> bool:
+    """Whether a mutant survived, is not known to be equivalent, and, for the JIT, was run without it."""
+    candidate = row["file"].startswith("kernels/") and not row["compiled"] if compiled else True
+    return row["outcome"] == "survives" and row["name"] not in EQUIVALENT and candidate
+
+
 def sampled(seed: int, count: int, done: set[str], job: int, jobs: int) -> Iterator[Site]:
     """The job's part of the first `count` mutants of a seed, save those that were run."""
     order = all_sites()
@@ -175,6 +199,7 @@ def main() -> None:
     parser.add_argument("--job", type=int, default=0, help="this process's part of --jobs; files are merged")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many; the next call goes on")
+    parser.add_argument("--compiled", action="store_true", help="run those of kernels/ that survived with the JIT")
     parser.add_argument("--again", action="store_true", help="run those that survived and are not equivalent again")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -184,12 +209,12 @@ def main() -> None:
     for name in WARM:
         importlib.import_module(name)
     rows = json.loads(arguments.json.read_text())["rows"][:-1] if arguments.json.exists() else []
-    if arguments.again:
-        rows = [row for row in rows if row["outcome"] != "survives" or row["name"] in EQUIVALENT]
+    if arguments.again or arguments.compiled:
+        rows = [row for row in rows if not to_run_again(row, arguments.compiled)]
     for site in sampled(arguments.seed, arguments.count, {row["name"] for row in rows}, arguments.job, arguments.jobs):
         if time.monotonic() > until:
             break
-        rows.append(try_one(site) | {"seed": arguments.seed})
+        rows.append(try_one(site, arguments.compiled) | {"seed": arguments.seed})
         check_without(rows[-1]["test"])
         print(json.dumps(rows[-1]), flush=True)
         _record.write(arguments.json, [*rows, total(rows)])

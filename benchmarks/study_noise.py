@@ -66,7 +66,7 @@ class Study:
         first, *others = seeds
         found = _halving.halve(lambda lr, epochs: self.perplexity(arm, lr, first, epochs), self.rates(), self.epochs)
         self.prune(arm, first, keep=found.rate)
-        fresh = self.best_of(Arm(arm.num_noise))
+        fresh = self.best_of(Arm(arm.num_noise), first)
         for seed in others:
             if fresh is None or within(found.perplexity, fresh):
                 self.perplexity(arm, found.rate, seed, self.epochs)
@@ -79,9 +79,9 @@ class Study:
         """What all trials of this study share, as it stands in their rows."""
         return {"text": self.text, "optimizer": self.optimizer, "precision": self.precision}
 
-    def best_of(self, arm: Arm) -> float | None:
-        """The best perplexity of an arm after the last epoch; None where it was not run yet."""
-        same = {"arm": arm.name, "epochs": self.epochs, **self.setting()}
+    def best_of(self, arm: Arm, seed: int) -> float | None:
+        """The best perplexity of an arm after the last epoch by one seed; None where it was not run yet."""
+        same = {"arm": arm.name, "seed": seed, "epochs": self.epochs, **self.setting()}
         with self.lock:
             rows = [row for row in self.rows.values() if all(row[key] == value for key, value in same.items())]
         return min((row["perplexity"] for row in rows if row["perplexity"]), default=None)
@@ -146,7 +146,7 @@ def chosen(arguments: argparse.Namespace) -> list[Arm]:
 
 def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> None:
     """Say how long the arms that are not done will take, from a few chunks of each kind of step, timed now."""
-    left = [arm for arm in arms if study.best_of(arm) is None]
+    left = [arm for arm in arms if study.best_of(arm, arguments.seeds[0]) is None]
     epochs = _halving.cost(len(study.rates()), arguments.epochs) + (len(arguments.seeds) - 1) * arguments.epochs
     text, hidden = TEXTS[arguments.corpus]
     settings = {

@@ -138,21 +138,26 @@ def best_first(rows: Iterable[Row]) -> Rows:
     return sorted(rows, key=lambda row: (row["text"], row["optimizer"], row["num_noise"], row["perplexity"]))
 
 
+MEANING = (
+    "Valid perplexity after the last epoch, with a rate of its own for every arm, found by successive halving."
+    " `over fresh`: perplexity over that of fresh, independent noise with the same K, less 1. `uncovered`: share of the"
+    " noise distribution on words in none of a sequence's groups. `rates`: valid perplexity by rate, in parentheses the"
+    " epochs that it was run for."
+)
+COLUMNS = {
+    "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",
+    "perplexity": "perplexity:.2f", "sd": "spread:.2f", "seeds": "seeds", "over fresh": "over_fresh:+.1%",
+    "at 30 s": "at_time:.1f", "log Z": "mean_log_z:+.3f", "uncovered": "uncovered:.1%",
+    "tokens/s": "tokens_per_second:,.0f", "rates": "rates",
+}  # fmt: skip
+UNTIMED = {name: COLUMNS[name] for name in COLUMNS if name not in ("text", "rule", "at 30 s", "tokens/s")}
 ARMS = Section(
     "The method, measured fairly",
-    "Valid perplexity after the last epoch, with a rate of its own for every arm, found by successive halving."
-    " `over fresh`: perplexity over that of fresh, independent noise with the same K, less 1; `rates`: valid perplexity"
-    " by rate, in parentheses the epochs that it was run for; `at 30 s`: of training. Run with"
-    " `python benchmarks/study_noise.py`.",
+    f"{MEANING} `at 30 s`: of training. Run with `python benchmarks/study_noise.py`.",
     "study_noise-*.json",
-    {
-        "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",
-        "perplexity": "perplexity:.2f", "sd": "spread:.2f", "seeds": "seeds", "over fresh": "over_fresh:+.1%",
-        "at 30 s": "at_time:.1f", "log Z": "mean_log_z:+.3f", "uncovered": "uncovered:.1%",
-        "tokens/s": "tokens_per_second:,.0f", "rates": "rates",
-    },
+    COLUMNS,
     lambda rows: best_first(arms(rows)),
-)  # fmt: skip
+)
 BORDER = Section(
     "From which K on a pool is harmless",
     f"The smallest K whose perplexity is at most {_reuse.TOLERANCE:g} times that of fresh noise, measured and predicted"
@@ -163,4 +168,12 @@ BORDER = Section(
         "step": "step:.1f",
     },
 )  # fmt: skip
-SECTIONS = {"noise-arms": ARMS, "noise-border": BORDER}
+PYTHON = Section(
+    "Arms with tuned rates, on Python's documentation",
+    f"{MEANING} One layer of 100 units, 4 epochs. Run with"
+    " `python benchmarks/study_noise.py --corpus python --seeds 1 2 3`.",
+    "study_noise-python.json",
+    UNTIMED,
+    ARMS.rows,
+)
+SECTIONS = {"noise-python": PYTHON}

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from typing import Any
 
 import _figures
+import _noise_tables
 import _record
 import bench_eval
 import bench_input
@@ -50,7 +51,7 @@ BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", 
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale,
     study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
-    reliability,
+    _noise_tables, reliability,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

@@ -105,7 +105,7 @@ def replay(
 
 @njit()
 def _moves(mean: np.ndarray) -> bool:
-    """Whether a row with this mean of gradients (D,) moves by itself: none does that was never touched, or long ago."""
+    """Whether a row with this mean of gradients (D,) moves by itself: not if it was never touched, or long ago."""
     total = mean.dtype.type(0.0)
     for j in range(mean.size):
         total += np.abs(mean[j])

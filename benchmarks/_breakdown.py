@@ -1,8 +1,8 @@
-"""Where a training step spends its time: the step itself, with a clock around the functions it is made of.
+"""Where a training step spends its time: the real step, with a timer around the functions that it consists of.
 
-Every function of PIECES is wrapped while the step runs, and is charged the time spent in it but not in another
-piece that it calls.  So the pieces are those of the real step, with its caches and its room; what no piece is charged
-is "other".  On one thread only: on two the pieces overlap.
+Every function of PIECES is wrapped while the step runs, and is charged the time spent in it but not in other
+pieces that it calls.  So the pieces are those of the real step, with its caches and workspaces; the remaining time
+is "other".  On one thread only, since on two the pieces overlap.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""Gradients of a whole sequence at fixed parameters: the exact one, and what chunks and noise groups make of it.
+"""Gradients of a whole sequence at fixed parameters: the exact gradient, and the effect of chunks and noise groups.
 
-The sampled gradient is a sum over its K draws, each from q whatever the position.  So its expectation has a closed
-form: a word w is expected K q(w) times among them.  It holds at every K; no limit is taken in [X1].
+The sampled gradient is a sum over K draws, each from q whatever the position.  So its expectation has a closed
+form: the expected count of a word w is K q(w).  This holds at every K; no limit is taken in [X1].
 s and delta are [N1] and [N2] of nplm/layers/nce.py, N counts the positions of the sequence.
 
 [X1] E ds(n, w) = ( K q(w) sigmoid(delta(n, w)) - [w = target_n] sigmoid(-delta(n, w)) ) / N

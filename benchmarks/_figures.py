@@ -1,6 +1,6 @@
-"""Figures in hand-written text, held to the recorded results.
+"""Figures in hand-written text, checked against the recorded results.
 
-A figure is followed by a comment that says which value it is, and how that is printed:
+A figure is followed by a comment that says which value it is, and how it is printed:
 
     113.01<!-- study_objectives case=nce-100 test_perplexity .2f -->
     1.6%<!-- study_objectives case=nce-100 test_perplexity below case=softmax test_perplexity .1% -->

@@ -1,7 +1,7 @@
-"""A rate of its own for every arm of a study: successive halving over rates, each trial going on where it stopped.
+"""A tuned rate for every arm of a study: successive halving over rates, each trial continuing where it stopped.
 
 All rates run for one epoch, the better half of them for two, and so on until the last epoch; the best one at the end is
-taken.  Where it is the lowest or the highest tried, the next rate beyond is run to the end, too, so that the best lies
+chosen.  If it is the lowest or the highest tried, the next rate beyond is also run to the end, so that the best lies
 between two others.  The perplexity of a run that diverged is infinite.
 """
 

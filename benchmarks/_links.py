@@ -1,9 +1,9 @@
 """How the ranks of a benchmark are connected: by memory, by TCP on the loopback, or over a link of limited rate.
 
-The limited link is a pair of virtual Ethernet devices (veth).  Each end stands in a network namespace of its own and
-is held to the rate by `tc tbf`, a token bucket; rank 1 runs in the second namespace.  This needs Linux with user
-namespaces and iproute2, and no rights: `unshare --map-root-user`.  MPICH's transport (UCX) looks for devices in /sys,
-so each namespace mounts its own.
+The limited link is a pair of virtual Ethernet devices (veth).  Each end is in its own network namespace and
+is limited to the rate by `tc tbf`, a token bucket; rank 1 runs in the second namespace.  This needs Linux with user
+namespaces and iproute2, but no privileges: `unshare --map-root-user`.  MPICH's transport (UCX) looks for devices in
+/sys, so each namespace mounts its own.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The arms of study_noise.py: ways to draw and to share noise and to cut the sequence, and sets of them."""
+"""The arms of study_noise.py: ways to draw and share noise and to divide the sequence, and sets of them."""
 
 from typing import NamedTuple
 

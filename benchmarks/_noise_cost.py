@@ -1,4 +1,4 @@
-"""How long trials of study_noise.py will take: a few chunks of every kind of step, timed on the text itself."""
+"""How long the trials of study_noise.py will take: a few chunks of every kind of step, timed on the actual text."""
 
 import time
 from typing import Any

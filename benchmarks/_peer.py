@@ -3,7 +3,7 @@
 nn.Embedding with sparse gradients, nn.LSTM over the whole chunk, the same NCE with one group of noise words for the
 chunk as one product (or the full softmax), sparse gradients for the decoder's rows, clipping by global norm over all
 parameters, and SGD with the clip folded into the rate, so that dense gradients are read once.  Noise is drawn from the
-cumulated law by bisection: torch.multinomial takes O(V) a call.
+cumulative distribution by bisection: torch.multinomial takes O(V) per call.
 
 Ways that were tried and made no difference beyond the noise (2 x 200 units, one thread): logsigmoid or
 binary_cross_entropy_with_logits for softplus, index_add_ for the sparse update, one look-up for noise and targets

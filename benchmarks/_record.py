@@ -1,4 +1,4 @@
-"""What every result file holds: the machine, the versions, the commit, and the rows a script has measured."""
+"""The content of every result file: the machine, the versions, the commit, and the rows that a script has measured."""
 
 import argparse
 import json

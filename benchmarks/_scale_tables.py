@@ -6,7 +6,7 @@ SHAPE = "(B, T, E, H, L, K, V)"
 
 
 def limits(rows: Rows) -> Rows:
-    """Where adding machines stops paying, for every shape and rate: from the predicted growth."""
+    """The number of machines from which on more do not pay off, for every shape and rate, from the predicted times."""
     found = []
     for (_, gbit), group in groups(pick(rows, kind="growth"), "name", "gbit"):
         strong = max((row for row in group if row["strong_speedup"]), key=lambda row: row["strong_speedup"])
@@ -23,12 +23,12 @@ def limits(rows: Rows) -> Rows:
 
 
 SPEED = Section(
-    "Step time against ranks",
-    "Strong: the columns are divided among the ranks; weak: each rank has B of its own. Speed (strong): tokens a second"
-    " over those of one process with as many threads as there are ranks, and the same bits; (weak): over those of that"
-    " many processes with one thread each and nothing to exchange. It is the median of the ratios of neighbours, then"
+    "Step time by number of ranks",
+    "Strong: the columns are divided among the ranks; weak: each rank has B columns. Speed (strong): tokens per second"
+    " relative to one process with as many threads as there are ranks, which is bit-identical; (weak): relative to as"
+    " many processes with one thread each that exchange nothing. Given are the median of the ratios of neighbours and"
     " their range. Waiting: share of the step spent in transfers, for other ranks or the link. Repeated: the part of a"
-    " step that does not depend on B (norm, update, packing); every rank does it whole, whereas threads divide it.",
+    " step that does not depend on B (norm, update, packing); every rank repeats it, whereas threads divide it.",
     "bench_scale.json",
     {
         SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "ms a step": "ms:.2f",
@@ -41,8 +41,8 @@ SPEED = Section(
 LINKS = Section(
     "Links",
     "Between two ranks. alpha: time of an empty message, by ping-pong; 1 / beta: rate at which each sends while both"
-    " send long messages; overhead: time of each further small message under way at once. Hidden: share of an exchange"
-    " of 8 MB that goes on while both ranks compute for as long.",
+    " send long messages; overhead: time of each further concurrent small message. Hidden: share of an exchange"
+    " of 8 MB that proceeds while both ranks compute for the same time.",
     "bench_scale.json",
     {
         "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
@@ -52,8 +52,8 @@ LINKS = Section(
     rows=only(kind="link"),
 )  # fmt: skip
 CHECK = Section(
-    "Prediction against measurement",
-    "Two ranks of one thread. Predicted from one process on one thread and from the link, by formulas [W2] to [W4].",
+    "Predicted and measured step time",
+    "Two ranks with one thread each. Predicted from one process on one thread and from the link, by [W2] to [W4].",
     "bench_scale.json",
     {
         SHAPE: "shape", "link": "link", "ms, measured": "ms:.2f", "ms, predicted": "predicted_ms:.2f",
@@ -64,8 +64,8 @@ CHECK = Section(
 GROWTH = Section(
     "Predicted step time on 1 to 1,000 machines",
     "Machines like the one measured, one rank each with all cores. Strong: B columns in all; empty where there are more"
-    " machines than columns. Weak: B columns on each machine. Efficiency: tokens a second over those of that many"
-    " machines with nothing to exchange (weak).",
+    " machines than columns. Weak: B columns on each machine. Efficiency: tokens per second relative to as many"
+    " machines that exchange nothing (weak).",
     "bench_scale.json",
     {
         SHAPE: "shape", "Gbit/s": "gbit", "machines": "machines", "strong, ms": "strong_ms:,.1f",
@@ -75,10 +75,10 @@ GROWTH = Section(
     rows=only(kind="growth"),
 )  # fmt: skip
 LIMITS = Section(
-    "Where more machines stop paying",
-    "From the table of predicted step times, so to a factor of two in the number of machines. Fastest: the number of"
-    " machines with the shortest step when B columns are divided among them. Half: the largest number that work at half"
-    " of their speed or more when each has B columns. Thousand: what 1,000 such machines reach.",
+    "Where more machines stop paying off",
+    "From the table of predicted step times, so only to a factor of two in the number of machines. Fastest: the number"
+    " of machines with the shortest step when B columns are divided among them. Half: the largest number of machines"
+    " with an efficiency of one half or more when each has B columns. Thousand: the efficiency of 1,000 machines.",
     "bench_scale.json",
     {
         SHAPE: "shape", "Gbit/s": "gbit", "strong: fastest": "fastest", "its speed-up": "speedup:.2f",
@@ -88,9 +88,9 @@ LIMITS = Section(
 )  # fmt: skip
 SETUP = Section(
     "The cost of a wrong set-up",
-    "Two ranks of one machine. Bound: each on a core of its own (`mpirun -bind-to core`). Not bound: the system moves"
-    " them. On one core: both on the same core, as where a scheduler was not asked for enough cores. Crowded: each with"
-    " as many threads as the machine has cores. Speed: over bound.",
+    "Two ranks on one machine. Bound: each on its own core (`mpirun -bind-to core`). Not bound: the system moves"
+    " them. On one core: both on the same core, as when a scheduler was not asked for enough cores. Crowded: each with"
+    " as many threads as the machine has cores. Speed: relative to bound.",
     "bench_scale.json",
     {
         SHAPE: "shape", "set-up": "setup", "ms a step": "ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",

@@ -1,4 +1,4 @@
-"""Rows of the recorded results, and the tables that show them: printed by a script, or on a page of docs/."""
+"""Rows of the recorded results, and tables of them, printed by a script or on a page of docs/."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
-"""What the benchmarks train: words by a Zipf law like the Penn Treebank's, our model, and the training step.
+"""The workload of the benchmarks: words with a Zipf distribution like the Penn Treebank's, our model, a training step.
 
-The law is Zipf and Mandelbrot's, p(rank r) proportional to (r + SHIFT)^-EXPONENT, where the word of rank r has the
-id r - 1.  Its two constants are those of greatest likelihood for the 10,000 word counts of PTB's training text, `</s>`
-counted: `python benchmarks/_workload.py FOLDER` fits them again.  Cross-entropy of PTB under it: 6.544 nats a
+The distribution is Zipf-Mandelbrot, p(rank r) proportional to (r + SHIFT)^-EXPONENT, where the word of rank r has the
+id r - 1.  Its two constants are maximum-likelihood estimates for the 10,000 word counts of PTB's training text, `</s>`
+counted: `python benchmarks/_workload.py FOLDER` fits them again.  Cross-entropy of PTB under it: 6.544 nats per
 token; entropy of PTB's own unigram: 6.529.
 """
 

@@ -1,4 +1,4 @@
-"""How many tokens a second are evaluated exactly, and how many scored without normalising, against PyTorch?
+"""How many tokens per second are evaluated exactly, and how many without normalisation, compared with PyTorch?
 
     exact         nplm.evaluate: log-probabilities normalised over all V words, in blocks; log Z statistics included
     unnormalised  hidden states and the score of the target only: what a model that NCE has taught Z = 1 makes possible
@@ -31,7 +31,7 @@ SHAPES = {10_000: 20_000, 100_000: 5_000}  # V: tokens of the text
 QUICK = {100: 80}
 TABLE = Section(
     "Evaluation speed",
-    "`exact`: perplexity normalised over all words; `unnormalised`: the targets' scores only. 2 x 200 units. Run with"
+    "`exact`: perplexity, normalised over all words; `unnormalised`: only the targets' scores. 2 x 200 units. Run with"
     " `python benchmarks/bench_eval.py --against torch`.",
     "bench_eval.json",
     {

@@ -1,4 +1,4 @@
-"""How long is a large text read before training begins, at the first start and at the second, and in how much memory?
+"""How long does reading a large text take before training, at the first and the second start, and how much memory?
 
 The script makes the text itself: words by the Zipf law of _workload.py, every one of them at least once.  Each start
 is a process of its own that calls `load_corpus`; its seconds are those of the process, from its start to the corpus.
@@ -26,9 +26,9 @@ from _tables import Section
 
 TABLE = Section(
     "Reading a large text",
-    "Seconds from the start of a process to a corpus that is ready to train on, the first time and the second, and the"
-    " largest resident memory; where a model of 200 units was trained then, its peak against the sum of what must be"
-    " held."
+    "Seconds from the start of a process until the corpus is ready for training, the first time and the second, and the"
+    " largest resident memory; where a model of 200 units was then trained, its peak relative to the memory that must"
+    " be held."
     " Run with `python benchmarks/bench_input.py`.",
     "bench_input.json",
     {

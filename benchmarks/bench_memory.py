@@ -1,4 +1,4 @@
-"""How much memory do training and evaluating take at their peak, against the sum of what must be held?
+"""How much memory do training and evaluation take at their peak, relative to what must be held?
 
     steps     make a model (LanguageModel.init) and train it on some chunks, by the step of nplm/training/loop.py
     evaluate  make a model and evaluate a text exactly
@@ -27,8 +27,8 @@ VOCAB_SIZES = (100_000, 1_000_000)
 STEPS = 20
 TABLE = Section(
     "Memory",
-    "Largest resident memory of a process in MB, less that of one that only loads the package; `made` is what it was"
-    " when the model had just been made. Against the sum of what must be held, of which the larger parts are shown."
+    "Largest resident memory of a process in MB, minus that of one that only loads the package; `made`: the same"
+    " when the model had just been made. It is compared with the memory that must be held; its larger parts are shown."
     " 2 x 200 units. Run with `python benchmarks/bench_memory.py`.",
     "bench_memory.json",
     {

@@ -1,10 +1,10 @@
-"""How many noise words a second does the alias table draw, against NumPy's ways of drawing from a fixed law?
+"""How many noise words per second does the alias table draw, compared with NumPy's ways to sample a distribution?
 
     alias         NoiseDistribution.draw: Vose's table and Philox, one look-up a draw
     choice        np.random.Generator.choice(V, size, p=q), which cumulates q at every call
     searchsorted  bisection of Generator.random in q cumulated beforehand
-One core, Zipf law, 2^20 draws a call; every call with another counter (or the branch predictor learns the draws by
-heart).  The same with the K = 256 draws of a chunk, where the cost of a call counts.
+One core, Zipf distribution, 2^20 draws per call, each call with another counter (otherwise the branch predictor learns
+the draws).  The same with the K = 256 draws of a chunk, where the cost of a call matters.
 
     python benchmarks/bench_noise.py
 """
@@ -24,7 +24,8 @@ VOCAB_SIZES = (10_000, 100_000, 1_000_000)
 DRAWS = (2**20, 256)
 TABLE = Section(
     "Drawing noise words",
-    "One core, Zipf law. Ratio: the alias table over the method. Run with `python benchmarks/bench_noise.py`.",
+    "One core, Zipf distribution. Ratio: speed of the alias table over that of the method. Run with"
+    " `python benchmarks/bench_noise.py`.",
     "bench_noise.json",
     {
         "V": "vocab_size:,", "draws a call": "draws:,", "method": "method", "draws/s": "draws_per_second:,.0f",

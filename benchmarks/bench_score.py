@@ -1,4 +1,4 @@
-"""How much faster are sentences scored in lock-step than one by one, and what does leaving out log Z buy and cost?
+"""How much faster are sentences scored together than one by one, and what does leaving out log Z gain and cost?
 
     batch          score_batch of 1,000 sentences over Model.score of one after the other; the latter is timed
                    on every 40th of them, and all times are those of a word
@@ -39,8 +39,8 @@ LARGE_SENTENCES = 64  # of `unnormalised`
 CHUNKS_TRAINED = 300  # of the model whose log Z is left out
 TABLE = Section(
     "Scoring sentences",
-    "Microseconds a word, `</s>` counted. `batch`: one sentence after the other (slow) and 1,000 in lock-step (fast);"
-    " `unnormalised`: with log Z (slow) and with its stored mean (fast), and by how much a word's log10 is off."
+    "Microseconds per word, `</s>` counted. `batch`: one sentence after the other (slow) and 1,000 together (fast);"
+    " `unnormalised`: with log Z (slow) and with its stored mean (fast), and the mean error of a word's log10."
     " 2 layers. Run with `python benchmarks/bench_score.py`.",
     "bench_score.json",
     {

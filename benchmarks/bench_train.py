@@ -1,4 +1,4 @@
-"""How fast is a training step, against PyTorch's and against what the machine can do?
+"""How fast is a training step, compared with PyTorch's and with the machine's peak?
 
 For each shape and number of threads: tokens a second of our step and of the peer's (_peer.py), in turns in one run;
 the ratio, as the median of the ratios of neighbours, with the least and the largest; the share of the machine's own
@@ -40,10 +40,10 @@ SHAPES = {  # B, T, E, H, L, K, V
 QUICK = {"quick": Shape(4, 5, 12, 16, 2, 8, 100), "quick-b1": Shape(1, 5, 12, 16, 1, 8, 100)}
 SPEED = Section(
     "Training speed",
-    "Tokens a second of a whole training step (noise, gradient, clipping, update), against the same step in PyTorch"
-    " (`benchmarks/_peer.py`). Ours and the peer's samples alternate; the ratio is the median of the ratios of"
-    " neighbours, then their range. Peak: the machine's own float32 matrix product on as many threads,"
-    " measured in the same turns; share: of it, what the operations a step cannot do without reach. Run with"
+    "Tokens per second of a whole training step (noise, gradient, clipping, update), compared with the same step in"
+    " PyTorch (`benchmarks/_peer.py`). Our samples and PyTorch's alternate; given are the median of the ratios of"
+    " neighbours and their range. Peak: the machine's float32 matrix product on the same number of threads,"
+    " measured in the same rounds; share: the share of the peak that the indispensable operations reach. Run with"
     " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the same shards run"
     " by one.",
     "bench_train.json",
@@ -67,7 +67,7 @@ BFLOAT16 = Section(
     "Training speed with bfloat16 operands",
     "The same, with the operands of our products rounded to bfloat16, on a processor whose `vdpbf16ps` has twice the"
     " rate of a float32 multiply-add. Over float32: the ratio to our own float32 step. The peer is the faster of"
-    " PyTorch's float32 and bfloat16 autocast. All of them are measured in turns, in one run of"
+    " PyTorch's float32 and bfloat16 autocast. All of them are measured alternately, in one run of"
     " `python benchmarks/bench_train.py --against torch torch-bf16 --precision bfloat16`. Share: of the float32 peak.",
     "bench_train-bfloat16.json",
     {

@@ -1,4 +1,4 @@
-"""Does a training step cost more with a larger vocabulary, and what does NCE save against the softmax?
+"""Does a training step take longer with a larger vocabulary, and how much does NCE save compared with the softmax?
 
 Growth: our NCE step at V against the same step at V = 10k, in turns, for three texts:
     first   the text and the noise of V = 10k, in the first 10k rows of matrices with V rows: the same work
@@ -26,9 +26,9 @@ QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX = 100, (100, 300), (100,)
 TEXTS = ("first", "spread", "zipf")
 GROWTH_TABLE = Section(
     "Step time against V",
-    "Our step at V over the same step at the smallest V, in turns. Texts: `first`, the same words in matrices of V"
-    " rows; `spread`, the same with ids spread over all rows; `zipf`, text and noise by the Zipf law over V words, of"
-    " which fewer repeat. The row of the smallest V shows the noise of the measurement. Run with"
+    "Time of our step at V over that at the smallest V, measured alternately. Texts: `first`, the same words, matrices"
+    " of V rows; `spread`, the same with ids spread over all rows; `zipf`, text and noise with a Zipf distribution over"
+    " V words, of which fewer repeat. The row of the smallest V shows the noise of the measurement. Run with"
     " `python benchmarks/bench_vocab.py --against torch`.",
     "bench_vocab.json",
     {
@@ -41,8 +41,8 @@ GROWTH_TABLE = Section(
 )  # fmt: skip
 SOFTMAX_TABLE = Section(
     "NCE against the softmax",
-    "A whole training step with the full softmax over the same step with NCE, and the ceiling that arithmetic sets to"
-    " the ratio: (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
+    "Time of a whole training step with the full softmax over that with NCE, and the ratio of their operation counts:"
+    " (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
     "bench_vocab.json",
     {
         "V": "vocab_size:,", "softmax of": "softmax", "threads": "threads", "NCE step ms": "step_ms:.2f",

@@ -1,4 +1,4 @@
-"""Do two checkouts of nplm train to the same bits on this machine?  For a change that must not change the arithmetic.
+"""Do two checkouts of nplm train to bit-identical results on this machine?  For changes that must keep the arithmetic.
 
 Each checkout trains the five recipes of tests/golden/recipes.py, with one and with two shards, in a process of its own
 that finds its `nplm` first; what is compared is the SHA-256 of the float32 parameters after 50 chunks.

@@ -1,4 +1,4 @@
-"""What would a good n-gram model make of the same text?  Interpolated modified Kneser-Ney (Chen & Goodman 1998).
+"""How good is an n-gram model on the same text?  Interpolated modified Kneser-Ney (Chen & Goodman 1998).
 
     [K1] p_k(w | v u) = (c_k(v u w) - D_k(c_k(v u w))) / c_k(v u .) + gamma_k(v u) p_{k-1}(w | u)
          p_k(w | v u) = p_{k-1}(w | u)  after a context v u never seen;      p_0(w) = 1 / V

@@ -1,4 +1,4 @@
-"""The tables of what the programs in tests/ record: hostile trials, random mutants, versions of the packages.
+"""The tables of the results of the programs in tests/: hostile trials, random mutants, versions of the packages.
 
 python -m tests.hostile --minutes 60      python -m tests.mutants      python -m tests.versions
 """
@@ -56,10 +56,10 @@ def environments(rows: Rows) -> Rows:
 
 
 HOSTILE = Section(
-    "What was tried",
-    "`python -m tests.hostile`, all runs added up. A file is read, and then every value is compared with an independent"
-    " reading; or it is refused with one line. Wrong: another value, another exception, a crash, no end, a file that is"
-    " half written, a resumed run with another bit.",
+    "Hostile trials",
+    "`python -m tests.hostile`, all runs added up. A file is either read, and every value compared with an independent"
+    " reading, or refused with a one-line error. Wrong: a different value, another exception, a crash, a hang, a file"
+    " that is half written, a resumed run that differs in a bit.",
     "hostile.json",
     {"trial": "trial", "tried": "tried:,", "read": "read:,", "refused": "refused:,", "wrong": "wrong"},
     trials,
@@ -67,7 +67,7 @@ HOSTILE = Section(
 MUTANTS = Section(
     "Random mutants",
     "`python -m tests.mutants`: one change in the syntax tree of one file, run without the JIT against a fast selection"
-    " of the tests. Those that die by an exception say little about values and are counted apart.",
+    " of the tests. Mutants that raise an exception say little about values and are counted separately.",
     "mutants.json",
     {
         "in `nplm/`": "in", "mutants": "mutants", "noticed by a value": "value", "by an exception": "exception",

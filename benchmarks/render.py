@@ -1,12 +1,12 @@
 """Fills the tables of the pages of docs/ in PAGES from the results, and checks the figures there.
 
-The pages are written by hand except for the tables, which stand between markers,
+The pages are written by hand except for the tables, which are between markers,
 
     <!-- begin NAME -->
     <!-- end NAME -->
 
-NAME is a section that one of the scripts declares.  Each stands on one page, once; it is empty while there is no
-result.  Plots come from plot.py.  How a figure in the text names the result that it is held to: _figures.py.
+NAME is a section that one of the scripts declares.  Each is on exactly one page, once; it is empty while there is no
+result.  Plots come from plot.py.  _figures.py explains how a figure in the text names the result that it must match.
 
     python benchmarks/render.py            fills the pages
     python benchmarks/render.py --check    exits 1 if a table or a figure is not what the results give

@@ -37,10 +37,10 @@ TRAIN = [
     *("--save-interval", "0", "--save", "run"),
 ]
 SECTION = Section(
-    "Ranks killed",
+    "Killed ranks",
     "By number of ranks of the job. While starting: before the job's first checkpoint. In a save: a file was left half"
-    f" written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end, killed and"
-    " resumed with other numbers of ranks before; same bytes: of `best.safetensors`, as without any kill. Run with"
+    f" written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end after kills and"
+    " resuming with other numbers of ranks; same bytes: `best.safetensors` is as without any kill. Run with"
     " `python benchmarks/study_kills.py --kills 200`.",
     "study_kills.json",
     {

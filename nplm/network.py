@@ -156,7 +156,7 @@ def chunk_gradient(
 def _look_up(network: Network, inputs: Array, plan: Plan) -> tuple[Array, Array, Array | None]:
     """The distinct input words (R,), their vectors (R,E), and which of them each position (T,B) has.
 
-    With dropout every position has a vector of its own: inputs (T,B), x (T,B,E), None.
+    With dropout every position has a separate vector: inputs (T,B), x (T,B,E), None.
     """
     weight, dropout = network.params["encoder.weight"], plan.dropout
     if dropout is None or not (dropout.rate > 0 or dropout.words > 0):

@@ -201,7 +201,7 @@ def test_the_end_of_a_file_is_not_ctrl_c(monkeypatch):
         raise EOFError("Ran out of input")
 
     monkeypatch.setattr("nplm.cli.info.describe", ended)
-    with pytest.raises(RuntimeError, match="ended too early") as caught:
+    with pytest.raises(RuntimeError, match="unexpected end of a file") as caught:
         main(["info", "model"])
     assert isinstance(caught.value.__cause__, EOFError)
 

@@ -426,7 +426,7 @@ def test_a_best_model_that_is_gone_or_damaged_is_named_before_training_goes_on(d
 
 def test_another_precision_is_refused(finished):
     """Oracle: the message names both."""
-    with pytest.raises(InputError, match="in float32, the model in float64"):
+    with pytest.raises(InputError, match="in float32, but the model in float64"):
         fit(toy(), np.float64, save=finished, resume=True)
 
 

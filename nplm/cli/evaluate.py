@@ -25,7 +25,7 @@ Examples:
 """
 
 
-@click.command("eval", epilog=EPILOG, short_help="Exact perplexity of a model on texts.")
+@click.command("eval", epilog=EPILOG, short_help="Compute the exact perplexity of a model on texts.")
 @click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @reset_option

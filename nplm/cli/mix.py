@@ -20,7 +20,7 @@ Examples:
 """
 
 
-@click.command("mix", epilog=EPILOG, short_help="Best interpolation weights of -debug 2 outputs, by EM.")
+@click.command("mix", epilog=EPILOG, short_help="Find the best weights for interpolating models, by EM.")
 @click.argument("files", metavar="A B...", nargs=-1, required=True)
 @click.option(
     "--lambda",
@@ -41,7 +41,7 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     """Find the best weights for interpolating models A, B, ..., as SRILM's compute-best-mix does.
 
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
-    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is unpacked.
+    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is decompressed.
     """
     from nplm.toolkits.mix import best_mix, read_scores
 

@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.command("next", epilog=EPILOG, short_help="The most likely next words, with their probabilities.")
+@click.command("next", epilog=EPILOG, short_help="Print the most likely next words, with their probabilities.")
 @click.argument("model")
 @click.argument("words", nargs=-1)
 @shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Number of words to show.")

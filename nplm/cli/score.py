@@ -27,7 +27,7 @@ Examples:
 """
 
 
-@click.command("score", epilog=EPILOG, short_help="The log-probability of every line of a text.")
+@click.command("score", epilog=EPILOG, short_help="Print the log-probability of every line of a text.")
 @click.argument("model")
 @click.argument("files", metavar="[FILE...]", nargs=-1)
 @shown_option(

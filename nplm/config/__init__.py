@@ -57,7 +57,7 @@ class TextConfig:
     min_count: int = _text(1, "Words that occur less often in `train` become <unk>.", "N", "[1, inf)")
     max_vocab: int | None = _text(None, "Largest size of the vocabulary, <unk> and </s> included.", "V", "[3, inf)")
     vocab: str | None = _text(None, "List of the words to keep, one per line.", "FILE")
-    unk: str | None = _text(None, "Word of the texts that stands for unknown words, as <unk> does.", "WORD")
+    unk: str | None = _text(None, "Word in the texts that stands for unknown words, as <unk> does.", "WORD")
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -33,7 +33,7 @@ def split(num_full_steps: int, has_tail: bool, sequence_length: int, bptt: int) 
     """The chunks of q full steps, in order: sequences of S steps, each cut into chunks of T by time.
 
     The last sequence and a sequence's last chunk may be short.  The tail, one step in which only some streams
-    still have a token, is a last sequence of its own.
+    still have a token, is a separate last sequence.
     """
     spans = []
     for first in range(0, num_full_steps, sequence_length):

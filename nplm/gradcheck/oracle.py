@@ -19,7 +19,7 @@ Method = Literal["auto", "complex", "difference"]
 EPS64, EPS32 = 2.0**-52, 2.0**-23
 SINGLE_STEP = 1e-12  # the complex step in complex64, whose smallest number is 1e-38
 RIPPLE = 1e-6  # distance of the points that show the rounding errors, relative to the parameters
-GROUPS = 16  # arrays that get a random direction of their own when the complex step is judged
+GROUPS = 16  # arrays that get a separate random direction when the complex step is tested
 
 
 class OracleError(Exception):

@@ -13,7 +13,7 @@ Path = tuple[Any, ...]  # the keys, positions and attribute names that lead from
 
 
 class Leaf(NamedTuple):
-    """One array of real numbers, and where it lies in the flat vector."""
+    """One array of real numbers, and its position in the flat vector."""
 
     name: str
     path: Path
@@ -148,7 +148,7 @@ def _walk(node: Any, path: Path) -> Iterable[tuple[Path, Any]]:
 
 
 def _rebuild(node: Any, path: Path, found: Mapping[Path, Any]) -> Any:
-    """The node with the leaves of `found` in place of its own."""
+    """The node with its leaves replaced by those of `found`."""
     if path in found:
         array = found[path]
         return array if isinstance(node, np.ndarray) else array[()]  # a number stays a number
@@ -169,7 +169,7 @@ def _rebuild(node: Any, path: Path, found: Mapping[Path, Any]) -> Any:
 
 
 def _follow(node: Any, path: Path) -> Any:
-    """What lies at a path; None where the path leads nowhere."""
+    """The value at a path; None if there is none."""
     for key in path:
         if isinstance(node, Mapping):
             node = node.get(key)

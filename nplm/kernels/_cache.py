@@ -1,11 +1,11 @@
 """Compiled kernels on disk: one file per kernel, with a checksum, in a folder that only the user can access.
 
-A cache is disposable, so nothing that is wrong with it ends a command: a file that is damaged or unreadable is
-deleted and made again, and where the folder cannot be used kernels are compiled at every start.  Either is said once.
-Compiled code is code: whoever can write into the folder runs programs as its user.  The folder is therefore made with
-mode 0700, and neither the folder nor a file that another user owns is ever read.
+A cache is disposable, so a fault in it never ends a command: a file that is damaged or unreadable is deleted and
+recreated, and if the folder cannot be used, kernels are compiled at every start.  Both are reported once.
+Compiled code is code: anyone who can write to the folder can run programs as its user.  The folder is therefore created
+with mode 0700, and neither a folder nor a file that another user owns is ever read.
 
-file  SHA-256 of the rest (32 bytes), then what Numba pickles of a compiled function, with the key it was made for
+file  SHA-256 of the rest (32 bytes), then Numba's pickle of the compiled function, with the key it was made for
 """
 
 import hashlib
@@ -26,20 +26,20 @@ from numba.core.compiler import CompileResult
 _dumps: Callable[[Any], bytes] = serialize.dumps
 _rebuild: Callable[..., Any] = CompileResult._rebuild
 SUFFIX = ".kernel"
-OWNER = getattr(os, "geteuid", lambda: None)()  # None where files have no owners: Windows
+OWNER = getattr(os, "geteuid", lambda: None)()  # None if files have no owners: Windows
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))  # a FIFO blocks
 
 
-@cache  # once a process for each text
+@cache  # once per process for each text
 def warn(text: str) -> None:
     """One line on stderr, unless the program has set up the logger "nplm" otherwise."""
     logging.getLogger("nplm").warning("nplm: warning: %s", text)
 
 
 def own_folder(root: Path | None, name: str) -> tuple[Path | None, str]:
-    """The folder `name` in `root`, made for this user alone; and why it cannot be used, or "".
+    """The folder `name` in `root`, accessible only to this user, and the reason why it cannot be used, or "".
 
-    root: None where the user has no home.
+    root: None if the user has no home folder.
     """
     if root is None:
         return None, "the user has no home folder"
@@ -63,9 +63,9 @@ def own_folder(root: Path | None, name: str) -> tuple[Path | None, str]:
 
 
 class KernelCache:
-    """The compiled versions of one function; takes the place of Numba's own cache in a dispatcher.
+    """The compiled versions of one function; replaces Numba's own cache in a dispatcher.
 
-    folder: None, where nothing can be kept, for the reason `trouble`.
+    folder: None if nothing can be cached, for the reason `trouble`.
     """
 
     def __init__(self, function: Callable[..., Any], folder: Path | None, trouble: str = "") -> None:
@@ -100,7 +100,7 @@ class KernelCache:
             return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep a compiled function, where that is possible."""
+        """Cache a compiled function, if possible."""
         if self.trouble or self.folder is None or any(not part.can_cache for part in compiled.lifted):
             return
         if compiled.library.has_dynamic_globals:  # addresses of this process
@@ -113,7 +113,7 @@ class KernelCache:
             self._do_without(error.strerror or str(error))
 
     def flush(self) -> None:
-        """Forget all versions of the function: Numba asks for this when a function is recompiled."""
+        """Delete all versions of the function: Numba calls this when a function is recompiled."""
         for path in self.folder.glob(f"{self.name}.*{SUFFIX}") if self.folder is not None else ():
             with suppress(OSError):
                 path.unlink()
@@ -133,7 +133,7 @@ class KernelCache:
 
 
 def _read(path: Path) -> bytes | None:
-    """The bytes of a file of this user's; None if there is none.  Raises OSError."""
+    """The bytes of a file that this user owns; None if there is none.  Raises OSError."""
     try:
         descriptor = os.open(path, FLAGS)
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def _checked(content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.  Without fsync: after a power cut the checksum tells."""
+    """Write a file whole or not at all.  There is no fsync: after a power cut the checksum shows any damage."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
@@ -167,7 +167,7 @@ def _write(path: Path, content: bytes) -> None:
 
 @cache
 def _digest_of_file(name: str) -> str:
-    """SHA-256 of the file a function stands in; "" where it stands in none."""
+    """SHA-256 of the file that defines a function; "" if there is none."""
     try:
         return hashlib.sha256(Path(name).read_bytes()).hexdigest()
     except OSError:

@@ -1,12 +1,12 @@
 """How kernels are compiled: the only place that names Numba's options.
 
 nogil     the shards of a chunk run on Python threads, so a kernel must not hold the interpreter lock.
-cache     compiled code is kept on disk, where that can be written (_cache.py): only the first run pays for compiling.
+cache     compiled code is cached on disk, if possible (_cache.py), so that only the first run takes time to compile.
 fastmath  only `contract` and `reassoc`: a sum may become vector lanes and fused multiply-adds.  Never
-          `nnan` or `ninf`: NaN and inf must keep their meaning, because training looks for them.
-error_model  "numpy": no test for a zero divisor, which would keep a loop from being vectorised.
+          `nnan` or `ninf`: NaN and inf must keep their meaning, because training checks for them.
+error_model  "numpy": no test for a zero divisor, which would prevent vectorisation of a loop.
 
-No `parallel=True` anywhere: Numba's thread pool and the BLAS thread pool fight (decision 0002).
+No `parallel=True` anywhere: Numba's thread pool and the BLAS thread pool would compete (decision 0002).
 Always decorate as `@njit()`, with parentheses, so that the function keeps its type for the type checker.
 """
 
@@ -46,7 +46,7 @@ def _is_disabled() -> bool:
 
 
 def _bfloat16_maker() -> str:
-    """What multiplies bfloat16: vdpbf16ps, portable where that is missing or masked off, or numpy without the JIT."""
+    """The implementation of bfloat16 products: vdpbf16ps, portable if that is missing or masked off, or numpy."""
     if _is_disabled():
         return "numpy"
     masked = os.environ.get("NPLM_BFLOAT16") in ("portable", "off")
@@ -57,10 +57,10 @@ BFLOAT16_MAKER = _bfloat16_maker()
 
 
 def cache_name(sources: Path, settings: object) -> str:
-    """Name of the folder of compiled kernels: after the kernels' own text and what changes their code.
+    """Name of the folder of compiled kernels, which depends on the kernels' source and on what affects their code.
 
-    Numba looks at a function's own file only and would keep stale code when a callee in another file
-    changes; a new name for every new text of the kernels leaves nothing stale to find.
+    Numba looks only at a function's own file and would keep stale code when a callee in another file
+    changes; with a new name for every version of the source, stale code is never found.
     """
     digest = hashlib.sha256(repr(settings).encode())
     for source in sorted(sources.glob("*.py")):
@@ -80,7 +80,7 @@ def _cache_root() -> Path | None:
 
 
 def _settings() -> tuple[Any, ...]:
-    """What changes the code of a kernel, besides its text and the processor, which Numba's key has."""
+    """What affects the code of a kernel besides its source and the processor, which are in Numba's key."""
     config: Any = numba.config
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag
     return (config.BOUNDSCHECK, config.OPT, BFLOAT16_MAKER, *versions)

@@ -1,13 +1,13 @@
-"""The alias table, built and drawn from: Vose, Philox4x32-10, one look-up a draw.
+"""Building an alias table and drawing from it: Vose, Philox4x32-10, one look-up per draw.
 
 Nothing here is rounded: masses are whole numbers of grains, which float64 adds and subtracts exactly, and the
-rest is integers.  So no fused or reordered operation can change a bit, and a seed gives the same words with and
+rest are integers.  So no fused or reordered operation can change the result, and a seed gives the same words with and
 without the JIT (docs/learn/alias.md, decision 0003).
 
-Speed, measured once by hand: 4.7 ns a draw at V = 100,000 (Zipf counts, table in cache), of which 2.6 are
-Philox; 9 ns at V = 1,000,000; a table is built in 4 to 8 ns a word.  Best of 300 calls of 2**20 draws from Python,
-each with a new counter (or the branch predictor learns the draws by heart), one core of a Xeon with AVX-512,
-Numba 0.68.  Compiling it all takes 1 s.
+Speed, measured once by hand: 4.7 ns per draw at V = 100,000 (Zipf counts, table in cache), of which 2.6 are
+Philox; 9 ns at V = 1,000,000; a table is built in 4 to 8 ns per word.  Best of 300 calls of 2**20 draws from Python,
+each with a new counter (otherwise the branch predictor learns the draws), one core of a Xeon with AVX-512,
+Numba 0.68.  Compilation takes 1 s.
 """
 
 import numpy as np

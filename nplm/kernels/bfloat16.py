@@ -1,14 +1,14 @@
-"""bfloat16: the upper half of a float32, 8 significant bits and float32's range; two of them lie in a uint32.
+"""bfloat16: the upper half of a float32, with 8 significant bits and float32's range; two of them share a uint32.
 
 [U1] q(x) = x rounded to 8 significant bits, to nearest, ties to even         NaN stays NaN, inf stays inf
 
-Operands of products are rounded, nothing else is: sums, states and parameters stay float32.  A pair holds two
-neighbours along the depth k of a product, the earlier one in the lower half; the depth is padded to even with zero.
+Only operands of products are rounded: sums, states and parameters stay float32.  A pair holds two neighbours along
+the depth k of a product, the earlier one in the lower half; the depth is padded with zero to be even.
 
     rows[m, k]        = (q(left[m, 2k]), q(left[m, 2k + 1]))                      a left operand (M,K), (M,ceil(K/2))
     panels[p, k, j]   = (q(right[2k, pW + j]), q(right[2k + 1, pW + j]))          a right operand (K,N), W = WIDTH
 
-In memory `rows` is the matrix of bfloat16 itself, seen two by two.
+In memory, `rows` is simply the bfloat16 matrix, viewed as pairs.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return, call-arg, misc, var-annotated"

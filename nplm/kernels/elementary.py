@@ -1,7 +1,7 @@
 """Scalar formulas that LLVM can turn into vector code: exp, log1p, sigmoid, tanh, softplus.
 
-The C library's exp is a call per number, which keeps a loop from being vectorised.  A polynomial is a
-handful of multiply-adds: 0.6 ns per float32 where the call takes 6 (measured on a 2-core AVX-512 machine).
+The C library's exp is a call per number, which prevents vectorisation of a loop.  A polynomial is a few
+multiply-adds: 0.6 ns per float32, where the call takes 6 (measured on a 2-core AVX-512 machine).
 
 [F1] exp(x)     = 2^n * exp(r)         n = floor(x / ln 2 + 1/2), |r| <= ln(2) / 2, Taylor series in r
 [F2] log(1 + e) = 2 artanh(z)          z = e / (2 + e) <= 1/3 for 0 <= e <= 1, odd series in z
@@ -9,7 +9,7 @@ handful of multiply-adds: 0.6 ns per float32 where the call takes 6 (measured on
 [F4] tanh(x)    = 2 sigmoid(2 x) - 1   absolute error of one rounding, which is what a gate needs
 [F5] softplus(x) = max(x, 0) + log(1 + exp(-|x|))
 
-The number of terms follows the type: float32 and float64 are each right to a few roundings.  NaN stays NaN.
+The number of terms depends on the type: float32 and float64 are each accurate to a few roundings.  NaN stays NaN.
 Without the JIT the plain functions below run: the same formulas with NumPy's exp and log1p.
 """
 

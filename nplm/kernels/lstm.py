@@ -1,12 +1,12 @@
-"""The LSTM's recurrence over a chunk: per step one product out of registers, then the gates' arithmetic.
+"""The LSTM's recurrence over a chunk: one register-tiled product per step, then the gates' arithmetic.
 
-A sweep is one call for all T steps of a layer, so the interpreter is left alone (and its lock with it) while
-a shard runs; the product is kernels/matmul.py's, from weights packed once per chunk: 0.6 ms a sweep where a call
+A sweep is one call for all T steps of a layer, so the interpreter and its lock are not needed while a shard
+runs; the product is that of kernels/matmul.py, from weights packed once per chunk: 0.6 ms per sweep, where a call
 of BLAS and of a gate kernel per step took 2.4 (H = 200, B = 10, T = 20; measured).
 
-The four gates of a column lie side by side, (4H,) in the order i f g o.  Each loop below runs over one
-contiguous stretch with one formula, so LLVM turns it into vector code; a single loop over units, reading
-at four offsets, defeats its alias analysis and ran at 30 ns a cell where this runs at 3.6 (measured).
+The four gates of a column are adjacent, (4H,) in the order i f g o.  Each loop below runs over one
+contiguous block with one formula, so LLVM turns it into vector code; a single loop over units, reading
+at four offsets, defeats its alias analysis and ran at 30 ns per cell, where this runs at 3.6 (measured).
 """
 
 import numpy as np

@@ -1,16 +1,16 @@
-"""Matrix products of a shard: the right operand lies in panels, and the result is made tile by tile.
+"""Matrix products of a shard: the right operand is packed in panels, and the result is computed tile by tile.
 
-BLAS is built for large matrices.  The product of one time step, (B,H) times (H,4H) with B of 10 or 20, ran at
-28 to 55 GFLOP/s there; from packed panels and the tiles of tile.py it runs at 162, where a large product in
-OpenBLAS has 151 on the same core (AVX-512, H = 200, B = 10, float32).
+BLAS is made for large matrices.  The product of one time step, (B,H) times (H,4H) with B of 10 or 20, ran at
+28 to 55 GFLOP/s in BLAS; from packed panels with the tiles of tile.py it runs at 162, while a large product in
+OpenBLAS runs at 151 on the same core (AVX-512, H = 200, B = 10, float32).
 
     panels[p, k, j] = right[k, p * WIDTH + j]       WIDTH: two vectors of the host; zero beyond the last column
     out[m, p * WIDTH + j] = begin[places[m], p * WIDTH + j] + sum_k left[m, k] * panels[p, k, j]
 
-A sum begins at any row of `begin`: the bias, zero, the input part of a gate, or `out` itself; to fill `out` with it
-beforehand was a pass over memory of its own.
-Every entry of `out` is summed over k in order: it does not depend on the rows beside it.
-Without the JIT the same panels are multiplied by NumPy.
+The initial value of a sum is any row of `begin`: the bias, zero, the input part of a gate, or `out` itself; filling
+`out` with it beforehand would be a separate pass over memory.
+Every entry of `out` is summed over k in order, independently of other rows.
+Without the JIT, NumPy multiplies the same panels.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return, call-arg"
@@ -23,8 +23,8 @@ import numpy as np
 from nplm.kernels._jit import njit
 from nplm.kernels.tile import FEW_ROWS, PANELS_AT_ONCE, TILES, VECTOR_BYTES, multiply_tile
 
-DEPTH = 256  # of a stretch of a panel: 32 KiB, which stay in the L1 cache while all rows pass by
-LEFT_BYTES = 2**19  # of the rows that pass by a panel, and stay in the L2 cache while all panels do
+DEPTH = 256  # of a block of a panel: 32 KiB, which stay in the L1 cache while all rows are multiplied by it
+LEFT_BYTES = 2**19  # of the rows multiplied by a panel, which stay in the L2 cache for all panels
 
 
 def width(dtype: Any) -> int:
@@ -39,7 +39,7 @@ def panel_shape(depth: int, columns: int, dtype: Any) -> tuple[int, int, int]:
 
 @njit()
 def pack(right: np.ndarray, panels: np.ndarray) -> None:
-    """Packs a right operand (K,N), C-contiguous: read row by row, in the order of its memory."""
+    """Pack a right operand (K,N), C-contiguous, reading it row by row in the order of its memory."""
     columns, step = right.shape[1], panels.shape[2]
     for k in range(panels.shape[1]):
         row = right[k]
@@ -54,9 +54,9 @@ def pack(right: np.ndarray, panels: np.ndarray) -> None:
 
 @njit()
 def pack_transposed(right: np.ndarray, panels: np.ndarray) -> None:
-    """Packs the right operand whose transpose (N,K), C-contiguous, is given: written in the order of its memory.
+    """Pack the right operand whose transpose (N,K), C-contiguous, is given, writing in the order of the panels' memory.
 
-    The rows of one panel are few, so their cache lines stay while k passes along them; writing one row at a time
+    A panel has few rows, so their cache lines stay in the cache while k runs along them; writing one row at a time
     took more than twice as long (measured).
     """
     columns, step = right.shape[0], panels.shape[2]

@@ -1,6 +1,6 @@
-"""The NCE loss of a chunk and its gradient in the scores, in one pass over the scores.
+"""The NCE loss of a chunk and its gradient with respect to the scores, in one pass over the scores.
 
-Loss and gradient need the same exp(-|delta|), so both are made while a score is in a register.
+Loss and gradient need the same exp(-|delta|), so both are computed while a score is in a register.
 """
 
 from typing import Any

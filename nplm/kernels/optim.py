@@ -1,7 +1,7 @@
-"""Updates of the rows of a parameter that a step touches, and what the other rows missed: no cost depends on V.
+"""Updates of the rows of a parameter that a step touches, and the steps that other rows missed: no cost depends on V.
 
-A row that is not touched stays as it is until it is next read.  `dates[row]` is the step it stands at; `first` is the
-step at which the history begins: what happened at step i stands in place i - first of rates, epsilons, logs, sums.
+A row that is not touched is left unchanged until it is next read.  `dates[row]` is the step that it has reached;
+`first` is the step at which the history begins: step i is at index i - first of rates, epsilons, logs and sums.
 """
 
 import numpy as np
@@ -105,7 +105,7 @@ def replay(
 
 @njit()
 def _moves(mean: np.ndarray) -> bool:
-    """Whether a row with this mean of gradients (D,) moves by itself: none does that was never touched, or long ago."""
+    """Whether a row with this mean of gradients (D,) moves by itself: not if it was never touched, or long ago."""
     total = mean.dtype.type(0.0)
     for j in range(mean.size):
         total += np.abs(mean[j])

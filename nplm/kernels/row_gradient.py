@@ -1,4 +1,4 @@
-"""Rows of big matrices, touched few at a time: sums and norms whose cost does not depend on V."""
+"""Sums and norms over a few rows of large matrices, at a cost that does not depend on V."""
 
 from typing import Any
 

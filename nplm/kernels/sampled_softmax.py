@@ -1,4 +1,4 @@
-"""The sampled softmax of a chunk and its gradient in the scores, row by row, while a row is in the nearest cache.
+"""The sampled softmax of a chunk and its gradient with respect to the scores, row by row while a row is in the cache.
 
 [C3] with the row's largest delta m taken out first: log sum_w e^delta_w = m + log sum_w e^(delta_w - m).
 """

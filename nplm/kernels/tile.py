@@ -3,8 +3,8 @@
     out[r, j] = begin[places[r], j] + sum_k left[r, k] * panel[k, j]        2 R accumulators
 
 The vectors are the host's: 16 float32 with AVX-512, 8 with AVX2, 4 with NEON; half as many float64.  Every vector read
-from a panel serves R rows.  The code is emitted through llvmlite; what a loop left to LLVM came to: decision 0008.
-Panels, and the products that are cut into tiles: matmul.py.
+from a panel is used for R rows.  The code is emitted through llvmlite; decision 0008 compares it with a loop left to
+LLVM.  matmul.py makes the panels and divides products into tiles.
 
 The entries of left and panel are numbers of the type of the sums, or pairs of bfloat16 (bfloat16.py) in a uint32, which
 are multiplied and added into float32.  Only the line that multiplies differs:
@@ -28,13 +28,13 @@ from nplm.kernels._jit import BFLOAT16_MAKER, has_feature
 
 VECTOR_BYTES = 64 if has_feature("avx512f") else 32 if has_feature("avx2") else 16
 # Rows R of the tiles, largest first: 2 R accumulators and 3 more, of 32 registers with AVX-512 and of 16 or more else.
-# A product is cut into the largest tiles that fit; a tile for every R would double what the compiler takes.
+# A product is divided into the largest tiles that fit; a tile for every R would double the compilation time.
 TILES = (12, 10, 8, 6, 4, 2, 1) if VECTOR_BYTES == 64 else (6, 5, 4, 2, 1)
-# One or two rows alone cannot keep the multipliers busy: a sum waits for the one before it.  They take four panels
-# at once.
+# One or two rows alone cannot keep the multipliers busy, because each sum waits for the one before it.  They are
+# therefore multiplied by four panels at once.
 FEW_ROWS, PANELS_AT_ONCE = (2 if VECTOR_BYTES == 64 else 1), 4
-# Rows of a panel that a tile asks the memory for in advance.  Where the weights outgrow the L2 cache, the product of a
-# time step went from 112 to 132 GFLOP/s, and to and fro (see multiply_flat) to 139 (B = 10, H = 650; measured).
+# Rows of a panel that a tile prefetches.  For weights larger than the L2 cache, the product of a time step went from
+# 112 to 132 GFLOP/s, and with alternating direction (see multiply_flat) to 139 (B = 10, H = 650; measured).
 AHEAD = 16
 
 

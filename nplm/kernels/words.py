@@ -1,14 +1,14 @@
-"""Words in bytes: where they stand, a hash table that counts them, and their ids.
+"""Words in bytes: their positions, a hash table that counts them, and their ids.
 
-A text is whole lines of UTF-8, each ended by a line feed.  Words stand between separators: space, tab, line feed,
-vertical tab, form feed, carriage return, and U+3000, whose bytes are E3 80 80.  One <s> at a line's start and one
+A text is whole lines of UTF-8, each ended by a line feed.  Words are separated by space, tab, line feed,
+vertical tab, form feed, carriage return, and U+3000, whose bytes are E3 80 80.  One <s> at the start of a line and one
 </s> at its end are dropped.
 
     spans    (m, 2) int32   begin and end of each word of a text; 0 and 0 for a line's end
     keys     (m,)   int64   hash of each word
     letters  (..,)  uint8   the words of a table, each followed by a line feed
     entries  (.., 3) int64  hash, begin in `letters` and count of each word of a table
-    slots    (2^k,) int32   1 + the entry of a word with this hash, or of one that found its place taken; 0: none
+    slots    (2^k,) int32   1 + the entry of a word with this hash, or of one whose own slot was taken; 0: none
 """
 
 from typing import Any

@@ -35,7 +35,7 @@ class NoiseDistribution:
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, power: float = 1.0, uniform: float = 0.0) -> "NoiseDistribution":
-        """Return q of [Q1].
+        """Return q(w) = (1 - uniform) max(count(w), 1)^power / sum + uniform / V, [Q1].
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The alias method as printed, in whole numbers of any size: the oracle for noise/alias.py.
+"""The alias method exactly as printed, in integers of any size: the oracle for noise/alias.py.
 
 [A1] mass(w) = V * q(w), counted in whole grains, `full` to a column, which add up to V * full
 [A2] every column lighter than `full` is filled up from one heavy word (Vose, 1991)
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 def to_grains(probs: NDArray[np.float64]) -> tuple[list[int], int]:
     """Return the grains of every word, with sum V * full, and `full`, the grains of a column  [A1].
 
-    probs: (V,) with sum 1.  Fractions of a grain are carried to the next word; the likeliest word takes up
-    what the float64 sum of q misses of 1.
+    probs: (V,) with sum 1.  Fractions of a grain are carried to the next word; the likeliest word absorbs the
+    difference between the float64 sum of q and 1.
     """
     num_words = len(probs)
     full = 2 ** (52 - (num_words - 1).bit_length())

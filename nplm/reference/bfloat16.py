@@ -10,7 +10,7 @@ LARGEST = (2 - 2**-7) * 2.0**127  # the next one would be inf
 
 
 def q(x):
-    """[U1]; NaN and inf stay what they are."""
+    """[U1]; NaN and inf are not changed."""
     x = np.asarray(x, np.float64)
     finite = np.where(np.isfinite(x), x, 1.0)
     _, e = np.frexp(finite)

@@ -1,4 +1,4 @@
-"""Dropout, as printed; the mask is given.
+"""Dropout, exactly as printed; the mask is an argument.
 
 [R1]  y = x m      m = 1 / (1 - p) with probability 1 - p, else 0, so that y is x on average
 [dR1] dx = dy m    the same mask

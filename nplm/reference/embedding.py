@@ -1,4 +1,4 @@
-"""Embedding, as printed.
+"""Embedding, exactly as printed.
 
 [E1]  x_n = W[w_n]
 [dE1] dW[w] = sum of dx_n over the n with w_n = w

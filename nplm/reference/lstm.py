@@ -1,4 +1,4 @@
-"""One LSTM layer, as printed: one step at a time, one line an equation.
+"""One LSTM layer, exactly as printed: one step at a time, one line per equation.
 
 [L0]  h~_{t-1} = r k_t h_{t-1}    c~_{t-1} = k_t c_{t-1}    r: recurrent dropout; k_t = 0 where a sentence begins
 [L1]  a_t = x_t W_ih^T + h~_{t-1} W_hh^T + b           a = (a_i, a_f, a_g, a_o)
@@ -7,7 +7,7 @@
 [L4]  c_t = f * c~_{t-1} + i * g
 [L5]  h_t = o * tanh(c_t)
 
-q is applied to the operands of every product: nothing, or the rounding of bfloat16.py.
+q is applied to the operands of every product: the identity, or the rounding of bfloat16.py.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def sigmoid(x):
 
 
 def as_it_is(operand):
-    """The operand."""
+    """The operand, not rounded."""
     return operand
 
 

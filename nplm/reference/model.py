@@ -1,7 +1,7 @@
-"""A whole chunk, as printed: embedding, LSTM layers, loss; then the same from the last to the first.
+"""A whole chunk, exactly as printed: embedding, LSTM layers, loss; then the same in reverse order.
 
-`params` is the dict of arrays of the model: encoder.weight, rnn.weight_ih_l0, ..., decoder.bias.  Without a
-decoder.weight the model is tied: encoder.weight is used for both, and its gradient is the sum of both.
+`params` is the dict of the model's arrays: encoder.weight, rnn.weight_ih_l0, ..., decoder.bias.  Without a
+decoder.weight the model is tied: encoder.weight is used in both places, and its gradient is the sum of both.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from nplm.reference import dropout, embedding, lstm, nce
 
 
 class Masks(NamedTuple):
-    """What is left out in a chunk: factors, 1 / (1 - p) or 0 for dropout, and 1 or 0 for `keep`."""
+    """The masks of a chunk: factors 1 / (1 - p) or 0 for dropout, and 1 or 0 for `keep`."""
 
-    inputs: list[np.ndarray]  # L + 1 arrays (T,B,D): on the way into each layer, and into the scores
+    inputs: list[np.ndarray]  # L + 1 arrays (T,B,D): for the input of each layer, and of the scores
     recurrent: list[np.ndarray]  # L arrays (B,H)
     keep: np.ndarray  # (T,B), 0 where the state is reset
 
@@ -25,14 +25,14 @@ def num_layers(params):
 
 
 def no_masks(params, inputs):
-    """Nothing is left out."""
+    """Masks that leave nothing out."""
     layers = num_layers(params)
     one = np.ones(())
     return Masks([one] * (layers + 1), [one] * layers, np.ones(inputs.shape))
 
 
 def run_layers(params, inputs, h0, c0, masks=None):
-    """Hidden states (T,B,H) as the scores read them and what each layer kept, for h0 and c0 (L,B,H)."""
+    """Hidden states (T,B,H), as input of the scores, and the cache of each layer, for h0 and c0 (L,B,H)."""
     masks = masks or no_masks(params, inputs)
     x = embedding.forward(inputs, params["encoder.weight"])  # (T,B,E)
     kept = []

@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation, as printed: a sum over positions and draws, nothing shared, nothing merged.
+"""Noise-contrastive estimation, exactly as printed: a sum over positions and draws, nothing shared, nothing merged.
 
 [N1] s(n, w) = hidden_n . W_w + b_w
 [N2] delta(n, w) = s(n, w) - log(K q(w))

@@ -1,4 +1,4 @@
-"""Sampled softmax, as printed: a sum over positions and draws, nothing shared, nothing merged.
+"""Sampled softmax, exactly as printed: a sum over positions and draws, nothing shared, nothing merged.
 
 [C1] s(n, w) = hidden_n . W_w + b_w
 [C2] delta(n, w) = s(n, w) - log(K q(w))

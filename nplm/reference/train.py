@@ -48,7 +48,7 @@ def train(params, ids, noise_group, log_q, *, batch_size, sequence_length, bptt,
 
 
 def chunks(num_steps, num_full_steps, sequence_length, bptt):
-    """Sequence, chunk and time steps of every chunk, in order; the tail is a last sequence of its own."""
+    """Sequence, chunk and time steps of every chunk, in order; the tail is a separate last sequence."""
     full = np.arange(num_full_steps)
     sequences = [full[start : start + sequence_length] for start in range(0, num_full_steps, sequence_length)]
     if num_steps > num_full_steps:

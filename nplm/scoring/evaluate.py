@@ -45,19 +45,19 @@ class Evaluation:
     Parameters
     ----------
     nats : float
-        Per predicted token, [V1].
+        Mean of -log p over the predicted tokens, [V1].
     perplexity : float
-        [V2], </s> and <unk> counted.
+        exp(nats), [V2], </s> and <unk> counted.
     tokens, sentences, oovs : int
         Number of predicted tokens, of </s> among them, and of <unk> among them.
     nats_without_oov, perplexity_without_oov : float
-        [V1] and [V2] over the tokens that are not <unk>.
+        The same over the tokens that are not <unk>.
     unnormalised_nats : float
-        [V4]: not comparable with any other figure.
+        Nats per token if Z were 1, [V4]; not comparable with any other figure.
     mean_log_z, std_log_z : float
-        Mean and standard deviation of [V3], in nats.
+        Mean and standard deviation of log Z, [V3], in nats.
     log_z_quantiles : dict of str to float
-        The quantiles "5%", "25%", "50%", "75%" and "95%" of [V3], in nats, to within 1/512.
+        The quantiles "5%", "25%", "50%", "75%" and "95%" of log Z, in nats, to within 1/512.
     streams : int
         Number of parallel streams; each starts from the zero state.
     state : {"carried", "reset"}
@@ -67,7 +67,7 @@ class Evaluation:
     unknown_bits : float, optional
         Bits needed to spell the unknown units, [V8].
     bits_per_byte, bits_per_character, perplexity_per_word : float, optional
-        [V9] and [V10], which can be compared with those of models of other units.
+        Of the raw text, [V9] and [V10]; these can be compared between models of different units.
     """
 
     nats: float

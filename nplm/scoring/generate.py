@@ -99,7 +99,7 @@ def sample(
     max_words : int
         Most words drawn for a line.
     temperature, top_k, top_p : float, int, float
-        The distribution of each word, [D1] to [D4]; by default the model's own.
+        As in `nplm sample`: see [D1] to [D4] of the module; by default the model's own distribution.
     prompt : str, bytes, or list of units
         Read before the first word.  A word that the model does not know is read as <unk>, but kept in the line.
     allow_unk : bool

@@ -158,7 +158,7 @@ class Model:
         eos : bool
             Also predict the end of the sentence.
         normalize : bool
-            False: unnormalised score [V6], with the model's mean log Z.
+            False: subtract the model's mean log Z instead of log Z, [V6] of score.py.
 
         Returns
         -------
@@ -181,7 +181,7 @@ class Model:
         eos : bool
             Also predict the end of the sentence.
         normalize : bool
-            False: unnormalised scores [V6], with the model's mean log Z.
+            False: subtract the model's mean log Z instead of log Z, [V6] of score.py.
 
         Returns
         -------
@@ -201,7 +201,7 @@ class Model:
         ----------
         sentence : str or bytes
         normalize : bool
-            False: [V6], with the model's mean log Z.
+            False: subtract the model's mean log Z instead of log Z, [V6] of score.py.
 
         Returns
         -------
@@ -239,7 +239,7 @@ class Model:
         out_state : State
             Written to; may be `in_state`.
         normalize : bool
-            False: [V6], with the model's mean log Z.
+            False: subtract the model's mean log Z instead of log Z, [V6] of score.py.
 
         Returns
         -------

@@ -87,7 +87,7 @@ def score_batch(
     eos : bool
         Predict </s> after the last.
     normalize : bool
-        False: unnormalised scores [V6], with the model's mean_log_z, or 0 if it has none.
+        False: subtract the model's mean_log_z (0 if it has none) instead of log Z, [V6].
     threads : int
         0 for as many as there are cores.
     precision : str

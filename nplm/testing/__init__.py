@@ -1,1 +1,1 @@
-"""The package held to its reference, and the gradient checker as a pytest fixture."""
+"""The package checked against its reference, and the gradient checker as a pytest fixture."""

@@ -1,7 +1,8 @@
-"""The package held to its own reference: what `nplm gradcheck` runs.
+"""The package checked against its own reference, as `nplm gradcheck` does.
 
-A random small model, chunk and plan; the gradient of the fast code; and the complex step of reference/model.py, which
-is given the same objective as a module with the interface of reference/nce.py, and what is dropped as arrays.
+For a random small model, chunk and plan, the gradient of the fast code is compared with the complex step of
+reference/model.py, which is given the same objective, as a module with the interface of reference/nce.py, and the same
+masks, as arrays.
 """
 
 from functools import partial
@@ -51,7 +52,7 @@ def check_one(rng: np.random.Generator) -> dict[str, float]:
 
 
 def random_plan(rng: np.random.Generator, streams: int) -> Plan:
-    """Each part on or off, at random, for a chunk of so many streams."""
+    """A plan with each part on or off at random, for a chunk of `streams` streams."""
     rate, words, recurrent = (float(rng.choice([0.0, 0.3, 0.6])) for _ in range(3))
     chunk, sequence = (int(key) for key in rng.integers(0, 2**63, 2))
     dropout = Dropout(rate, words, recurrent, bool(rng.integers(2)), chunk, sequence, streams)
@@ -61,7 +62,7 @@ def random_plan(rng: np.random.Generator, streams: int) -> Plan:
 
 
 def own_counts(rng: np.random.Generator, vocab: int, noise_ids: Array) -> Array:
-    """The log shares of a pool of the noise words and some others: -inf for words that are in none of its groups."""
+    """The log shares of a pool of the noise words and some others; -inf for words in none of its groups."""
     pool = np.concatenate([noise_ids, rng.integers(0, vocab, 2)])
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.bincount(pool, minlength=vocab) / pool.size))

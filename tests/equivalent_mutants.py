@@ -5,4 +5,7 @@ error. UNREACHED: the code runs with the JIT or on another processor only, so a 
 """
 
 SPEED, UNREACHED = "the same result, slower or in more memory", "not run as plain Python"
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "layers/workspace.py Workspace.empty: buffer.size < size -> buffer.size <= size": SPEED,
+    "training/step.py Shards._by_name: True -> False": "zip of two lists that have the same length in any case",
+}

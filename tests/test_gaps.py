@@ -11,11 +11,14 @@ from conftest import make_chunk, make_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nplm.config import TrainConfig
+from nplm.errors import InputError
 from nplm.kernels import dropout as kernels
+from nplm.kernels import words
 from nplm.layers.dropout import Dropout
 from nplm.layers.objective import make_objective
 from nplm.layers.row_gradient import sum_by_row
 from nplm.network import Plan
+from nplm.noise import FreshNoise, NoiseDistribution
 from nplm.training.optim import Optimizer
 from nplm.training.step import Shards
 
@@ -103,3 +106,23 @@ def test_the_hash_is_splitmix64():
 def test_the_defaults_are_those_of_the_plan():
     """`prepare` without a plan is plain NCE, as `gradient` is."""
     assert make_objective(TrainConfig().objective, 0.0).dense == Plan().objective.dense is False
+
+
+@pytest.mark.parametrize("odd", [b"a\0", b"a </s> b", b"abcdefghij"])
+def test_the_first_odd_line_is_told(odd):
+    """words.split: a later odd line does not take its place.  Oracle: the lines, by hand."""
+    for first in range(3):
+        lines = [b"a b"] * first + [odd, b"x\0", b"x </s> y", b"abcdefghijk"]
+        text = np.frombuffer(b"\n".join(lines) + b"\n", np.uint8)
+        tally = np.zeros(4, np.int64)
+        words.split(text, 9, np.zeros((text.size, 2), np.int32), np.zeros(text.size, np.int64), tally)
+        assert (tally[words.LINES], tally[words.ODD]) == (len(lines), first)
+
+
+def test_places_are_counters_of_32_bits():
+    """groups._MAX_INDEX: the last place that there is, and the first that there is not."""
+    noise = FreshNoise(NoiseDistribution.from_counts(np.array([1, 2, 3])), 4, 1)
+    assert noise.group(0, 0, 2**32 - 1).shape == (4,)
+    for place, name in enumerate(("epoch", "sequence", "chunk")):
+        with pytest.raises(InputError, match=f"^`?{name}"):
+            noise.group(*(2**32 if k == place else 0 for k in range(3)))

@@ -4,8 +4,8 @@ python nplm_minimal.py                 train on a made-up text for which the low
 python nplm_minimal.py --noise pool    let the chunks of a sequence share a pool of M groups of noise words
 python nplm_minimal.py --check         compare the gradient with the complex step (docs/learn/gradcheck.md)
 
-A word's score stands for its log-probability; Z, the sum of e^score over all words, is then 1. The distribution of the
-noise words is q, the frequencies of the words. Each line is derived in docs/learn, under the label beside it.
+A word's score is trained to be its log-probability; then Z, the sum of e^score over all words, is 1. Noise words are
+drawn from q, the words' frequencies. A position is a word to predict; nats: log is natural. Derivations: docs/learn.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import numpy as np
 
 T, B, N = 20, 20, 10  # time steps in a chunk, streams of text side by side, chunks in a sequence
 E, H, K, M = 16, 32, 32, 5  # numbers in an embedding, LSTM units, noise words in a group, groups in a pool
-LR, CLIP, EPOCHS = 20.0, 0.5, 3  # learning rate (halved every epoch), largest norm of a gradient, epochs
+LR, CLIP, EPOCHS = 20.0, 0.5, 3  # learning rate (large: the loss is a mean), halved every epoch; clip norm; epochs
 EOS = 1  # the id of </s>, the end of a sentence; it also stands before the first word
 
 

@@ -103,15 +103,18 @@ def repeated() -> Picture:
     for left, colour in ((20, "a"), (390, "b")):
         for row in range(5):
             p.box(left, 50 + row * 36, 110, 28, f"row {row + 5}", colour=colour if row == 2 else "ink")
-        for n, word in enumerate((7, 5, 7)):
+        for n, word in enumerate((7, 7, 9)):
             p.box(left + 220, 60 + n * 56, 90, 30, f"id {word}", colour=colour if word == 7 else "ink")
     p.arrow((130, 136), (240, 75), colour="a")
-    p.arrow((130, 136), (240, 187), colour="a")
-    p.arrow((610, 75), (500, 132), colour="b")
-    p.arrow((610, 187), (500, 140), colour="b")
-    p.text(560, 80, "dx[0]", "b", size=13)
-    p.text(560, 186, "dx[2]", "b", size=13)
-    p.text(528, 136, "+", "b", size=18, bold=True)
+    p.arrow((130, 136), (240, 131), colour="a")
+    p.arrow((130, 208), (240, 187))
+    p.arrow((610, 75), (500, 130), colour="b")
+    p.arrow((610, 131), (500, 138), colour="b")
+    p.arrow((610, 187), (500, 208))
+    p.text(566, 78, "dx[0]", "b", size=13)
+    p.text(566, 150, "dx[1]", "b", size=13)
+    p.text(566, 216, "dx[2]", size=13)
+    p.text(530, 126, "+", "b", size=18, bold=True)
     return p
 
 

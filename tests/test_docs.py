@@ -15,6 +15,7 @@ DERIVED = ["dropout", "embedding", "lstm", "nce", "sampled_softmax", "softmax"]
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
 LINK = re.compile(r"\[[^\]\[]*\]\(\s*<?([^)>\s]+)>?[^)]*\)|^\[[^\]]+\]:\s+(\S+)", re.M)
+MARKER = re.compile(r"^(<{7}|>{7}) ", re.M)
 LABEL = re.compile(r"\[d?[A-Z]\d+\]")
 
 
@@ -121,6 +122,17 @@ def test_equations_are_the_same_in_code_and_derivation(layer: str) -> None:
     letter = max(derived)[-3]  # "[dL5]" -> "L"
     in_code, in_page = ({x for x in LABEL.findall(text) if x[-3] == letter} for text in (fast + slow, page))
     assert in_page == in_code
+
+
+def test_no_merge_has_left_its_markers() -> None:
+    """Every text of the project: no line that git writes into a conflict."""
+    folders = ("docs", "nplm", "tests", "benchmarks", ".ci")
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".md", ".py", ".toml")
+    ]
+    marked = [path for path in [ROOT / "README.md", *files] if MARKER.search(path.read_text(encoding="utf-8"))]
+    assert len(files) > 400 and marked == []
+    assert MARKER.search("a\n<<<<<<" + "< HEAD\n") and not MARKER.search("a <<<<<<< b\n=======\n")
 
 
 def test_decisions_are_numbered_once() -> None:

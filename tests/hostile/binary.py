@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import struct
+from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from random import Random

@@ -79,7 +79,8 @@ def odd_header(rng: Random, data: bytes) -> bytes:
         name = rng.choice(sorted(header.keys() - {"__metadata__"}))
         text = json.dumps(header)[:-1] + f', "{name}": {json.dumps(header[name])}}}'
     raw = text.encode("utf-8", "replace")
-    return struct.pack("<Q", len(raw) + (rng.randrange(-2, 3) if rng.randrange(8) == 0 else 0)) + raw + rest
+    length = len(raw) + (rng.randrange(-2, 3) if rng.randrange(8) == 0 else 0)
+    return struct.pack("<Q", max(0, length)) + raw + rest
 
 
 def good_models() -> list[tuple[bytes, str]]:

@@ -51,8 +51,8 @@ class Case:
             noise_power=rng.choice((0.0, 0.75, 1.0)), noise_uniform=rng.choice((0.0, 0.1)),
         )  # fmt: skip
         self.dtype = rng.choice((np.float32, np.float32, np.float64))
-        ids = np.random.default_rng(rng.randrange(2**31))
-        train, valid = (ids.integers(0, self.size, n, np.int32) for n in (rng.randrange(40, 300), rng.randrange(1, 60)))
+        ids = np.random.default_rng(rng.randrange(2**31))  # a chunk has 42 words at most
+        train, valid = (ids.integers(0, self.size, n, np.int32) for n in (rng.randrange(50, 300), rng.randrange(1, 60)))
         self.corpus = nplm.Corpus("random", vocabulary(self.size), train, valid if rng.random() < 0.9 else None)
         self.train = self._settings(rng)
 

@@ -1,6 +1,6 @@
 """The folder of a run.
 
-best.safetensors    the model with the best valid perplexity so far
+best.safetensors    the model with the best validation perplexity so far
 last.safetensors    model, optimiser, carried state and position: everything needed to resume
 metrics.jsonl       one JSON object per line
 config.json         settings, and where the corpus came from

@@ -139,10 +139,10 @@ def best_first(rows: Iterable[Row]) -> Rows:
 
 
 MEANING = (
-    "Valid perplexity after the last epoch, with a rate of its own for every arm, found by successive halving."
-    " `over fresh`: perplexity over that of fresh, independent noise with the same K, less 1. `uncovered`: share of the"
-    " noise distribution on words in none of a sequence's groups. `rates`: valid perplexity by rate, in parentheses the"
-    " epochs that it was run for."
+    "Validation perplexity after the last epoch. The learning rate is tuned for every arm by successive halving."
+    " `over fresh`: by how much the perplexity exceeds that of fresh, independent noise with the same K. `uncovered`:"
+    " share of the noise distribution on words that are in none of a sequence's groups. `rates`: validation perplexity"
+    " by rate, with the number of epochs in parentheses."
 )
 COLUMNS = {
     "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",

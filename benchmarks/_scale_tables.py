@@ -26,9 +26,10 @@ SPEED = Section(
     "Step time by number of ranks",
     "Strong: the columns are divided among the ranks; weak: each rank has B columns. Speed (strong): tokens per second"
     " relative to one process with as many threads as there are ranks, which is bit-identical; (weak): relative to as"
-    " many processes with one thread each that exchange nothing. Given are the median of the ratios of neighbours and"
-    " their range. Waiting: share of the step spent in transfers, for other ranks or the link. Repeated: the part of a"
-    " step that does not depend on B (norm, update, packing); every rank repeats it, whereas threads divide it.",
+    " many processes with one thread each that exchange nothing. The median and the range of the ratios of"
+    " neighbouring samples are shown. Waiting: share of the step spent in transfers, waiting for other ranks or the"
+    " link. Repeated: the part of a step that does not depend on B (norm, update, packing); every rank repeats it,"
+    " whereas threads divide it.",
     "bench_scale.json",
     {
         SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "ms a step": "ms:.2f",
@@ -76,9 +77,10 @@ GROWTH = Section(
 )  # fmt: skip
 LIMITS = Section(
     "Where more machines stop paying off",
-    "From the table of predicted step times, so only to a factor of two in the number of machines. Fastest: the number"
-    " of machines with the shortest step when B columns are divided among them. Half: the largest number of machines"
-    " with an efficiency of one half or more when each has B columns. Thousand: the efficiency of 1,000 machines.",
+    "From the table of predicted step times, so accurate only to a factor of two in the number of machines. Fastest:"
+    " the number of machines with the shortest step when B columns are divided among them. Half: the largest number of"
+    " machines with an efficiency of one half or more when each has B columns. Thousand: the speed-up with 1,000"
+    " machines.",
     "bench_scale.json",
     {
         SHAPE: "shape", "Gbit/s": "gbit", "strong: fastest": "fastest", "its speed-up": "speedup:.2f",
@@ -88,9 +90,9 @@ LIMITS = Section(
 )  # fmt: skip
 SETUP = Section(
     "The cost of a wrong set-up",
-    "Two ranks on one machine. Bound: each on its own core (`mpirun -bind-to core`). Not bound: the system moves"
-    " them. On one core: both on the same core, as when a scheduler was not asked for enough cores. Crowded: each with"
-    " as many threads as the machine has cores. Speed: relative to bound.",
+    "Two ranks on one machine. Bound: each on its own core (`mpirun -bind-to core`). Not bound: the operating system"
+    " moves them. On one core: both on the same core, as when too few cores were requested from the scheduler."
+    " Crowded: each with as many threads as the machine has cores. Speed: relative to bound.",
     "bench_scale.json",
     {
         SHAPE: "shape", "set-up": "setup", "ms a step": "ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",

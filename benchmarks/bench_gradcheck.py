@@ -263,21 +263,24 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"nplm.gradcheck names the pattern of {facts['named']} of the {facts['patterns']} faults that have one. Where"
-        f" the complex step holds, the resolution is {facts['resolution']:.0e} of an entry or better (median of an"
-        f" array). In {facts['runs']:,} random right runs there were {facts['false_alarms_of_runs']} false alarms.",
+        f" the complex step can be used, the resolution is {facts['resolution']:.0e} of an entry or better (median of"
+        f" an array). In {facts['runs']:,} random runs with a right gradient there were"
+        f" {facts['false_alarms_of_runs']} false alarms.",
         "",
     ]
     for row in rows:
         if "case" in row:
             share = f"{row['checked']:,} of {row['entries']:,} entries"
-            lines.append(f"- {row['case']}: {share} in {row['seconds']:.2f} s, the least of five runs, one BLAS thread")
+            lines.append(
+                f"- {row['case']}: {share} in {row['seconds']:.2f} s, the fastest of five runs, with one BLAS thread"
+            )
     for key, what in (
         ("missed", "Faults that some of the others miss"),
         ("alarms", "Right functions that some of them reject"),
     ):
         names = dict.fromkeys(name for row in compared[1:] for name in row[key])
         lines += ["", f"{what}: {', '.join(names)}."]
-    lines += ["", f'What they print for the fault "{SHOWN}", cut short:', ""]
+    lines += ["", f'What they print for the fault "{SHOWN}", shortened:', ""]
     for row in compared:
         text = [line[:100].rstrip() for line in row["message"].splitlines()[:12]]
         lines += [f"{row['checker']}:", "", "```text", *text, "```", ""]

@@ -27,8 +27,8 @@ VOCAB_SIZES = (100_000, 1_000_000)
 STEPS = 20
 TABLE = Section(
     "Memory",
-    "Largest resident memory of a process in MB, minus that of one that only loads the package; `made`: the same"
-    " when the model had just been made. It is compared with the memory that must be held; its larger parts are shown."
+    "Largest resident memory of a process in MB, minus that of one that only loads the package; `made`: the same,"
+    " just after the model was created. It is compared with the memory that must be held; its larger parts are shown."
     " 2 x 200 units. Run with `python benchmarks/bench_memory.py`.",
     "bench_memory.json",
     {

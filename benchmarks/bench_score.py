@@ -39,7 +39,7 @@ LARGE_SENTENCES = 64  # of `unnormalised`
 CHUNKS_TRAINED = 300  # of the model whose log Z is left out
 TABLE = Section(
     "Scoring sentences",
-    "Microseconds per word, `</s>` counted. `batch`: one sentence after the other (slow) and 1,000 together (fast);"
+    "Microseconds per word, `</s>` counted. `batch`: one sentence after another (slow) and 1,000 together (fast);"
     " `unnormalised`: with log Z (slow) and with its stored mean (fast), and the mean error of a word's log10."
     " 2 layers. Run with `python benchmarks/bench_score.py`.",
     "bench_score.json",

@@ -41,11 +41,11 @@ QUICK = {"quick": Shape(4, 5, 12, 16, 2, 8, 100), "quick-b1": Shape(1, 5, 12, 16
 SPEED = Section(
     "Training speed",
     "Tokens per second of a whole training step (noise, gradient, clipping, update), compared with the same step in"
-    " PyTorch (`benchmarks/_peer.py`). Our samples and PyTorch's alternate; given are the median of the ratios of"
-    " neighbours and their range. Peak: the machine's float32 matrix product on the same number of threads,"
-    " measured in the same rounds; share: the share of the peak that the indispensable operations reach. Run with"
-    " `python benchmarks/bench_train.py --against torch`. As many shards as threads; over 1 thread: the same shards run"
-    " by one.",
+    " PyTorch (`benchmarks/_peer.py`). Our samples and PyTorch's alternate; the median and the range of the ratios of"
+    " neighbouring samples are shown. Peak: the machine's float32 matrix product on the same number of threads,"
+    " measured in the same rounds; share: the share of the peak that the necessary operations reach. Run with"
+    " `python benchmarks/bench_train.py --against torch`. There are as many shards as threads; over 1 thread: speed"
+    " relative to the same shards run by one thread.",
     "bench_train.json",
     {
         "(B, T, E, H, L, K, V)": "shape", "threads": "threads", "tokens/s": "tokens_per_second:,.0f",
@@ -57,7 +57,7 @@ SPEED = Section(
 )  # fmt: skip
 BREAKDOWN = SPEED._replace(
     title="Where a training step spends its time",
-    text="Milliseconds a step on one thread, in the same run as above.",
+    text="Milliseconds per step on one thread, in the same run as above.",
     columns={"(B, T, E, H, L, K, V)": "shape"}
     | {name: f"breakdown.{name}:.2f" for name in (*(name for name, _, _ in PIECES), "other", "total")},
     rows=only(threads=1),

@@ -53,10 +53,11 @@ Floats = npt.NDArray[np.float64]
 
 FALLBACK = (0.0, 0.5, 1.0, 1.5)  # D(0) ... D(3+), as in KenLM
 TABLE = Section(
-    "Yardstick: counting",
-    "Interpolated modified Kneser-Ney on the same text, words and tokens, alone and mixed with the LSTM of the same"
-    " corpus (its weight found on the valid text). Run with"
-    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train` and its like.",
+    "For comparison: n-gram models",
+    "Interpolated modified Kneser-Ney on the same text, vocabulary and tokens, alone and mixed with the LSTM of the"
+    " same corpus (with a weight fitted on the validation text). Run with"
+    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train`, `--valid` and"
+    " `--test`.",
     "kneser_ney-*.json",
     {
         "training tokens": "train_tokens:,", "V": "vocab_size:,", "order": "order", "valid": "valid_perplexity:.2f",

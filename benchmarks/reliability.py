@@ -58,8 +58,8 @@ def environments(rows: Rows) -> Rows:
 HOSTILE = Section(
     "Hostile trials",
     "`python -m tests.hostile`, all runs added up. A file is either read, and every value compared with an independent"
-    " reading, or refused with a one-line error. Wrong: a different value, another exception, a crash, a hang, a file"
-    " that is half written, a resumed run that differs in a bit.",
+    " reading, or rejected (`refused`) with a one-line error. Wrong: a different value, another exception, a crash, a"
+    " hang, a file that is half written, a resumed run that differs in a bit.",
     "hostile.json",
     {"trial": "trial", "tried": "tried:,", "read": "read:,", "refused": "refused:,", "wrong": "wrong"},
     trials,

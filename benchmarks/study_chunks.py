@@ -105,26 +105,26 @@ RUN_COLUMNS = {
 }  # fmt: skip
 SPLIT = Section(
     "One sequence in N chunks",
-    "Valid perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks, B = 20,"
-    " fresh noise. `at time`: after that many seconds of training. log Z over the valid text. `uncovered`: share of"
-    " the noise distribution on words in none of the groups of a sequence; `never covered`: in none of the whole"
-    " run. Run with `python benchmarks/study_chunks.py`.",
+    "Validation perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks, B ="
+    " 20, fresh noise. `at time`: after `time s` seconds of training. log Z over the validation text. `uncovered`:"
+    " share of the noise distribution on words that are in none of a sequence's groups; `never covered`: in no group"
+    " of the whole run. Run with `python benchmarks/study_chunks.py`.",
     "study_chunks.json",
     {"K": "num_noise", "N": "chunks", "T": "bptt", "B": "batch_size"} | RUN_COLUMNS,
     only(kind="split"),
     ("chunks",),
 )
 MATCHED = SPLIT._replace(
-    title="The same at equal updates",
-    text="B = N streams, so an update has 640 positions and a text the same number of updates at every N: what is left"
-    " is how far back the gradient reaches, and of how many streams the positions of an update are.",
+    title="The same at equal numbers of updates",
+    text="B = N streams, so an update always has 640 positions, and the number of updates is the same for every N. What"
+    " still differs is how far back the gradient reaches, and how many streams the positions of an update come from.",
     rows=only(kind="matched"),
     plots=("chunks-matched",),
 )
 POOL = SPLIT._replace(
     title="Chunks that share noise groups",
-    text="N = 32 (T = 20, B = 20): M groups a sequence, redrawn for every sequence, every epoch, or never. Compare with"
-    " fresh noise at N = 32 above.",
+    text="N = 32 (T = 20, B = 20): M groups per sequence, redrawn for every sequence, every epoch, or never. Compare"
+    " with fresh noise at N = 32 above.",
     columns={"K": "num_noise", "M": "groups", "map": "group_map", "redrawn": "redraw"} | RUN_COLUMNS,
     rows=only(kind="pool"),
     plots=("chunks-pool", "chunks-log-z"),

@@ -51,11 +51,12 @@ from nplm.training.run_config import read_config
 PLACE = _record.by("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")
 DEFAULT_RUN = _record.ROOT / "runs" / "chunks" / "split-32-k100-seed1"
 TRUNCATION = Section(
-    "The gradient, cut",
-    "At fixed parameters, the noise expected in closed form: the gradient of a sequence cut into N chunks against"
-    " that by BPTT through the whole sequence. `bias`: its distance over the length of the exact one, root of the mean"
-    " square over sequences; `of the mean`: the same after adding up the sequences; `spread`: distance of a single"
-    " sequence's exact gradient from their mean. Run with `python benchmarks/study_gradients.py`.",
+    "The gradient of a truncated sequence",
+    "At fixed parameters, with the expectation over noise in closed form: the gradient of a sequence cut into N"
+    " chunks, compared with that of BPTT through the whole sequence. `bias`: distance between the two, divided by the"
+    " length of the latter, root mean square over sequences; `of the mean`: the same for the sum over sequences;"
+    " `spread`: distance of a single sequence's exact gradient from their mean. Run with"
+    " `python benchmarks/study_gradients.py`.",
     "study_gradients.json",
     {
         "K": "num_noise", "N": "chunks", "parameters": "parameters", "bias": "bias:.4f",
@@ -66,16 +67,17 @@ TRUNCATION = Section(
 )  # fmt: skip
 OBJECTIVE = TRUNCATION._replace(
     title="The gradient at K against the limit of large K",
-    text="At the same parameters, nothing cut, the noise expected in closed form.",
+    text="At the same parameters, without truncation, with the expectation over noise in closed form.",
     rows=only(kind="objective"),
     plots=(),
 )
 REUSE = Section(
-    "The gradient, with shared noise groups",
-    "At fixed parameters: noise drawn R times. `noise`: root of the variance of a sequence's gradient over the length"
-    " of its mean. `growth`: variance over that with fresh groups; `predicted`: the same from covariances of chunks,"
-    " measured apart; `error`: standard error of the variance, relative; `unbiased`: squared distance of the mean of"
-    " the draws from the expected gradient over what chance gives, 1 on average.",
+    "The gradient with shared noise groups",
+    "At fixed parameters, with the noise drawn R times. `noise`: standard deviation of a sequence's gradient, divided"
+    " by the length of its mean; `growth`: variance relative to that with fresh groups; `predicted`: the same, from"
+    " the covariances of chunks, which are measured separately; `error`: relative standard error of the variance;"
+    " `unbiased`: squared distance of the mean over draws from the expected gradient, relative to what is expected by"
+    " chance (1 on average).",
     "study_gradients.json",
     {
         "K": "num_noise", "M": "groups", "map": "group_map", "parameters": "parameters", "noise": "noise:.3f",

@@ -38,10 +38,10 @@ TRAIN = [
 ]
 SECTION = Section(
     "Killed ranks",
-    "By number of ranks of the job. While starting: before the job's first checkpoint. In a save: a file was left half"
-    f" written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end after kills and"
-    " resuming with other numbers of ranks; same bytes: `best.safetensors` is as without any kill. Run with"
-    " `python benchmarks/study_kills.py --kills 200`.",
+    "By number of ranks of the job. While starting: before the job's first checkpoint. In a save: a file was left"
+    f" half written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end after"
+    " kills and resuming with other numbers of ranks; same bytes: `best.safetensors` is byte-identical to that of a"
+    " run without kills. Run with `python benchmarks/study_kills.py --kills 200`.",
     "study_kills.json",
     {
         "ranks": "ranks", "kills": "kills", "of rank 0": "of_rank_0", "while starting": "starting",

@@ -89,9 +89,9 @@ def best_at(curve: Rows, seconds: float) -> float | None:
 
 TABLE = Section(
     "Objectives",
-    "The recipe `ptb-small`, with one thing changed at a time. `power`: of the unigram counts in q; `over softmax`: the"
-    " test perplexity over the mean of the softmax's seeds, less 1. log Z over the test text. Run with"
-    " `python benchmarks/study_objectives.py CASE ...`.",
+    "The recipe `ptb-small`, with one thing changed at a time. `power`: exponent of the unigram counts in q;"
+    " `over softmax`: by how much the test perplexity exceeds that of the softmax (mean over seeds). log Z over the"
+    " test text. Run with `python benchmarks/study_objectives.py CASE ...`.",
     "study_objectives.json",
     {
         "case": "case", "objective": "objective", "K": "num_noise:,", "power": "power:g", "seed": "seed",
@@ -113,10 +113,10 @@ SEEDS = TABLE._replace(
     plots=(),
 )  # fmt: skip
 SECONDS = TABLE._replace(
-    title="Objectives at equal seconds",
-    text="The best valid perplexity by so many seconds of training, read off the curves of the same runs: between two"
-    " epochs on a straight line of log perplexity against time; after the last epoch the best one stays. The rate is"
-    " halved by epochs, so a fast run is further on in its schedule.",
+    title="Objectives at equal training time",
+    text="The best validation perplexity after a given number of seconds of training, read off the curves of the same"
+    " runs: log perplexity is interpolated linearly between two epochs, and after the last epoch the best value stays."
+    " The rate is halved by epochs, so a fast run is further on in its schedule.",
     columns={"case": "case", "seed": "seed"}
     | {f"{moment:,} s": f"at.{moment}:.1f" for moment in MOMENTS}
     | {"training s": "seconds:,.0f"},

@@ -40,8 +40,8 @@ ORDER = 5
 TABLE = Section(
     "Units: raw Chinese text",
     "One recipe, 2 x 200 units, for each unit; n-grams are interpolated modified Kneser-Ney over the same characters."
-    " Bits are per byte and per character of the raw text, line ends included, and compare across rows, as a"
-    " perplexity per unit does not; unknown units are spelled at 8 bits a byte. Run with"
+    " Bits are per byte and per character of the raw text, line ends included, and can be compared across rows,"
+    " unlike a perplexity per unit; unknown units are spelled at 8 bits per byte. Run with"
     " `python benchmarks/study_units.py`.",
     "study_units.json",
     {

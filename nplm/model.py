@@ -42,7 +42,7 @@ class LanguageModel:
         rnn.weight_ih_lk (4H,E or H), rnn.weight_hh_lk (4H,H), rnn.bias_lk (4H,); decoder.weight (V,H), which a tied
         model does not have; decoder.bias (V,).
     mean_log_z : float, optional
-        Mean of log Z in nats over the valid text when the model was last validated; unnormalised scores use it in
+        Mean of log Z in nats over the validation text when the model was last validated; unnormalised scores use it in
         place of log Z.  None if it was never measured.
     unit : Unit
         What lines of text are split into before they are read; by default words between white space.
@@ -189,7 +189,7 @@ class LanguageModel:
         return State(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def network(self, bfloat16: bool = False) -> Network:
-        """The arrays for computing chunks, packed from the current parameters; out of date when these change.
+        """The arrays for computing chunks, packed from the current parameters; stale once these change.
 
         Parameters
         ----------

@@ -353,6 +353,17 @@ def test_log_z_of_a_finished_run_is_fitted(finished, tmp_path):
         assert_same_bits(result.best.params, kept.params)
 
 
+def test_figures_that_are_no_numbers_are_read_back(tmp_path):
+    """Oracle: the run itself; unknown words only, so there is no perplexity without them."""
+    corpus = toy()
+    corpus = replace(corpus, valid=np.zeros_like(corpus.valid))
+    _, result = fit(corpus, save=tmp_path / "run", fit_log_z=True)
+    assert result.history[-1]["nats_without_oov"] is None  # NaN in the model file
+    before = best_bytes(tmp_path / "run")
+    fit(corpus, save=tmp_path / "run", resume=True, fit_log_z=True)
+    assert best_bytes(tmp_path / "run") == before
+
+
 def test_the_source_is_kept(tmp_path):
     """Oracle: the record of the run that was started with it; resumed without."""
     corpus, folder = toy(), tmp_path / "run"

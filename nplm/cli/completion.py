@@ -19,7 +19,7 @@ Examples:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL."""
+    """Print the completion script for bash, zsh or fish."""
     kind = get_completion_class(shell)
     assert kind is not None  # click has all three
     click.echo(kind(ctx.find_root().command, {}, "nplm", "_NPLM_COMPLETE").source())

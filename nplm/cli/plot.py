@@ -20,11 +20,11 @@ Examples:
 @click.option(
     "--x",
     type=click.Choice(["epochs", "seconds", "tokens"]),
-    help="The x axis; seconds are of training.  [default: epochs, or tokens before the first epoch is finished]",
+    help="The x axis; seconds: training time.  [default: epochs, or tokens before the first epoch is finished]",
 )
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard events; the step is the number of tokens.")
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
-    """Plot training loss, valid perplexity, log Z and speed of each RUN, a run's folder; it may still be training."""
+    """Plot training loss, validation perplexity, log Z and speed of each RUN, the folder of a run, finished or not."""
     from nplm.views.metrics_log import read_runs
     from nplm.views.plot import check_suffix, plot
     from nplm.views.tensorboard import write_events

@@ -23,7 +23,7 @@ Examples:
 """
 
 
-@click.command("rescore", epilog=EPILOG, short_help="Rerank n-best lists of SRILM or Kaldi.")
+@click.command("rescore", epilog=EPILOG, short_help="Rerank n-best lists from SRILM or Kaldi.")
 @click.argument("model")
 @click.argument("files", metavar="[NBEST...]", nargs=-1)
 @shown_option(
@@ -55,11 +55,11 @@ Examples:
     multiple=True,
     help="Do not score WORD, such as a noise marker; repeatable. SRILM's -pau- is never scored.",
 )
-@shown_option(
+@click.option(
     "--join",
     metavar="TEXT",
     default=" ",
-    help="Separator of words for a model of characters or pieces; '' for Chinese.",
+    help="What to put between words for a model of characters or pieces; '' for Chinese.  [default: a space]",
 )
 @click.option("--nbest", is_flag=True, help="Write the whole list, best first, instead of the best hypothesis.")
 @click.option(

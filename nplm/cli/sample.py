@@ -40,7 +40,7 @@ Examples:
     type=float,
     metavar="P",
     default=1.0,
-    help="Draw from the smallest set of most likely words (of the K) whose probabilities add up to P; 1: all.",
+    help="Draw from the smallest set of most likely words (of the top K) whose probabilities add up to P; 1: all.",
 )
 @click.option("--prompt", metavar="TEXT", default="", help="Text that every line begins with.")
 @click.option("--allow-unk", is_flag=True, help="Allow <unk> to be drawn.")

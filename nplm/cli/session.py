@@ -62,7 +62,7 @@ def run_session(
 
 
 def measure(result: TrainResult, corpus: Corpus, config: TrainConfig, ranks: Ranks = ALONE) -> Figures:
-    """The evaluation of the best model on the test text, or on the valid text if there is no test text."""
+    """The evaluation of the best model on the test text, or on the validation text if there is no test text."""
     split, ids = ("test", corpus.test) if corpus.test is not None else ("valid", corpus.valid)
     progress = result.progress
     figures: Figures = {

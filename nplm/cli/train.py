@@ -35,14 +35,14 @@ Examples:
   nplm train --corpus hmm --noise pool --noise-groups 4 --epochs 5
   nplm train --config recipe.toml --lr 10 --json > result.json
 \b
-A config file has the options' names as flat keys, or in the tables [model], [train] and [text]:
+In a config file, the keys are the options' names, at the top level or in the tables [model], [train] and [text]:
   corpus = "python"
   [model]
   hidden = 300
   [train]
   batch-size = 32
 A flag overrides the file, the file overrides a resumed run's settings, and those override the defaults.
-Ctrl-C ends after the current chunk, with everything saved in --save DIR. See docs/howto/train.md.
+Ctrl-C ends training after the current chunk, with everything saved in --save DIR. See docs/howto/train.md.
 """
 KEPT = ("default", "resumed")  # sources of a setting whose value a resumed run decides
 saving_option = partial(click.option, cls=GroupedOption, group="Saving, resuming, output")

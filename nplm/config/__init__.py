@@ -47,7 +47,7 @@ class TextConfig:
     """
 
     train: tuple[str, ...] | None = _text(None, "Text to train on; repeatable.", "FILE")
-    valid: tuple[str, ...] | None = _text(None, "Text that decides which epoch's model is kept.", "FILE")
+    valid: tuple[str, ...] | None = _text(None, "Validation text; decides which epoch's model is kept.", "FILE")
     test: tuple[str, ...] | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
     weight: tuple[str, ...] | None = _text(None, "Read a text of `train` N times in every epoch.", "FILE=N")
     corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
@@ -106,13 +106,17 @@ class ModelConfig:
     embed_dim: int = _model(200, "Dimension of a word vector.", "E", "[1, 2^16]", flag="emsize")
     hidden_dim: int = _model(200, "LSTM units per layer.", "H", "[1, 2^16]", flag="hidden")
     num_layers: int = _model(2, "LSTM layers.", "L", "[1, 64]", flag="layers")
-    tied: bool = _model(False, "Share one matrix between input and output words; needs E = H.")
+    tied: bool = _model(False, "Share one matrix between input and output embeddings; needs E = H.")
     init_scale: float = _model(0.1, "Weights are initialised uniformly in [-X, X].", "X", "(0, inf)")
     noise_power: float = _noise(
         1.0, "Exponent of the unigram counts in the noise distribution.", "X", "[0, inf)", flag="nce-unigram-power"
     )
     noise_uniform: float = _noise(
-        0.0, "Share of the noise distribution that is uniform over the vocabulary.", "X", "[0, 1]", flag="nce-uniform"
+        0.0,
+        "Fraction of the noise distribution that is uniform over the vocabulary.",
+        "X",
+        "[0, 1]",
+        flag="nce-uniform",
     )
 
     def __post_init__(self) -> None:
@@ -140,12 +144,12 @@ class TrainConfig:
     batch_size: int = _method(20, "Streams of text processed in parallel.", "B", "[1, 2^20]")
     sequence_length: int = _method(200, "Time steps per sequence, cut into N = S/T >= 2 chunks.", "S", "[2, 2^31)")
     baseline: bool = _method(
-        False, "Allow a run outside the claims, for comparison: one chunk (N = 1) or one group (M = 1)."
+        False, "Allow a run outside the patent claims, for comparison: one chunk (N = 1) or one group (M = 1)."
     )
     objective: Objective = _method("nce", "Loss to minimise; perplexity is always exact.")
     log_z_penalty: float = _method(0.0, "Weight of the mean of log^2 Z, added to the softmax loss.", "X", "[0, inf)")
     fit_log_z: bool = _method(False, "Subtract the mean log Z of `valid` from the best model's output bias.")
-    shuffle: bool = _method(False, "Permute the lines of `train` in every epoch, by `seed`; sets `reset_at_eos`.")
+    shuffle: bool = _method(False, "Shuffle the lines of `train` in every epoch, using `seed`; sets `reset_at_eos`.")
     reset_at_eos: bool = _method(False, "Begin every sentence with the zero state.")
     num_noise: int = _noise(256, "Noise words per chunk.", "K", "[1, 2^20]", flag="nce")
     noise: Noise = _noise("fresh", "Draw a fresh noise group for every chunk, or a pool of groups in advance.")
@@ -154,7 +158,7 @@ class TrainConfig:
     )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
     own_counts: bool = _noise(
-        False, "Use the pool's own word frequencies as q in the loss; targets in none of its groups are left out."
+        False, "Use the pool's own word frequencies as q in the loss; targets in none of its groups are skipped."
     )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
@@ -167,30 +171,32 @@ class TrainConfig:
     optimizer: Optimizer = _rate("sgd", "Update rule.")
     lr: float = _rate(20.0, "Initial learning rate, for the loss in nats per position.", "X", "(0, inf)")
     weight_decay: float = _rate(
-        0.0, "Share X of a weight, times the rate, that is subtracted per step; biases do not decay.", "X", "[0, inf)"
+        0.0, "Fraction of each weight, times the rate, subtracted in every step; biases do not decay.", "X", "[0, inf)"
     )
     averaging_patience: int = _rate(
-        5, "Epochs without a better valid perplexity before asgd averages.", "EPOCHS", "[1, 2^31)"
+        5, "Epochs without a better validation perplexity before asgd starts averaging.", "EPOCHS", "[1, 2^31)"
     )
-    clip: float = _rate(0.25, "Largest global norm of the gradient; inf: no clipping.", "X", "(0, inf]")
+    clip: float = _rate(0.25, "Global norm to which larger gradients are clipped; inf: no clipping.", "X", "(0, inf]")
     schedule: Schedule = _rate(
         "step", "Lower the rate after `decay_after` epochs, on a plateau, never, or along a cosine."
     )
     warmup: int = _rate(0, "Chunks over which the rate rises linearly to its scheduled value.", "CHUNKS", "[0, 2^31)")
-    lr_floor: float = _rate(0.0, "Share of `lr` at which the cosine schedule ends.", "X", "[0, 1]")
+    lr_floor: float = _rate(0.0, "Fraction of `lr` at which the cosine schedule ends.", "X", "[0, 1]")
     lr_decay: float = _rate(0.5, "Factor by which the rate is lowered.", "X", "(0, 1]")
     decay_after: int = _rate(4, "Epochs at the full rate, with `schedule` step.", "EPOCHS", "[0, 2^31)")
     patience: int = _rate(
-        0, "Epochs without a better valid perplexity before stopping; 0: never.", "EPOCHS", "[0, 2^31)"
+        0, "Epochs without a better validation perplexity before stopping; 0: never stop.", "EPOCHS", "[0, 2^31)"
     )
     epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
     seed: int = _run(1, "Seed of the initial weights, the noise, the dropout and the order of lines.", "N", "[0, 2^63)")
-    shards: int = _run(2, "Parts that divide the B streams; affects rounding, unlike `threads`.", "N", "[1, 1024]")
+    shards: int = _run(
+        2, "Parts into which the B streams are divided; unlike `threads`, affects rounding.", "N", "[1, 1024]"
+    )
     threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
     precision: Precision = _run(
         "float32", "Type of the operands of matrix products in training; auto: bfloat16 if known to be faster."
     )
-    log_interval: int = _run(200, "Chunks between two lines of metrics.", "CHUNKS", "[1, 2^31)")
+    log_interval: int = _run(200, "Chunks between two lines of metrics.jsonl.", "CHUNKS", "[1, 2^31)")
     save_interval: float = _run(60.0, "Time between two checkpoints within an epoch.", "SECONDS", "[0, inf]")
     eval_batch_size: int = _run(10, "Streams of text processed in parallel in evaluation.", "N", "[1, 2^20]")
 
@@ -243,7 +249,7 @@ class TrainConfig:
 
     @property
     def outside_claims(self) -> str:
-        """What places the run outside the published claims, in words; empty if they cover the run."""
+        """What places the run outside the published claims, in words; empty if the claims cover it."""
         if self.chunks < 2:
             return "one chunk per sequence (N = 1)"
         return "one noise group per pool (M = 1)" if self.noise == "pool" and self.noise_groups < 2 else ""

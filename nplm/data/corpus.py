@@ -125,11 +125,11 @@ def load_corpus(
     weights : mapping of str to int, optional
         How many times each text of `train` is read and counted, by the name given there.
     large : int
-        Bytes of a text above which its counts and ids are cached on disk.
+        Size of a text, in bytes, above which its counts and ids are cached on disk.
     cache : path, optional
         Folder of the cache; default: $NPLM_CACHE, or ~/.cache/nplm.
     reading : Reading, optional
-        Observer that is told the progress and gets warnings.
+        Observer that receives progress and warnings.
 
     Returns
     -------

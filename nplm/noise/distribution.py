@@ -17,7 +17,7 @@ from nplm.noise.alias import AliasTable, check_whole
 
 @dataclass(frozen=True, eq=False)
 class NoiseDistribution:
-    """The noise distribution q over V words, its logarithm, and its alias table for drawing.  Made by `from_counts`.
+    """The noise distribution q over V words, its logarithm, and its alias table for sampling.  See `from_counts`.
 
     Parameters
     ----------

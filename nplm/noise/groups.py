@@ -99,8 +99,9 @@ class FreshNoise:
 class NoisePool:
     """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one for each group.
 
-    The seed determines all M groups in advance.  `pool` returns all of them; `group` draws only that of one chunk, with
-    the same words, in microseconds.  Groups are not cached, and methods may be called in any order.
+    The seed determines all M groups in advance.  `pool` returns all of them; `group` draws that of one
+    chunk alone, with the same words, which takes microseconds.  Groups are not cached, and methods may be called in any
+    order.
 
     Parameters
     ----------

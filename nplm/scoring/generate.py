@@ -93,7 +93,7 @@ def sample(
     ----------
     model : LanguageModel or Model
     rng : numpy Generator
-        The same rng gives the same lines; fewer lines are the first of more, up to rounding of the scores.
+        The same rng gives the same lines; asking for fewer gives the first of them, up to rounding.
     lines : int
         Number of lines.
     max_words : int

@@ -2,8 +2,8 @@
 
 [V6] log p(w | history) ~ s(w) - mean log Z        unnormalised: O(H) per word, whatever V is, after the recurrence
 
-Exact scores are [V5] of scorer.py.  The mean in [V6] is the model's mean_log_z, measured on the valid text at the last
-validation; with NCE training, log Z hardly differs from position to position.
+Exact scores are [V5] of scorer.py.  The mean in [V6] is the model's mean_log_z, measured at the last validation, on the
+validation text; with NCE training, log Z hardly differs from position to position.
 
 A sentence is its words, then </s>.  It starts from the zero state and reads </s> first (bos=True), as `evaluate` does
 with reset=True; with bos=False nothing is read before its first word, which is then predicted from the zero state,

@@ -82,7 +82,7 @@ def load_model(path: str | Path) -> LanguageModel:
     Raises
     ------
     InputError
-        If the file is missing, damaged, of another version, or not a model.
+        If the file is missing, damaged, of a newer format version, or not a model.
     """
     path = model_file(path)
     return _unpack(path, *read(path))

@@ -27,7 +27,7 @@ class TrainResult:
     Parameters
     ----------
     best : LanguageModel
-        The model with the best valid perplexity, or that of the last epoch; it may be the trained model itself.
+        The model with the best validation perplexity, or that of the last epoch; it may be the trained model itself.
     history : list of dict
         The lines of metrics.jsonl.
     progress : Progress
@@ -66,7 +66,7 @@ def train(
     model : LanguageModel
         Must have the vocabulary of the corpus.
     corpus : Corpus
-        Its valid text, if there is one, determines the best epoch.
+        Its validation text, if there is one, determines the best epoch.
     config : TrainConfig, optional
         How to train; learning rates are for the loss in nats per position.
     save : path, optional
@@ -92,7 +92,7 @@ def train(
     InputError
         On bad input.
     DivergedError
-        After several non-finite chunks in a row, or if parameters, optimiser or state to be saved are not finite;
+        After several non-finite chunks in a row, or if something that is to be saved is not finite;
         the model has its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()

@@ -1,7 +1,7 @@
 """The learning rate: of each epoch, which is saved with the run's progress, and of each chunk within it.
 
 step      lr, times lr_decay for every epoch after the first decay_after          (Zaremba 2014)
-plateau   lr, times lr_decay after every epoch in which the valid perplexity did not improve
+plateau   lr, times lr_decay after every epoch in which the validation perplexity did not improve
 constant  lr
 cosine    from lr down to lr_floor lr, half a cosine over all chunks after the warm-up     (Loshchilov & Hutter 2017)
 warm-up   in the first `warmup` chunks the rate rises linearly: it is multiplied by 1/warmup, 2/warmup ... 1

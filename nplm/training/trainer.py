@@ -190,7 +190,7 @@ class Trainer:
         return self.model.with_params(self.optimizer.averaged(self.model.params))
 
     def _validate(self, shown: LanguageModel) -> Evaluation | None:
-        """Evaluate on the valid text; the model remembers its mean log Z there."""
+        """Evaluate on the validation text; the model remembers its mean log Z there."""
         if self.valid is None:
             shown.mean_log_z = None
             return None

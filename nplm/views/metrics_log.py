@@ -23,7 +23,7 @@ class History:
     """The metrics of a run, in the order of training."""
 
     train: list[Record]  # every few chunks: loss, gradient_norm, lr, tokens_per_second, ...
-    valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., if there is a valid text
+    valid: list[Record]  # at every epoch's end: perplexity, mean_log_z, ..., if there is a validation text
     config: Record = field(default_factory=dict)  # config.json: model, train, corpus, source; {} without it
 
     @property

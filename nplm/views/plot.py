@@ -1,6 +1,6 @@
 """Curves of one or several runs as a picture.
 
-loss of training · valid perplexity · log Z of the valid text, mean and standard deviation · speed
+loss of training · validation perplexity · log Z of the validation text, mean and standard deviation · speed
 """
 
 import io
@@ -201,7 +201,7 @@ def _finish(panels: Any, runs: Runs) -> None:
 
 
 def _best(run: History) -> int | None:
-    """Index of the line with the best valid perplexity."""
+    """Index of the line with the best validation perplexity."""
     perplexity = series(run.valid, "perplexity")
     finite = [k for k, value in enumerate(perplexity) if math.isfinite(value)]
     return min(finite, key=lambda k: perplexity[k]) if finite else None

@@ -40,7 +40,7 @@ Inputs are random, in the order of forward's parameters:
     type=click.IntRange(1, 100_000),
     metavar="N",
     default=20,
-    help="Random models and chunks to check if no layer is given.",
+    help="Number of random models and chunks to check when no layer is given.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(

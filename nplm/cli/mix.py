@@ -86,7 +86,7 @@ def _weights(text: str) -> list[float]:
 def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
     rows: Rows = []
     for file, weight, perplexity, zeros in zip(files, got.weights, got.perplexities, got.model_zeros, strict=True):
-        out = f"   ({zeros:,.10g} without a probability left out)" if zeros else ""
+        out = f"   ({zeros:,.10g} words without a probability, left out)" if zeros else ""
         rows.append((file, f"weight {weight:.6f}   perplexity {perplexity_text(perplexity)}{out}"))
     out = f"   ({got.zeros:,.10g} left out)" if got.zeros else ""
     rows.append(("mixture", f"{'':15}   perplexity {perplexity_text(got.perplexity)}{out}"))

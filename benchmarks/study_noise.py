@@ -76,7 +76,7 @@ class Study:
         return RATES[self.optimizer][-2:] if self.quick else RATES[self.optimizer]
 
     def setting(self) -> dict[str, str]:
-        """What all trials of this study share, as it stands in their rows."""
+        """The settings that all trials of this study have in common, as recorded in each row."""
         return {"text": self.text, "optimizer": self.optimizer, "precision": self.precision}
 
     def best_of(self, arm: Arm, seed: int) -> float | None:

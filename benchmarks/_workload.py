@@ -19,7 +19,8 @@ import numpy as np
 
 from nplm.config import ModelConfig, Objective, Optimizer, Precision, TrainConfig
 from nplm.data.streams import Streams
-from nplm.data.vocabulary import EOS, UNK, Vocabulary
+from nplm.data.tokens import EOS, UNK
+from nplm.data.vocabulary import Vocabulary
 from nplm.model import LanguageModel, param_shapes
 from nplm.ranks.alone import ALONE, Ranks
 from nplm.training.trainer import Trainer

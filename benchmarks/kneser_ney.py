@@ -38,8 +38,9 @@ from nplm.config import CORPORA
 from nplm.data import builtin
 from nplm.data.corpus import Corpus, load_corpus
 from nplm.data.size import TextSize
+from nplm.data.tokens import BOS, EOS, check_ids
 from nplm.data.units import open_unit
-from nplm.data.vocabulary import BOS, EOS, Vocabulary, check_ids
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.logs import LN10
 from nplm.model import LanguageModel

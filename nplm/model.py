@@ -10,8 +10,9 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.tokens import check_ids
 from nplm.data.units import WORDS, Unit
-from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.layers.workspace import Workspace

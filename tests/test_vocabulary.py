@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.data.tokens import check_ids
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 COUNTS = {"the": 7, "cat": 3, "sat": 3, "a": 5, "</s>": 4, "once": 1, "rare": 1}

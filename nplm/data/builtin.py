@@ -23,7 +23,8 @@ from pathlib import Path
 from nplm.config import CORPORA
 from nplm.data.corpus import Corpus, unigram_perplexity
 from nplm.data.synthetic import load_hmm, load_markov
-from nplm.data.vocabulary import EOS, Vocabulary
+from nplm.data.tokens import EOS
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 MIN_COUNT = 3  # a word rarer than this in the training part is <unk>

@@ -13,7 +13,8 @@ from nplm.arrays import Array
 from nplm.data.count import Counts, Piece
 from nplm.data.sources import TextPath, text_name
 from nplm.data.text import open_text
-from nplm.data.vocabulary import EOS, UNK, Vocabulary
+from nplm.data.tokens import EOS, UNK
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 

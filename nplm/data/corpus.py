@@ -20,9 +20,10 @@ from nplm.data.reading import Reading
 from nplm.data.size import TextSize
 from nplm.data.sources import Source, TextPath, Texts, check_pipes, find_sources, name_sources
 from nplm.data.table import is_fast
+from nplm.data.tokens import UNK, check_ids
 from nplm.data.units import WORDS, Unit, Words
 from nplm.data.unpack import readable_twice, text_size
-from nplm.data.vocabulary import UNK, Vocabulary, check_ids
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 

@@ -22,9 +22,10 @@ from nplm.data.size import Meter, TextSize
 from nplm.data.sources import Source, TextPath, Texts, find_sources, name_sources, size_of
 from nplm.data.table import Table, find_words, is_fast
 from nplm.data.text import Block, no_words, read_blocks, units_of
+from nplm.data.tokens import EOS
 from nplm.data.units import WORDS, Unit
 from nplm.data.unpack import text_size
-from nplm.data.vocabulary import EOS, Vocabulary
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.threads import cores, in_order
 

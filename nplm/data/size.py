@@ -8,8 +8,8 @@ two models are compared over the same bytes, characters and words of a text.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from nplm.data.tokens import UNK
 from nplm.data.units import WORDS
-from nplm.data.vocabulary import UNK
 
 
 class TextSize(NamedTuple):

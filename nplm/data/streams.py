@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm.data.mapped import BLOCK, Ids, in_blocks
-from nplm.data.vocabulary import Vocabulary, check_ids
+from nplm.data.tokens import check_ids
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 

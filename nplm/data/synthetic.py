@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nplm.data.corpus import Corpus, Floor, unigram_perplexity
-from nplm.data.vocabulary import EOS, Vocabulary
+from nplm.data.tokens import EOS
+from nplm.data.vocabulary import Vocabulary
 
 Floats = npt.NDArray[np.float64]
 Emitted = npt.NDArray[np.int64]

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 from nplm.data.size import Meter
 from nplm.data.sources import Source, TextPath, Texts, find_sources
+from nplm.data.tokens import BOS, EOS
 from nplm.data.units import WORDS, Unit
 from nplm.data.unpack import FORMATS, damage, open_source
-from nplm.data.vocabulary import BOS, EOS
 from nplm.errors import InputError
 
 MAX_LINE = 2**20  # bytes of a line of text

@@ -1,24 +1,19 @@
-"""Vocabulary: the token <-> id table with counts, and the check of ids.
+"""Vocabulary: the token <-> id table with counts.
 
 id 0 is <unk>, which stands for every word outside the table and has the total count of the words left out of it.
 id 1 is </s>, the end of a sentence.  Then come the words by count, most frequent first, ties by text.
 There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from numbers import Integral
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from nplm.data.tokens import EOS, UNK, check_counts, check_ids, check_tokens
 from nplm.errors import InputError
-
-UNK, EOS, BOS = "<unk>", "</s>", "<s>"
-ASCII_SPACE = frozenset(" \t\n\v\f\r")  # in no token: files separate tokens by spaces or line ends
-MAX_COUNT = 2**63 - 1  # counts and their sum are int64
 
 
 class Vocabulary:
@@ -56,8 +51,8 @@ class Vocabulary:
             raise InputError(f"a vocabulary begins with {UNK} and {EOS}, not with {list(self.tokens[:2])}")
         if len(counts) != len(self.tokens):
             raise InputError(f"a vocabulary of {len(self.tokens)} tokens has {len(counts)} counts")
-        _check_tokens(self.tokens)
-        _check_counts(self.tokens, counts)
+        check_tokens(self.tokens)
+        check_counts(self.tokens, counts)
         self.counts: npt.NDArray[np.int64] = np.array(counts, dtype=np.int64)  # (V,)
         self.counts.flags.writeable = False
         self._ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
@@ -100,7 +95,7 @@ class Vocabulary:
             raise InputError(f"min_count = {min_count} is less than 1")
         if max_size is not None and max_size < 3:
             raise InputError(f"max_size = {max_size} is less than 3: {UNK}, {EOS} and a word")
-        _check_counts(list(counts), list(counts.values()))
+        check_counts(list(counts), list(counts.values()))
         if words is None:
             kept = {w for w, count in counts.items() if count >= min_count}
         elif isinstance(words, str):
@@ -251,60 +246,3 @@ class Vocabulary:
             tokens.append(token)
             counts.append(int(count))
         return cls(tokens, counts)
-
-
-def check_ids(ids: npt.NDArray[Any], vocab_size: int, what: str) -> None:
-    """Raise InputError (a ValueError) unless ids, of any shape, are integers in [0, vocab_size).
-
-    `what` names them in the message: "target id 10012 is outside the vocabulary [0, 10000)".
-    """
-    ids = np.asarray(ids)
-    if ids.dtype.kind not in "iu":
-        raise InputError(f"{what} ids must be integers, not {ids.dtype}")
-    if ids.size == 0:
-        return
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        outside = low if low < 0 else high
-        raise InputError(f"{what} id {outside} is outside the vocabulary [0, {vocab_size})")
-
-
-def _check_tokens(tokens: Sequence[str]) -> None:
-    if _are_plain(tokens):
-        return
-    for i, token in enumerate(tokens):
-        if not isinstance(token, str):
-            raise InputError(f"token {i} of the vocabulary, {token!r}, is not a str")
-        if not token or not ASCII_SPACE.isdisjoint(token):
-            kind = "contains white space" if token else "is empty"
-            raise InputError(f"token {i} of the vocabulary, {token!r}, {kind}")
-        if token == BOS:
-            raise InputError(f"{BOS} cannot be in the vocabulary: it is never predicted; {EOS} begins a text")
-        if not token.isascii() and any("\ud800" <= letter <= "\udfff" for letter in token):
-            raise InputError(f"token {i} of the vocabulary, {token!r}, is not valid Unicode text")
-
-
-def _are_plain(tokens: Sequence[str]) -> bool:
-    """Whether all tokens are valid, by a quick check, since a large vocabulary has millions of tokens."""
-    try:
-        lines = "\n".join(["", *tokens, ""])
-        lines.encode()
-    except (TypeError, UnicodeEncodeError):
-        return False
-    found = map(lines.count, ASCII_SPACE - {"\n"})
-    return not any(found) and lines.count("\n") == len(tokens) + 1 and not re.search(f"\n(\n|{BOS}\n)", lines)
-
-
-def _check_counts(tokens: Sequence[str], counts: Sequence[int] | npt.NDArray[np.int64]) -> None:
-    listed = counts.tolist() if isinstance(counts, np.ndarray) else counts
-    if {*map(type, listed)} <= {int} and min(listed, default=0) >= 0 and sum(listed) <= MAX_COUNT:
-        return
-    total = 0
-    for token, count in zip(tokens, counts, strict=True):
-        if isinstance(count, bool) or not isinstance(count, Integral):
-            raise InputError(f"the count of {token!r} is {count!r}, not a whole number")
-        if count < 0:
-            raise InputError(f"the count of {token!r} is {count}, less than 0")
-        total += int(count)
-    if total > MAX_COUNT:
-        raise InputError(f"the counts add up to {total}, more than 2**63 - 1")

@@ -16,9 +16,10 @@ from typing import Any
 
 from nplm import atomic
 from nplm._version import __version__
+from nplm.data.tokens import BOS, EOS, UNK
 from nplm.data.units import FIRST_RULE, Words, describe, text_of
 from nplm.data.units.words import ASCII_SPACE
-from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
+from nplm.data.vocabulary import Vocabulary
 from nplm.model import LanguageModel
 from nplm.storage.checkpoint import save_model
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from nplm import optional
 from nplm.arrays import Array
-from nplm.data.vocabulary import ASCII_SPACE
+from nplm.data.tokens import ASCII_SPACE
 from nplm.errors import InputError
 
 MANY = 20  # words; with more, counts that are a permutation of 0, 1, 2 ... or 1, 2, 3 ... are not a coincidence

@@ -14,8 +14,9 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.config import ModelConfig
+from nplm.data.tokens import BOS, EOS, UNK
 from nplm.data.units import WORDS, Unit
-from nplm.data.vocabulary import BOS, EOS, UNK, Vocabulary
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.export.foreign import StateDict, Tokens, as_array
 from nplm.model import LanguageModel, param_shapes

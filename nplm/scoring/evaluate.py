@@ -22,7 +22,7 @@ import numpy as np
 from nplm.arrays import Array
 from nplm.data.size import TextSize
 from nplm.data.streams import Streams, bounds
-from nplm.data.vocabulary import check_ids
+from nplm.data.tokens import check_ids
 from nplm.errors import InputError
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of
 from nplm.ranks.alone import ALONE, Ranks

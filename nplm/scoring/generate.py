@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.vocabulary import BOS, EOS
+from nplm.data.tokens import BOS, EOS
 from nplm.errors import InputError
 from nplm.layers.workspace import Workspace
 from nplm.model import HasLanguageModel, LanguageModel, language_model_of

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.vocabulary import check_ids
+from nplm.data.tokens import check_ids
 from nplm.errors import InputError
 from nplm.layers import softmax
 from nplm.layers.precision import choose

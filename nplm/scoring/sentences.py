@@ -10,8 +10,9 @@ import numpy as np
 
 from nplm.arrays import Array
 from nplm.data.text import without_end
+from nplm.data.tokens import ASCII_SPACE, EOS
 from nplm.data.units import Unit, toolkit_words
-from nplm.data.vocabulary import ASCII_SPACE, EOS, Vocabulary
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 
 Text = str | bytes

@@ -18,8 +18,8 @@ import numpy as np
 from nplm.arrays import Array
 from nplm.data.sources import TextPath, text_name
 from nplm.data.text import open_lines
+from nplm.data.tokens import UNK
 from nplm.data.units import toolkit_words
-from nplm.data.vocabulary import UNK
 from nplm.errors import InputError
 from nplm.logs import LN10, power
 from nplm.toolkits.number import to_number

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from nplm.arrays import Array
-from nplm.data.vocabulary import BOS
+from nplm.data.tokens import BOS
 from nplm.logs import LN10, power
 from nplm.model import LanguageModel
 from nplm.scoring.score import stream_scores

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nplm.data.tokens import UNK
 from nplm.data.units.characters import Characters, Graphemes
 from nplm.data.units.sentencepiece import SentencePieces
 from nplm.data.units.tokenizer import Tokens
 from nplm.data.units.unit import Unit
 from nplm.data.units.words import FIRST_RULE, WHITE_SPACE, WORDS, Words
-from nplm.data.vocabulary import UNK
 from nplm.errors import InputError
 
 OF_A_FILE: dict[str, type[SentencePieces] | type[Tokens]] = {"spm": SentencePieces, "hf": Tokens}

@@ -14,7 +14,7 @@ version to version while a model's vocabulary does not.
 
 import re
 
-from nplm.data.vocabulary import BOS, EOS, UNK
+from nplm.data.tokens import BOS, EOS, UNK
 
 SPACE = "\u2581"  # ▁
 INVISIBLE = (

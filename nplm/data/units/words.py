@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nplm.data.vocabulary import UNK
+from nplm.data.tokens import UNK
 
 ASCII_SPACE = " \t\n\v\f\r"
 WHITE_SPACE: dict[str, Callable[[str], list[str]]] = {  # by the rule's name: the words of a text

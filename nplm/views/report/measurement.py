@@ -18,8 +18,9 @@ from nplm.data.reading import Reading
 from nplm.data.size import Meter, TextSize
 from nplm.data.sources import Texts, find_sources, name_sources
 from nplm.data.text import open_tokens
+from nplm.data.tokens import EOS, UNK
 from nplm.data.units import WORDS, Unit
-from nplm.data.vocabulary import EOS, UNK, Vocabulary
+from nplm.data.vocabulary import Vocabulary
 from nplm.errors import InputError
 from nplm.model import LanguageModel
 from nplm.scoring.evaluate import HISTOGRAM_BINS, HISTOGRAM_LOW, HISTOGRAM_WIDTH, Evaluation, LogZTally, summary

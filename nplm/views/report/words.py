@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from nplm.data.vocabulary import EOS
+from nplm.data.tokens import EOS
 from nplm.views.report.measurement import Measurement
 from nplm.views.report.numbers import chance, number
 

@@ -59,6 +59,7 @@ SAMPLES = (  # of files that try a hundred random shapes, a few
     *(f"tests/test_gradients.py::test_gradients[{seed}]" for seed in (2, 3, 7)),
     *(f"tests/test_plans.py::test_gradients[{seed}]" for seed in (0, 3, 6, 7, 9, 11)),
     "tests/test_plans.py::test_reset_is_a_sentence_from_the_zero_state",
+    *(f"tests/test_precision.py::test_{name}" for name in ("the_rule", "bfloat16_is_refused")),
 )
 LEFT_OUT = "not torch and not minutes and not memory and not learns and not processes"
 

@@ -120,6 +120,13 @@ def test_far_out(far, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_the_least_and_the_greatest_result_are_normal_numbers(dtype):
+    """np.finfo: what lies beyond the range is no subnormal number, with which processors are slow, and not inf."""
+    least, greatest = apply(_exp, [-1e4, 1e4], dtype)[0]
+    assert np.finfo(dtype).tiny <= least < greatest <= np.finfo(dtype).max
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_results_keep_their_type(dtype):
     """The argument's type: the plain formulas, which run without the JIT, widen nothing either."""
     assert np.asarray(elementary.exp(dtype(0.3))).dtype == dtype

@@ -126,3 +126,42 @@ def test_places_are_counters_of_32_bits():
     for place, name in enumerate(("epoch", "sequence", "chunk")):
         with pytest.raises(InputError, match=f"^`?{name}"):
             noise.group(*(2**32 if k == place else 0 for k in range(3)))
+
+
+def words_of(text):
+    """Spans, keys and tally of words.split."""
+    text = np.frombuffer(text, np.uint8)
+    spans, keys, tally = np.zeros((text.size, 2), np.int32), np.zeros(text.size, np.int64), np.zeros(4, np.int64)
+    m = words.split(text, 99, spans, keys, tally)
+    return spans[:m], keys[:m], tally
+
+
+def test_the_hash_of_a_word():
+    """words.MASK: one bit off.  Oracle: Python's integers, which cannot overflow; 63 bits could, and did."""
+    spans, keys, _ = words_of("a bc d\u00e9f ghijklmnop\n".encode())
+    for word, key in zip(("a", "bc", "d\u00e9f", "ghijklmnop"), keys.tolist(), strict=False):
+        expected = words.BASIS
+        for byte in word.encode():
+            expected = (expected ^ byte) * words.PRIME % 2**54
+        assert key == expected
+    assert len(keys) == 5 and spans[4].tolist() == [0, 0]  # the line's end
+
+
+def test_marks_are_allowed_in_every_line():
+    """words.split: `seen` at 1 after a line's end.  By hand: <s> begins both lines, </s> ends them."""
+    _, _, tally = words_of(b"<s> a </s>\n<s> b </s>\n")
+    assert tally.tolist() == [2, 2, 2, -1]
+
+
+def test_entries_that_collide_are_placed_one_after_another():
+    """words.place_entries: steps of 2.  By hand: five entries whose keys belong in slot 6 of 8."""
+    slots = np.zeros(8, np.int64)
+    words.place_entries(np.full((5, 3), 6), 5, slots)
+    assert slots.tolist() == [3, 4, 5, 0, 0, 0, 1, 2]
+
+
+def test_the_smallest_probability_of_noise():
+    """NoiseDistribution: `<` to `<=`.  By hand: q = 2**-1022 is the smallest normal number, 2**-1023 is too small."""
+    assert NoiseDistribution.from_counts(np.array([2, 1]), power=1022).probs[1] == 2.0**-1022
+    with pytest.raises(InputError, match="leaves word 1 with q = 0"):
+        NoiseDistribution.from_counts(np.array([2, 1]), power=1023)

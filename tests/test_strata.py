@@ -1,6 +1,7 @@
 """Stratified draws.  Oracle: reference/strata.py, in exact fractions, and counts over every shift and stratum."""
 
 import itertools
+import math
 from collections import Counter
 from fractions import Fraction
 
@@ -41,6 +42,14 @@ def test_the_multiplier_deals_every_stratum_once(groups):
     assert len(apart) == 1
     if groups > 4:
         assert 0.5 < apart.pop() / groups < 0.75
+
+
+@pytest.mark.parametrize("groups", range(3, 70))
+def test_the_multiplier_is_nearest_to_the_golden_section(groups):
+    """The definition, by trying every number: the inverse of `a` is coprime to M, and none that is lies nearer."""
+    coprime = [b for b in range(1, groups) if math.gcd(b, groups) == 1]
+    distance = {b: abs(b - round(0.6180339887 * groups)) for b in coprime}
+    assert distance[pow(strata.multiplier(groups), -1, groups)] == min(distance.values())
 
 
 def test_expected_counts_are_those_of_independent_draws():

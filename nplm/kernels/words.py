@@ -20,8 +20,8 @@ from nplm.kernels._jit import njit
 Array = NDArray[Any]
 
 LINES, FILLED, WORDS, ODD = range(4)  # places in a tally
-BASIS, PRIME = 0x4BF29CE484222325, 0x100000001B3  # of FNV-1a
-MASK = 0x7FFFFFFFFFFFFFFF  # a hash is in [0, 2^63): the same in wrapping integers and in Python's
+BASIS, PRIME = 0x29CE484222325, 0x1B3  # the lower halves of FNV-1a's
+MASK = 0x3FFFFFFFFFFFFF  # 54 bits: no product overflows int64, which in compiled code would be undefined behaviour
 EOS, FIRST_WORD = 1, 2  # ids
 
 

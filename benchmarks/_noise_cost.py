@@ -1,6 +1,7 @@
 """How long the trials of study_noise.py will take: a few chunks of every kind of step, timed on the actual text."""
 
 import time
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,18 @@ def seconds(flags: list[str], hidden: int, arms: list[dict[str, Any]], epochs: i
             known[kind] = of_token(model, corpus, TrainConfig(**arm, lr=0.1, shards=1, threads=1))
         total += epochs * (known[kind] * len(corpus.train) + EPOCH) + 2 * START * epochs / 4
     return total
+
+
+def steps(flags: list[str], hidden: int, arms: dict[str, dict[str, Any]], repeats: int) -> dict[str, float]:
+    """Microseconds of training for a token by each arm, on one core: the median over repeats, in turns."""
+    corpus = load(flags)
+    vocabulary = corpus.vocabulary
+    model = LanguageModel.init(ModelConfig(len(vocabulary), hidden, hidden, 1), vocabulary, np.random.default_rng(1))
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(repeats):
+        for name, arm in arms.items():
+            found[name].append(of_token(model, corpus, TrainConfig(**arm, lr=0.1, shards=1, threads=1)))
+    return {name: 1e6 * median(times) for name, times in found.items()}
 
 
 def of_token(model: LanguageModel, corpus: Corpus, config: TrainConfig) -> float:

@@ -24,7 +24,7 @@ def objectives_seconds(rows: Rows, axes: Any) -> None:
     _curves(rows, axes, "seconds")
     axes.set(title="The recipe ptb-small by objective", xlabel="seconds of training")
     axes.set(ylabel="valid perplexity")
-    _plain_log(axes, "x")
+    plain_log(axes, "x")
 
 
 def _curves(rows: Rows, axes: Any, x: str) -> None:
@@ -38,8 +38,8 @@ def _curves(rows: Rows, axes: Any, x: str) -> None:
         elif first["objective"] == "nce":
             colour, line = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * shades[first["num_noise"]]), "-"
         axes.plot(*xy(first["curve"], x, "perplexity"), line, color=colour, label=case)
-    _plain_log(axes, "y")
-    _legend(axes)
+    plain_log(axes, "y")
+    legend(axes)
 
 
 def objectives_num_noise(rows: Rows, axes: Any) -> None:
@@ -52,8 +52,8 @@ def objectives_num_noise(rows: Rows, axes: Any) -> None:
     if softmax := pick(rows, case="softmax"):
         axes.axhline(mean(softmax, "test_perplexity"), color="black", linestyle=":", label="softmax")
     axes.set(title="The recipe ptb-small at the end", xlabel="K", ylabel="test perplexity")
-    _plain_log(axes, "x", (row["num_noise"] for row in shown))
-    _legend(axes)
+    plain_log(axes, "x", (row["num_noise"] for row in shown))
+    legend(axes)
 
 
 def chunks(rows: Rows, axes: Any) -> None:
@@ -77,8 +77,8 @@ def _chunk_curves(rows: Rows, axes: Any, x: str) -> None:
         label = f"N = {n}, K = {k}"
         axes.plot(*xy(_first(same)["curve"], x, "perplexity"), marker="o", color=colour, label=label)
     axes.set(ylabel="valid perplexity")
-    _plain_log(axes, "y")
-    _legend(axes)
+    plain_log(axes, "y")
+    legend(axes)
 
 
 def chunks_pool(rows: Rows, axes: Any) -> None:
@@ -95,9 +95,9 @@ def chunks_pool(rows: Rows, axes: Any) -> None:
             level, colour = mean(fresh, "perplexity"), next(c for (of, _), c in colours.items() if of == k)
             axes.axhline(level, color=colour, linestyle="-.", linewidth=1, label=f"K = {k}, fresh")
     axes.set(title="Chunks that share M noise groups", xlabel="M", ylabel="valid perplexity")
-    _plain_log(axes, "y")
-    _plain_log(axes, "x", (row["groups"] for row in pools))
-    _legend(axes)
+    plain_log(axes, "y")
+    plain_log(axes, "x", (row["groups"] for row in pools))
+    legend(axes)
 
 
 def chunks_log_z(rows: Rows, axes: Any) -> None:
@@ -111,7 +111,7 @@ def chunks_log_z(rows: Rows, axes: Any) -> None:
         axes.plot(*xy(row["curve"], "epoch", "mean_log_z"), color="black", marker="o", label="fresh")
     axes.set(title=f"log Z with shared noise groups, K = {k}", xlabel="epoch", ylabel="mean log Z, nats")
     axes.set_yscale("symlog", linthresh=0.1)
-    _legend(axes)
+    legend(axes)
 
 
 def chunks_truncation(rows: Rows, axes: Any) -> None:
@@ -121,8 +121,8 @@ def chunks_truncation(rows: Rows, axes: Any) -> None:
         axes.plot(*xy(line, "chunks", "bias"), marker="o", label=part)
     axes.set(title=f"The gradient of a sequence cut into N chunks, K = {k}")
     axes.set(xlabel="N", ylabel="relative bias", ylim=(0, None))
-    _plain_log(axes, "x", (row["chunks"] for row in rows))
-    _legend(axes)
+    plain_log(axes, "x", (row["chunks"] for row in rows))
+    legend(axes)
 
 
 def chunks_reuse(rows: Rows, axes: Any) -> None:
@@ -132,9 +132,9 @@ def chunks_reuse(rows: Rows, axes: Any) -> None:
         marks = axes.plot(*xy(line, "groups", "growth"), "o", label=f"K = {k}, {group_map}")
         axes.plot(*xy(line, "groups", "predicted"), color=marks[0].get_color())
     axes.set(title="Variance with M groups over that with fresh ones", xlabel="M", ylabel="ratio")
-    _plain_log(axes, "y")
-    _plain_log(axes, "x", (row["groups"] for row in shown))
-    _legend(axes)
+    plain_log(axes, "y")
+    plain_log(axes, "x", (row["groups"] for row in shown))
+    legend(axes)
 
 
 def _at_most_noise(rows: Rows) -> tuple[int | None, Rows]:
@@ -143,7 +143,7 @@ def _at_most_noise(rows: Rows) -> tuple[int | None, Rows]:
     return k, pick(rows, num_noise=k)
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
     """Beside the axes: curves fill them."""
     if axes.has_data():
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.06, 1))
@@ -154,7 +154,7 @@ def xy(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
     return [row[x] for row in rows], [row[y] for row in rows]
 
 
-def _plain_log(axes: Any, which: str, ticks: Iterable[int] = ()) -> None:
+def plain_log(axes: Any, which: str, ticks: Iterable[int] = ()) -> None:
     """A logarithmic axis, x or y, with numbers in place of powers of ten; with ticks at these values only."""
     axes.set(**{f"{which}scale": "log"})
     axis = getattr(axes, f"{which}axis")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _plot_noise
 import _plot_studies as studies
 import _record
 import matplotlib
@@ -96,6 +97,7 @@ def memory(rows: Rows, axes: Any) -> None:
 DRAW: dict[str, Callable[[Rows, Any], None]] = {
     "train": train, "train-breakdown": train_breakdown, "vocab": vocab, "vocab-softmax": vocab_softmax,
     "noise": noise, "eval": evaluation, "memory": memory, **studies.DRAW,
+    **_plot_noise.DRAW,
 }  # fmt: skip
 
 

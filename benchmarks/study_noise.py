@@ -5,10 +5,11 @@ found by successive halving (_halving.py).  One layer, S = 640 steps in N = 32 c
 halved after two: on the Penn Treebank, on Chinese characters, or on the text of Python's documentation, which needs no
 download.  A row is a trial: an arm, a rate, a seed, and its curve; the tables are made from the trials.
 
-    python benchmarks/study_noise.py --corpus python              the main arms, without any other text: minutes
+    python benchmarks/study_noise.py --corpus python --jobs 2 --json again.json      the main arms, on any machine
     python benchmarks/study_noise.py --arms map                   every cell of K by M on PTB: hours
     python benchmarks/study_noise.py --arms map --seeds 1 2 3     and two more seeds where the difference is below 5 %
     python benchmarks/study_noise.py --arms fresh-k100 pool-2-k100 --optimizer adagrad
+    python benchmarks/study_noise.py --cost                       what a step of the main kinds costs, in turns
 
 Trials are added to the result file as they come.  What it already holds is not run again, and a trial that was stopped
 goes on from its last epoch, so the same command carries on.  The time it will take is measured before it starts.
@@ -33,8 +34,8 @@ import _halving
 import _noise_cost
 import _record
 import _training
-from _noise_arms import SETS, Arm, pool
-from _noise_tables import ARMS, BORDER, border_rows, refinements, within
+from _noise_arms import KS, SETS, Arm, pool
+from _noise_tables import ARMS, BORDER, COST, border_rows, refinements, within
 from study_chunks import coverage
 
 from nplm.config import TrainConfig
@@ -163,11 +164,25 @@ def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> No
 
 
 def show(study: Study) -> None:
-    """Print what the trials give."""
+    """Print what the trials give, and record the border, which takes the text's unigram."""
     rows = [row for row in study.rows.values() if row["text"] == study.text and row["precision"] == study.precision]
     ARMS.show(ARMS.rows(rows))
     if not study.quick:
-        BORDER.show(border_rows(rows, _noise_cost.unigram(TEXTS[study.text][0])))
+        found = BORDER.show(border_rows(rows, _noise_cost.unigram(TEXTS[study.text][0])))
+        if study.path is not None and found:
+            _record.write(study.path.with_name(f"noise_border-{study.text}.json"), found)
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Time a step of every K with fresh noise, with a pool of two groups and with a stratified one."""
+    kinds = {"fresh": Arm, "pool-2": lambda k: pool(k, 2), "pool-32-stratified": lambda k: pool(k, 32, "stratified")}
+    arms = {(k, name): _noise_cost.settings(make(k).flags) for k in sorted(KS) for name, make in kinds.items()}
+    text, hidden = TEXTS[arguments.corpus]
+    found = _noise_cost.steps(text, hidden, {f"{k} {name}": arm for (k, name), arm in arms.items()}, repeats=7)
+    rows = [{"num_noise": k} | {name: found[f"{k} {name}"] for name in kinds} for k in sorted(KS)]
+    COST.show(rows)
+    if path := _record.path_of(arguments, f"noise_cost-{arguments.corpus}"):
+        _record.write(path, rows)
 
 
 def main() -> None:
@@ -180,6 +195,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")
     parser.add_argument("--refine", action="store_true", help="then cells between those of the border, by sqrt(2) in K")
+    parser.add_argument("--cost", action="store_true", help="time a step of the main kinds and stop")
     parser.add_argument("--list", action="store_true", help="name all arms and stop")
     parser.add_argument("--show", action="store_true", help="print the tables of the trials there are, and stop")
     parser.add_argument("--estimate", action="store_true", help="tell how long it will take and stop")
@@ -187,6 +203,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(dict.fromkeys(arm.name for arms in SETS.values() for arm in arms)))
+        return
+    if arguments.cost:
+        cost(arguments)
         return
     study = Study(arguments, _record.path_of(arguments, f"study_noise-{arguments.corpus}"))
     if arguments.show:

@@ -8,8 +8,10 @@ SPEED, UNREACHED = "the same result, slower or in more memory", "not run as plai
 EQUIVALENT: dict[str, str] = {
     "layers/workspace.py Workspace.empty: buffer.size < size -> buffer.size <= size": SPEED,
     "network.py _factors: dropout.recurrent > 0 -> dropout.recurrent >= 0": SPEED,  # a mask of ones
-    "kernels/elementary.py: 15 -> 16": "one factorial more than any polynomial has terms",
+    "kernels/elementary.py : 15 -> 16": "one factorial more than any polynomial has terms",
     "kernels/lstm.py sweep_forward: 1 -> 2": SPEED,  # never backwards through the panels
     "kernels/matmul.py multiply_flat: rest > 0 -> rest >= 0 #2": SPEED,  # loops over no columns
+    "layers/lstm.py forward: 0 -> 1 #6": "an array that holds nothing in any case",
+    "training/optim.py Optimizer.averaged: 0 -> 1 #2": "after `settle`, both clocks are the current step",
     "training/step.py Shards._by_name: True -> False": "zip of two lists that have the same length in any case",
 }

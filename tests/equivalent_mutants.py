@@ -8,6 +8,12 @@ SPEED, UNREACHED = "the same result, slower or in more memory", "not run as plai
 EQUIVALENT: dict[str, str] = {
     "layers/workspace.py Workspace.empty: buffer.size < size -> buffer.size <= size": SPEED,
     "network.py _factors: dropout.recurrent > 0 -> dropout.recurrent >= 0": SPEED,  # a mask of ones
+    "layers/dropout.py Dropout.input_words: self.words > 0 -> self.words >= 0": SPEED,  # a mask of ones
+    "layers/objective.py Objective: 0.0 -> 1.0": "a default that is never used: make_objective gives every value",
+    "layers/row_gradient.py sum_by_row: 0 -> 1": SPEED,  # neighbouring ids are sorted once more
+    "kernels/alias.py draw: bits[:count + count % 2] -> bits[:count + count % 2 + 1]": "bits are filled in pairs",
+    "kernels/bfloat16.py : False -> True": "a default that no Numba takes: all have the setting",
+    "training/step.py Shards._sums: True -> False": "zip of tuples that have the same length in any case",
     "kernels/elementary.py : 15 -> 16": "one factorial more than any polynomial has terms",
     "kernels/lstm.py sweep_forward: 1 -> 2": SPEED,  # never backwards through the panels
     "kernels/matmul.py multiply_flat: rest > 0 -> rest >= 0 #2": SPEED,  # loops over no columns

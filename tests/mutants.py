@@ -47,9 +47,9 @@ CONCEPTS = {  # tests that see a fault of these files soonest
     "__init__": "nce", "words": "input",
 }  # fmt: skip
 MORE = {
-    "matmul": ("bfloat16",), "precision": ("bfloat16",), "softmax": ("score", "evaluate"), "network": ("score",),
-    "nce": ("own_counts",), "groups": ("strata", "own_counts"), "distribution": ("strata",), "words": ("text",),
-    "optim": ("crafted_files",),
+    "matmul": ("bfloat16",), "precision": ("bfloat16",), "softmax": ("score", "evaluate"), "optim": ("crafted_files",),
+    "network": ("score", "own_counts"), "nce": ("own_counts",), "groups": ("strata", "own_counts"),
+    "distribution": ("strata",), "words": ("text",),
 }  # fmt: skip
 SELECTION = (  # files whole, save the tests that take longest or load PyTorch
     *("alias", "dropout", "elementary", "embedding", "gaps", "lstm", "matmul", "model", "nce", "noise_distribution"),

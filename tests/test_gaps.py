@@ -153,6 +153,12 @@ def test_marks_are_allowed_in_every_line():
     assert tally.tolist() == [2, 2, 2, -1]
 
 
+def test_the_ideographic_space_alone_separates():
+    """words.separator: `and` to `or`.  By hand: U+3000 is E3 80 80; U+3001 and U+3040 share two of these bytes each."""
+    spans, _, tally = words_of("a\u3000b\u3001c\u3040d\n".encode())
+    assert (tally[words.WORDS], len(spans)) == (2, 3)
+
+
 def test_entries_that_collide_are_placed_one_after_another():
     """words.place_entries: steps of 2.  By hand: five entries whose keys belong in slot 6 of 8."""
     slots = np.zeros(8, np.int64)

@@ -36,11 +36,9 @@ def by_file(rows: Rows) -> Rows:
     for row in rows:
         if row.get("kind") != "total":
             folder = row["file"].rpartition("/")[0] or row["file"]
-            found.setdefault(folder, Counter())[row["outcome"]] += 1
-    return [
-        {"in": name, "mutants": sum(c.values()), **{how: c[how] for how in ("value", "exception", "hangs", "survives")}}
-        for name, c in sorted(found.items())
-    ]
+            outcome = "equivalent" if row.get("equivalent") else row["outcome"]
+            found.setdefault(folder, Counter())[outcome] += 1
+    return [{"in": name, "mutants": sum(c.values()), **c} for name, c in sorted(found.items())]
 
 
 def environments(rows: Rows) -> Rows:
@@ -67,11 +65,13 @@ HOSTILE = Section(
 MUTANTS = Section(
     "Random mutants",
     "`python -m tests.mutants`: one change in the syntax tree of one file, run without the JIT against a fast selection"
-    " of the tests. Mutants that raise an exception say little about values and are counted separately.",
+    " of the tests. Mutants of the kernels that survive are run again with the JIT (`--compiled`), and all that survive"
+    " once more after new tests (`--again`). Mutants that raise an exception say little about values and are counted"
+    " separately. Equivalent: changes no value.",
     "mutants.json",
     {
         "in `nplm/`": "in", "mutants": "mutants", "noticed by a value": "value", "by an exception": "exception",
-        "by having no end": "hangs", "survive": "survives",
+        "by having no end": "hangs", "equivalent": "equivalent", "survive": "survives",
     },
     by_file,
 )  # fmt: skip

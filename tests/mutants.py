@@ -178,6 +178,12 @@ def total(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def with_reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, those of equivalent mutants with the reason, and the total."""
+    told = [row | {"equivalent": EQUIVALENT.get(row["name"], "")} for row in rows if row["outcome"] == "survives"]
+    return [*(row for row in rows if row["outcome"] != "survives"), *told, total(rows)]
+
+
 def to_run_again(row: dict[str, Any], compiled: bool) -> bool:
     """Whether a mutant survived, is not known to be equivalent, and, for the JIT, was run without it."""
     candidate = row["file"].startswith("kernels/") and not row["compiled"] if compiled else True
@@ -219,7 +225,8 @@ def main() -> None:
         rows.append(try_one(site, arguments.compiled) | {"seed": arguments.seed})
         check_without(rows[-1]["test"])
         print(json.dumps(rows[-1]), flush=True)
-        _record.write(arguments.json, [*rows, total(rows)])
+        _record.write(arguments.json, with_reasons(rows))
+    _record.write(arguments.json, with_reasons(rows))
     print(json.dumps(total(rows)))
 
 

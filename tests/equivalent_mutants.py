@@ -14,6 +14,12 @@ EQUIVALENT: dict[str, str] = {
     "kernels/alias.py draw: bits[:count + count % 2] -> bits[:count + count % 2 + 1]": "bits are filled in pairs",
     "kernels/bfloat16.py : False -> True": "a default that no Numba takes: all have the setting",
     "training/step.py Shards._sums: True -> False": "zip of tuples that have the same length in any case",
+    "kernels/lstm.py _cell: 3 -> 4": "a slice that is longer than what is read of it",
+    "kernels/lstm.py step_backward: 3 -> 4": "a slice that is longer than what is read of it",
+    "layers/lstm.py forward: 1 -> 2 #2": "NumPy takes any negative length for the one to find",
+    "layers/matmul.py operand: 1 -> 2": "NumPy takes any negative length for the one to find",
+    "layers/sampled_softmax.py _hits: 1 -> 2": "any negative number stands for no place",
+    "layers/objective.py make_objective: 0.0 -> 1.0": "every caller whose objective has a penalty gives it",
     "kernels/elementary.py : 15 -> 16": "one factorial more than any polynomial has terms",
     "kernels/lstm.py sweep_forward: 1 -> 2": SPEED,  # never backwards through the panels
     "kernels/matmul.py multiply_flat: rest > 0 -> rest >= 0 #2": SPEED,  # loops over no columns

@@ -19,7 +19,7 @@ from nplm.layers.objective import make_objective
 from nplm.layers.row_gradient import sum_by_row
 from nplm.network import Plan
 from nplm.noise import FreshNoise, NoiseDistribution
-from nplm.training.optim import Optimizer
+from nplm.training.optim import Optimizer, clock_is_possible
 from nplm.training.step import Shards
 
 OBJECTIVES = (None, "nce", "ranking", "softmax", "sampled-softmax")
@@ -160,10 +160,19 @@ def test_the_ideographic_space_alone_separates():
 
 
 def test_entries_that_collide_are_placed_one_after_another():
-    """words.place_entries: steps of 2.  By hand: five entries whose keys belong in slot 6 of 8."""
+    """words.place_entries: steps of 2, `^` to `|`.  By hand: five keys of slot 3 xor 5 of 8."""
     slots = np.zeros(8, np.int64)
-    words.place_entries(np.full((5, 3), 6), 5, slots)
+    words.place_entries(np.full((5, 3), 3 + (5 << 29)), 5, slots)
     assert slots.tolist() == [3, 4, 5, 0, 0, 0, 1, 2]
+
+
+def test_a_step_that_takes_all_of_a_weight_is_refused():
+    """Optimizer.begin: `>=` to `>`.  By hand: lr * decay = 0.5 * 2 leaves nothing of any weight."""
+    params = {"w": np.ones((2, 2))}
+    optimizer = Optimizer(params, "sgd", 1.0, 2.0)
+    with pytest.raises(ValueError, match="must be less than 1"):
+        optimizer.begin(params, 0.5)
+    assert clock_is_possible({}, "sgd")  # True to False: nothing that counts steps, so nothing impossible
 
 
 def test_the_smallest_probability_of_noise():

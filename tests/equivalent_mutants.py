@@ -9,6 +9,7 @@ EQUIVALENT: dict[str, str] = {
     "layers/workspace.py Workspace.empty: buffer.size < size -> buffer.size <= size": SPEED,
     "network.py _factors: dropout.recurrent > 0 -> dropout.recurrent >= 0": SPEED,  # a mask of ones
     "layers/dropout.py Dropout.input_words: self.words > 0 -> self.words >= 0": SPEED,  # a mask of ones
+    "layers/objective.py Objective: False -> True": "a default that is never used: make_objective gives every value",
     "layers/objective.py Objective: 0.0 -> 1.0": "a default that is never used: make_objective gives every value",
     "layers/row_gradient.py sum_by_row: 0 -> 1": SPEED,  # neighbouring ids are sorted once more
     "kernels/alias.py draw: bits[:count + count % 2] -> bits[:count + count % 2 + 1]": "bits are filled in pairs",

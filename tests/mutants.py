@@ -30,7 +30,7 @@ from random import Random
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import pytest  # noqa: E402
 from equivalent_mutants import EQUIVALENT  # noqa: E402
@@ -184,6 +184,15 @@ def with_reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*(row for row in rows if row["outcome"] != "survives"), *told, total(rows)]
 
 
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Record the rows, by a child: this process must not import nplm, or its children would run that and no mutant."""
+    import _record
+
+    ending = forked(lambda place: _record.write(path, with_reasons(rows)))
+    if ending.code or any(name.partition(".")[0] == "nplm" for name in sys.modules):
+        sys.exit(f"{path} was not written (exit code {ending.code}), or this process has imported nplm")
+
+
 def to_run_again(row: dict[str, Any], compiled: bool) -> bool:
     """Whether a mutant survived, is not known to be equivalent, and, for the JIT, was run without it."""
     candidate = row["file"].startswith("kernels/") and not row["compiled"] if compiled else True
@@ -210,9 +219,6 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="run those of kernels/ that survived with the JIT")
     parser.add_argument("--again", action="store_true", help="run those that survived and are not equivalent again")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import _record
-
     until = time.monotonic() + 60 * arguments.minutes
     for name in WARM:
         importlib.import_module(name)
@@ -225,8 +231,8 @@ def main() -> None:
         rows.append(try_one(site, arguments.compiled) | {"seed": arguments.seed})
         check_without(rows[-1]["test"])
         print(json.dumps(rows[-1]), flush=True)
-        _record.write(arguments.json, with_reasons(rows))
-    _record.write(arguments.json, with_reasons(rows))
+        write(arguments.json, rows)
+    write(arguments.json, rows)
     print(json.dumps(total(rows)))
 
 

@@ -263,9 +263,9 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"nplm.gradcheck names the pattern of {facts['named']} of the {facts['patterns']} faults that have one. Where"
-        f" the complex step can be used, the resolution is {facts['resolution']:.0e} of an entry or better (median of"
-        f" an array). In {facts['runs']:,} random runs with a right gradient there were"
-        f" {facts['false_alarms_of_runs']} false alarms.",
+        f" the complex step can be used, the median resolution of the entries of an array, relative to the entry, is at"
+        f" most {facts['resolution']:.0e}. In {facts['runs']:,} random runs with a correct gradient there were"
+        f" {facts['false_alarms_of_runs'] or 'no'} false alarms.",
         "",
     ]
     for row in rows:
@@ -276,7 +276,7 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
             )
     for key, what in (
         ("missed", "Faults that some of the others miss"),
-        ("alarms", "Right functions that some of them reject"),
+        ("alarms", "Correct gradients that some of them reject"),
     ):
         names = dict.fromkeys(name for row in compared[1:] for name in row[key])
         lines += ["", f"{what}: {', '.join(names)}."]

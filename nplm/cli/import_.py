@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Convert STATE_DICT, the parameters of word_language_model's LSTM, to a model.
 
-    A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
-    'nplm-nce[torch]'. The words come from --vocab, or from the file if `nplm export --to torch` wrote it.
+    STATE_DICT is a .safetensors file, or a file written by torch.save(model.state_dict(), FILE), which needs PyTorch:
+    pip install 'nplm-nce[torch]'. The words come from --vocab, or from STATE_DICT itself if `nplm export --to torch`
+    wrote it.
     """
     from nplm._version import __version__
     from nplm.export import from_torch, read_state_dict, read_tokens
@@ -59,7 +60,7 @@ def command(
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
-        say("the words have no counts: the noise distribution and the unigram model take each word as seen once")
+        say("the words have no counts: the noise distribution and the unigram model treat each word as seen once")
     config = model.config
     say(
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"

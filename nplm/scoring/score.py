@@ -85,11 +85,11 @@ def score_batch(
     bos : bool
         Read </s> before the first word.
     eos : bool
-        Predict </s> after the last.
+        Predict </s> after the last word.
     normalize : bool
         False: subtract the model's mean_log_z (0 if it has none) instead of log Z, [V6].
     threads : int
-        0 for as many as there are cores.
+        0: one per core.
     precision : str
         Type of the operands of matrix products: float32 (the model's own type), bfloat16, or auto, which is bfloat16
         where that is known to be faster.  benchmarks/bench_score.py measures how much bfloat16 changes a score.

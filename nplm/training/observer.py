@@ -49,7 +49,7 @@ class Observer:
         """
 
     def step(self, step: Step) -> bool | None:
-        """A chunk has been processed, and the parameters updated unless loss or gradient was not finite.
+        """A chunk has been processed; the parameters have been updated unless its loss or gradient was not finite.
 
         Parameters
         ----------

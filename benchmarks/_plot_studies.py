@@ -28,7 +28,7 @@ def objectives_seconds(rows: Rows, axes: Any) -> None:
 
 
 def _curves(rows: Rows, axes: Any, x: str) -> None:
-    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; without other noise laws."""
+    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; only noise of power 1."""
     nce = [row["num_noise"] for row in objectives(rows) if row["objective"] == "nce"]
     shades = {k: n / max(len(set(nce)) - 1, 1) for n, k in enumerate(sorted(set(nce)))}
     for (case,), same in groups([row for row in objectives(rows) if row["power"] in (None, 1)], "case"):

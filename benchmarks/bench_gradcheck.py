@@ -275,11 +275,11 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
                 f"- {row['case']}: {share} in {row['seconds']:.2f} s, the fastest of five runs, with one BLAS thread"
             )
     for key, what in (
-        ("missed", "Faults that some of the others miss"),
-        ("alarms", "Correct gradients that some of them reject"),
+        ("missed", "Faults that at least one of the others misses"),
+        ("alarms", "Correct gradients that at least one of the others rejects"),
     ):
         names = dict.fromkeys(name for row in compared[1:] for name in row[key])
-        lines += ["", f"{what}: {', '.join(names)}."]
+        lines += ["", f"{what}: {'; '.join(names)}."]
     lines += ["", f'What they print for the fault "{SHOWN}", shortened:', ""]
     for row in compared:
         text = [line[:100].rstrip() for line in row["message"].splitlines()[:12]]

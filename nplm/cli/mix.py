@@ -41,7 +41,7 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     """Find the best weights for interpolating models A, B, ..., as SRILM's compute-best-mix does.
 
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
-    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is decompressed.
+    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input; .gz is decompressed.
     """
     from nplm.toolkits.mix import best_mix, read_scores
 

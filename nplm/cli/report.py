@@ -25,7 +25,7 @@ Examples:
 @click.command("report", epilog=EPILOG, short_help="Write an HTML report on a model and a text.")
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
-@shown_option("-o", "--output", metavar="FILE", default="report.html", help="The page; - is standard output.")
+@shown_option("-o", "--output", metavar="FILE", default="report.html", help="HTML file to write; - is standard output.")
 @shown_option(
     "--tokens",
     type=click.IntRange(1, 10**6),

@@ -52,7 +52,7 @@ Examples:
     help="Lines to read before their scores are written; 1: answer line by line.",
 )
 @threads_option("Threads; 0: as many as there are cores.")
-@click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Totals as JSON, as the last line on stdout.")
 @job_options
 def command(
     model: str,

@@ -123,7 +123,7 @@ def load_corpus(
     words : path, optional
         File that lists the words to keep, one per line, instead of choosing them by count.
     weights : mapping of str to int, optional
-        How many times each text of `train` is read and counted, by the name given there.
+        How many times each text of `train` is read and counted, keyed by the name given there.
     large : int
         Size of a text, in bytes, above which its counts and ids are cached on disk.
     cache : path, optional

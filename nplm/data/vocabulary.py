@@ -74,7 +74,7 @@ class Vocabulary:
         max_size: int | None = None,
         words: Iterable[str] | None = None,
     ) -> "Vocabulary":
-        """The vocabulary of the words counted; the counts of words that are left out are added to <unk>.
+        """Make a vocabulary from word counts; the counts of words that are left out are added to <unk>.
 
         Parameters
         ----------

@@ -119,7 +119,7 @@ class NoisePool:
     redraw : {"sequence", "epoch", "never"}
         When the pool is redrawn.
     baseline : bool
-        Whether M = 1 and N = 1, which are outside the claims, are allowed.
+        Whether M = 1 or N = 1, which is outside the claims, is allowed.
     draw : {"independent", "stratified"}
         Whether words are drawn independently, or jointly for all groups of the pool, one word from each of M*K equal
         parts of the distribution.
@@ -226,7 +226,7 @@ class NoisePool:
         Returns
         -------
         ndarray (V,) of float64, read-only
-            None unless `own_counts` is set: then the loss uses q.
+            None, so that the loss uses q, unless `own_counts` is set.
 
         Raises
         ------

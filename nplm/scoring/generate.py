@@ -123,7 +123,7 @@ def sample(
 def next_words(
     model: LanguageModel | HasLanguageModel, context: Text | Iterable[Text] = (), k: int = 10
 ) -> list[tuple[str, float]]:
-    """The most likely next words after </s> and a context, from the zero state, with their exact probabilities.
+    """The most likely next words and their exact probabilities, after reading </s> and a context from the zero state.
 
     Parameters
     ----------

@@ -152,7 +152,7 @@ class Model:
         Parameters
         ----------
         sentence : str or bytes
-            Words separated by ASCII white space, as in KenLM; for a model of another unit, raw text.
+            Words separated by ASCII white space, as in KenLM; for a model with another unit, raw text.
         bos : bool
             Read </s> first, for the beginning of the sentence; False: start from the zero state.
         eos : bool

@@ -77,7 +77,7 @@ def train(
     source : mapping, optional
         Where the corpus came from; stored in config.json.
     observer : Observer, optional
-        Is called at every step, and may stop training; with several ranks, only that of rank 0 can.
+        Is called at every step, and may stop training; with several ranks, only the observer of rank 0 can stop it.
     ranks : Ranks
         The ranks that train together, each with the same model and corpus; they do not change the result.
     allow_mixed : bool
@@ -94,7 +94,7 @@ def train(
         On bad input.
     DivergedError
         After several non-finite chunks in a row, or if something that is to be saved is not finite;
-        the model has its last good state.
+        the model is then in its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()
     if corpus.valid is None:

@@ -21,7 +21,7 @@ class Step(NamedTuple):
 
 
 class Observer:
-    """Base class of observers of training: override the methods of interest; in this class they do nothing.
+    """Base class for observers of training: override the methods you need; here they do nothing.
 
     Passed to `nplm.train(..., observer=...)`.
     """

@@ -39,9 +39,9 @@ def command(
 ) -> None:
     """Convert STATE_DICT, the parameters of an LSTM from PyTorch's word_language_model, to an nplm model.
 
-    STATE_DICT is a .safetensors file, or a file written by torch.save(model.state_dict(), FILE), which needs PyTorch:
-    pip install 'nplm-nce[torch]'. The words come from --vocab, or from STATE_DICT itself if `nplm export --to torch`
-    wrote it.
+    STATE_DICT is a .safetensors file, or a file written by torch.save(model.state_dict(), FILE); reading the latter
+    needs PyTorch: pip install 'nplm-nce[torch]'. The words come from --vocab, or from STATE_DICT itself if `nplm export
+    --to torch` wrote it.
     """
     from nplm._version import __version__
     from nplm.export import from_torch, read_state_dict, read_tokens

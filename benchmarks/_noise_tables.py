@@ -62,7 +62,7 @@ def arm_row(trials: Rows) -> Row | None:
 
 
 def at_time(row: Row, seconds: float = 30.0) -> float | None:
-    """The valid perplexity after so many seconds of training."""
+    """The validation perplexity after so many seconds of training."""
     return _training.perplexity_at(row["curve"], seconds)
 
 

@@ -14,21 +14,21 @@ STYLES = {"sequence": "-", "epoch": "--", "never": ":"}  # by life of the pool
 
 
 def objectives_epochs(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against epochs, by case."""
+    """Validation perplexity against epochs, by case."""
     _curves(rows, axes, "epoch")
-    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="valid perplexity")
+    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="validation perplexity")
 
 
 def objectives_seconds(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against seconds of training, by case."""
+    """Validation perplexity against seconds of training, by case."""
     _curves(rows, axes, "seconds")
     axes.set(title="The recipe ptb-small by objective", xlabel="seconds of training")
-    axes.set(ylabel="valid perplexity")
+    axes.set(ylabel="validation perplexity")
     plain_log(axes, "x")
 
 
 def _curves(rows: Rows, axes: Any, x: str) -> None:
-    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; without other noise laws."""
+    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; only noise of power 1."""
     nce = [row["num_noise"] for row in objectives(rows) if row["objective"] == "nce"]
     shades = {k: n / max(len(set(nce)) - 1, 1) for n, k in enumerate(sorted(set(nce)))}
     for (case,), same in groups([row for row in objectives(rows) if row["power"] in (None, 1)], "case"):
@@ -57,13 +57,13 @@ def objectives_num_noise(rows: Rows, axes: Any) -> None:
 
 
 def chunks(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against seconds of training, by N."""
+    """Validation perplexity against seconds of training, by N."""
     _chunk_curves(pick(rows, kind="split"), axes, "seconds")
     axes.set(title="One sequence in N chunks, B fixed", xlabel="seconds of training")
 
 
 def chunks_matched(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against epochs, by N, at equal updates."""
+    """Validation perplexity against epochs, by N, at equal updates."""
     _chunk_curves(pick(rows, kind="matched"), axes, "epoch")
     axes.set(title="One sequence in N chunks, equal updates", xlabel="epoch")
 
@@ -76,13 +76,13 @@ def _chunk_curves(rows: Rows, axes: Any, x: str) -> None:
         colour = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * place / max(len(by_n) - 1, 1))
         label = f"N = {n}, K = {k}"
         axes.plot(*xy(_first(same)["curve"], x, "perplexity"), marker="o", color=colour, label=label)
-    axes.set(ylabel="valid perplexity")
+    axes.set(ylabel="validation perplexity")
     plain_log(axes, "y")
     legend(axes)
 
 
 def chunks_pool(rows: Rows, axes: Any) -> None:
-    """Valid perplexity after the last epoch against M, by K, map and life of the pool; fresh noise as lines."""
+    """Validation perplexity after the last epoch against M, by K, map and life of the pool; fresh noise as lines."""
     pools = pick(rows, kind="pool")
     series = dict.fromkeys((row["num_noise"], row["group_map"]) for row in pools)
     colours = dict(zip(series, COLOURS, strict=False))
@@ -94,7 +94,7 @@ def chunks_pool(rows: Rows, axes: Any) -> None:
         if fresh := pick(rows, kind="split", num_noise=k, chunks=chunks):
             level, colour = mean(fresh, "perplexity"), next(c for (of, _), c in colours.items() if of == k)
             axes.axhline(level, color=colour, linestyle="-.", linewidth=1, label=f"K = {k}, fresh")
-    axes.set(title="Chunks that share M noise groups", xlabel="M", ylabel="valid perplexity")
+    axes.set(title="Chunks that share M noise groups", xlabel="M", ylabel="validation perplexity")
     plain_log(axes, "y")
     plain_log(axes, "x", (row["groups"] for row in pools))
     legend(axes)

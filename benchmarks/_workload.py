@@ -58,8 +58,8 @@ class Shape(NamedTuple):
 
 def zipf(vocab_size: int) -> np.ndarray:
     """p (V,), most frequent word first."""
-    law = (np.arange(1, vocab_size + 1) + SHIFT) ** -EXPONENT
-    return np.asarray(law / law.sum())
+    weights = (np.arange(1, vocab_size + 1) + SHIFT) ** -EXPONENT
+    return np.asarray(weights / weights.sum())
 
 
 def fit(counts: np.ndarray) -> tuple[float, float]:
@@ -82,7 +82,7 @@ def fit(counts: np.ndarray) -> tuple[float, float]:
 
 
 def text(vocab_size: int, shape: Shape, seed: int = 1) -> np.ndarray:
-    """Word ids (CHUNKS T + 1, B) int32, independent draws from the law over `vocab_size` words."""
+    """Word ids (CHUNKS T + 1, B) int32, independent draws from the distribution over `vocab_size` words."""
     draws = np.random.default_rng(seed).random((CHUNKS * shape.T + 1, shape.B))
     ids = np.searchsorted(zipf(vocab_size).cumsum(), draws)
     return np.minimum(ids, vocab_size - 1).astype(np.int32)
@@ -157,7 +157,7 @@ class OurTrainer:
 
 
 def main() -> None:
-    """Fit the law to PTB again."""
+    """Fit the distribution to PTB again."""
     data = Path(os.environ.get("NPLM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "ptb"
     path = Path(sys.argv[1] if sys.argv[1:] else data) / "train.txt"
     counts: Counter[str] = Counter()

@@ -4,7 +4,7 @@
     unnormalised  hidden states and the score of the target only: what a model that NCE has taught Z = 1 makes possible
 The peer does the same under torch.inference_mode: nn.LSTM over windows of as many steps, then a product and a
 log_softmax for a block of positions at a time, or the targets' rows only.  Both have the same columns, and the same
-text of words by a Zipf law.
+text of words by Zipf's law.
 
     python benchmarks/bench_eval.py --against torch
 """

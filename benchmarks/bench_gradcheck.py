@@ -263,9 +263,9 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"nplm.gradcheck names the pattern of {facts['named']} of the {facts['patterns']} faults that have one. Where"
-        f" the complex step can be used, the resolution is {facts['resolution']:.0e} of an entry or better (median of"
-        f" an array). In {facts['runs']:,} random runs with a right gradient there were"
-        f" {facts['false_alarms_of_runs']} false alarms.",
+        f" the complex step can be used, the median resolution of the entries of an array, relative to the entry, is at"
+        f" most {facts['resolution']:.0e}. In {facts['runs']:,} random runs with a correct gradient there were"
+        f" {facts['false_alarms_of_runs'] or 'no'} false alarms.",
         "",
     ]
     for row in rows:
@@ -275,11 +275,11 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
                 f"- {row['case']}: {share} in {row['seconds']:.2f} s, the fastest of five runs, with one BLAS thread"
             )
     for key, what in (
-        ("missed", "Faults that some of the others miss"),
-        ("alarms", "Right functions that some of them reject"),
+        ("missed", "Faults that at least one of the others misses"),
+        ("alarms", "Correct gradients that at least one of the others rejects"),
     ):
         names = dict.fromkeys(name for row in compared[1:] for name in row[key])
-        lines += ["", f"{what}: {', '.join(names)}."]
+        lines += ["", f"{what}: {'; '.join(names)}."]
     lines += ["", f'What they print for the fault "{SHOWN}", shortened:', ""]
     for row in compared:
         text = [line[:100].rstrip() for line in row["message"].splitlines()[:12]]

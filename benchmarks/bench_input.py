@@ -1,7 +1,7 @@
 """How long does reading a large text take before training, at the first and the second start, and how much memory?
 
-The script makes the text itself: words by the Zipf law of _workload.py, every one of them at least once.  Each start
-is a process of its own that calls `load_corpus`; its seconds are those of the process, from its start to the corpus.
+The script makes the text itself: words drawn by Zipf's law (_workload.py), each of them at least once.  Each start is
+a process of its own that calls `load_corpus`; its seconds are those of the process, from its start to the corpus.
 The kernels are compiled before, by a start with a small text: `compiling_seconds`.  Peak: ru_maxrss.
 
 With --minutes a third start goes on and trains a model of 1 x 200 units for so long, and its peak is set against the

@@ -7,8 +7,8 @@
     bfloat16       score_batch with float32 operands of the products over bfloat16, and how far the second is
                    off: the mean of |difference of log10 p| a word, and the largest of a sentence's mean
 Sentences have 1 word or more, 21 on average and with a standard deviation of 10, about as in the Penn Treebank;
-their words are drawn by its Zipf law.  The model of `unnormalised` is trained with NCE on such words first, and its
-mean log Z measured on others: without training log Z has no reason to keep still.
+their words are drawn from its Zipf distribution.  The model of `unnormalised` is first trained on such words with NCE,
+and its mean log Z is measured on others: without training log Z has no reason to keep still.
 
     python benchmarks/bench_score.py
 """

@@ -3,7 +3,7 @@
 Growth: our NCE step at V against the same step at V = 10k, in turns, for three texts:
     first   the text and the noise of V = 10k, in the first 10k rows of matrices with V rows: the same work
     spread  the same again, with the ids spread evenly over all V rows: what caches and pages add
-    zipf    text and noise by the Zipf law over V words: fewer words repeat in a chunk, so more rows are touched
+    zipf    text and noise drawn by Zipf's law over V words: fewer words repeat in a chunk, so more rows are touched
 Softmax: the same step, NCE against layers/softmax.py (dense decoder gradient, norm and update) and against PyTorch's
 cross_entropy, each with the ceiling that arithmetic sets to the ratio:
     (LSTM + 6 H V) / (LSTM + 6 H (K+1))     LSTM = 6 L 8 H^2 operations a token

@@ -157,17 +157,17 @@ def num_chunks(config: TrainConfig, tokens: int) -> int:
 
 def coverage(folder: Path, config: TrainConfig, tokens: int) -> dict[str, float]:
     """Share of q that the groups of a sequence leave out, on average, and that all groups of the run leave out."""
-    law = checkpoint.load_model(folder / "best.safetensors").noise
-    noise = make_noise(law, config, config.seed)
+    distribution = checkpoint.load_model(folder / "best.safetensors").noise
+    noise = make_noise(distribution, config, config.seed)
     steps, _ = divmod(tokens, config.batch_size)
     at_once, ever = [], set()
     for epoch in range(config.epochs):
         for sequence in range(steps // config.sequence_length):
             groups = [noise.group(epoch, sequence, chunk) for chunk in range(config.chunks)]
-            at_once.append(group_statistics(groups, law.probs).uncovered_mass)
+            at_once.append(group_statistics(groups, distribution.probs).uncovered_mass)
             ever.update(np.concatenate(groups).tolist())
-    missing = np.setdiff1d(np.arange(law.probs.size), list(ever))
-    return {"uncovered": float(np.mean(at_once)), "never_covered": float(law.probs[missing].sum())}
+    missing = np.setdiff1d(np.arange(distribution.probs.size), list(ever))
+    return {"uncovered": float(np.mean(at_once)), "never_covered": float(distribution.probs[missing].sum())}
 
 
 def main() -> None:

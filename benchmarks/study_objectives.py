@@ -1,7 +1,7 @@
-"""Does NCE reach what the full softmax reaches, and what do K, the noise law and the objective buy?
+"""Does NCE reach what the full softmax reaches, and what do K, the noise distribution and the objective buy?
 
 The recipe ptb-small, with one thing changed at a time: the objective, K, or the power of the unigram counts in the
-noise law.  The softmax overfits, so it stops three epochs after its best; of every run the best epoch counts.
+noise distribution.  The softmax overfits, so it stops three epochs after its best; of every run the best epoch counts.
 Perplexity is exact in every case.  A row of a case and seed holds its curve, so that objectives can be compared at
 equal epochs and at equal seconds.  Rows are added to the result file as they come; a run that was stopped goes on.
 
@@ -44,7 +44,7 @@ def row(case: str, seed: int, runs: Path, quick: bool) -> dict[str, Any]:
 
 
 def objectives(rows: Rows) -> Rows:
-    """Rows of study_objectives.py with K, the power of the noise law, and the test perplexity over the softmax's."""
+    """Rows of study_objectives.py with K, the power of the noise distribution, and perplexity over the softmax's."""
     softmax = pick(rows, case="softmax")
     base = mean(softmax, "test_perplexity") if softmax else None
     shown = []
@@ -56,7 +56,7 @@ def objectives(rows: Rows) -> Rows:
 
 
 def settings(case: str) -> Row:
-    """K and the power of the noise law of a case of study_objectives.py; None for the softmax."""
+    """K and the power of the noise distribution of a case of study_objectives.py; None for the softmax."""
     flags = dict(zip(CASES[case][::2], CASES[case][1::2], strict=True))
     if flags.get("--objective") == "softmax":
         return {"num_noise": None, "power": None}

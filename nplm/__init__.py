@@ -1,6 +1,7 @@
-"""An LSTM language model for the CPU, trained with noise-contrastive estimation; log is natural, loss is nats.
+"""An LSTM language model for the CPU, trained with noise-contrastive estimation.
 
-The public names follow the flow of the data: text, ids, model, training, evaluation, files.
+Logarithms are natural and losses are in nats, except where a name says log10.
+The public names are listed in the order of the data flow: text, ids, model, training, evaluation, files.
 They are imported when first used, so that `nplm --help` need not wait for NumPy and Numba.
 """
 

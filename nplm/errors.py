@@ -36,4 +36,4 @@ class NotFiniteError(InputError):
 
 
 class DivergedError(ArithmeticError):
-    """Training produced numbers that are not finite and stopped; the model has its last good state."""
+    """Training stopped because it produced numbers that are not finite; the model is in its last good state."""

@@ -39,14 +39,14 @@ class LanguageModel:
     vocabulary : Vocabulary
         V words with their counts.
     params : dict of ndarray
-        float32 or float64, C-contiguous, by PyTorch's names: encoder.weight (V,E); for each layer k
+        float32 or float64, C-contiguous, keyed by PyTorch's names: encoder.weight (V,E); for each layer k
         rnn.weight_ih_lk (4H,E or H), rnn.weight_hh_lk (4H,H), rnn.bias_lk (4H,); decoder.weight (V,H), which a tied
         model does not have; decoder.bias (V,).
     mean_log_z : float, optional
         Mean of log Z in nats over the validation text when the model was last validated; unnormalised scores use it in
         place of log Z.  None if it was never measured.
     unit : Unit
-        What lines of text are split into before they are read; by default words between white space.
+        What lines of text are split into before they are read; by default words separated by white space.
 
     Raises
     ------
@@ -97,8 +97,9 @@ class LanguageModel:
     ) -> "LanguageModel":
         """An untrained model: the unigram model, with Z = 1, or close to 1 if the weights are tied.
 
-        Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero and
-        decoder.bias is the log unigram, so the first NCE loss is log(1+K) + K log(1+1/K) when q is the unigram.
+        Weights are uniform in [-init_scale, init_scale]; recurrent biases and decoder.weight are zero.  decoder.bias
+        holds the log unigram probabilities, so the first NCE loss is log(1+K) + K log(1+1/K) if q is the unigram
+        distribution.
 
         Parameters
         ----------

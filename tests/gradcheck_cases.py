@@ -544,8 +544,8 @@ def faults(seed: int = 1) -> dict[str, Fault]:
         "sign lost": planted("sign lost", dw=lambda da, x, w, g: np.abs(g)),
         "weight decay": planted("weight decay", dw=lambda da, x, w, g: g + 1e-3 * w),
         "clipped": planted("clipped", dw=lambda da, x, w, g: np.clip(g, -0.5, 0.5)),
-        "float16 on the way": planted("rounded", dw=lambda da, x, w, g: g.astype(np.float16).astype(float)),
-        "float32 on the way": planted("rounded", dw=lambda da, x, w, g: g.astype(np.float32).astype(float)),
+        "rounded to float16": planted("rounded", dw=lambda da, x, w, g: g.astype(np.float16).astype(float)),
+        "rounded to float32": planted("rounded", dw=lambda da, x, w, g: g.astype(np.float32).astype(float)),
         # ---- some entries
         "one entry off by 1e-6": planted("some indices", dw=added((2, 3), 1e-6)),
         "one entry off by 1e-10": planted("some indices", dw=added((2, 3), 1e-10)),

@@ -27,7 +27,7 @@ KNOWN_ANSWERS = [
 
 
 def shapes():
-    """Laws of several sizes and shapes, by name."""
+    """Distributions of several sizes and shapes, by name."""
     rng = np.random.default_rng(0)
     counts = {
         "one word": np.ones(1),
@@ -41,22 +41,22 @@ def shapes():
         "equal, large": np.ones(LARGE),
         "a third of a grain each": np.r_[np.full(LARGE - 1, 1.0), 0.1],
     }
-    laws = {name: c / c.sum() for name, c in counts.items()}
+    found = {name: c / c.sum() for name, c in counts.items()}
     # Rounded up: what is too much may not be taken from a word that has nothing.
-    laws["sum above 1, first word empty"] = np.r_[1e-300, np.full(9, (1 + 1e-15) / 9)]
-    return laws
+    found["sum above 1, first word empty"] = np.r_[1e-300, np.full(9, (1 + 1e-15) / 9)]
+    return found
 
 
 SHAPES = shapes()
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_implied_law_is_q(name):
-    """Oracle: q.  The law that the table implies equals it to 1e-14, and the table is in range."""
+def test_implied_distribution_is_q(name):
+    """Oracle: q.  The distribution that the table implies equals it to 1e-14, and the table is in range."""
     probs = SHAPES[name]
     table = AliasTable.from_probs(probs)
-    law = reference.implied_probs(table.threshold, table.alias)
-    assert_allclose(law, probs, rtol=0, atol=1e-14)
+    implied = reference.implied_probs(table.threshold, table.alias)
+    assert_allclose(implied, probs, rtol=0, atol=1e-14)
     assert table.threshold.min() >= 0.0
     assert table.threshold.max() <= 1.0
     assert table.alias.min() >= 0
@@ -76,7 +76,7 @@ def test_mass_is_q_to_two_grains(name):
     assert np.delete(error, np.argmax(probs)).max(initial=0.0) < 2.0 * grain / probs.size
 
 
-def test_law_is_not_implied_by_a_wrong_table():
+def test_the_distribution_is_not_implied_by_a_wrong_table():
     """Planted bugs: thresholds or aliases shifted, a threshold read as its complement, or never below 1."""
     probs = SHAPES["zipf"]
     table = AliasTable.from_probs(probs)

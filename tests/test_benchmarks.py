@@ -1,4 +1,4 @@
-"""The benchmarks.  Oracles: the peer's and our step on the same numbers; scripted clocks; the law that made the counts.
+"""The benchmarks.  Oracles: the peer's and our step on the same numbers; scripted clocks; the source of the counts.
 
 No speed is asserted: that every script runs and records what it promises is.
 """
@@ -192,8 +192,8 @@ def test_the_peer_computes_the_same(benchmark, sizes, objective):
         assert_close(value - before[name], theirs[name] - before[name], 2e-3)
 
 
-def test_the_law_is_found_again(benchmark):
-    """Counts in exact proportion to the law give its two constants back."""
+def test_the_distribution_is_found_again(benchmark):
+    """Counts in exact proportion to the distribution give its two constants back."""
     workload = benchmark("_workload")
     exponent, shift = workload.fit(workload.zipf(2000) * 1e6)
     assert exponent == pytest.approx(workload.EXPONENT, abs=1e-4)

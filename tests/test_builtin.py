@@ -29,7 +29,7 @@ TEXT = np.array([2, 1, 0, 3, 1, 3])
 def enumerated_losses(source: Source, text: np.ndarray) -> np.ndarray:
     """-log p of each word given </s> and the words before it, by the sum over every hidden path z_0 ... z_n."""
     states = range(len(source.transition))
-    squared = np.linalg.matrix_power(source.transition, 200)  # every row is the stationary law
+    squared = np.linalg.matrix_power(source.transition, 200)  # every row is the stationary distribution
     prefix_probs = []
     for n in range(len(text) + 1):
         total = 0.0
@@ -69,18 +69,18 @@ def test_forward_equals_enumeration() -> None:
 
 def forward_with(bug: str, source: Source, text: np.ndarray) -> np.ndarray:
     """[H4] with one planted bug."""
-    law, out = source.posterior()[0], []
+    probs, out = source.posterior()[0], []
     if bug == "started stationary":
-        law = source.stationary()
+        probs = source.stationary()
     for word in text:
         if bug == "transition transposed":
-            joint = (source.transition @ law) * source.emission[:, word]
+            joint = (source.transition @ probs) * source.emission[:, word]
         elif bug == "emitted before the move":
-            joint = (law * source.emission[:, word]) @ source.transition
+            joint = (probs * source.emission[:, word]) @ source.transition
         else:
-            joint = (law @ source.transition) * source.emission[:, word]
+            joint = (probs @ source.transition) * source.emission[:, word]
         out.append(-math.log(joint.sum()))
-        law = joint if bug == "not rescaled" else joint / joint.sum()
+        probs = joint if bug == "not rescaled" else joint / joint.sum()
     return np.array(out)
 
 
@@ -96,7 +96,7 @@ def test_planted_bug_in_forward_is_seen(bug: str) -> None:
 
 
 def test_forward_does_not_underflow() -> None:
-    """Oracle: the joint law of 3000 words is below the least float64, yet each word's loss is finite."""
+    """Oracle: the joint probability of 3000 words is below the least float64, yet each word's loss is finite."""
     losses = SMALL.losses(SMALL.sample(3000, np.random.default_rng(3)))
     assert losses.sum() > -math.log(sys.float_info.min) and np.isfinite(losses).all()
 
@@ -108,16 +108,16 @@ def test_bigram_is_the_marginal_of_enumeration() -> None:
     assert_allclose(SMALL.bigram().sum(axis=1), 1.0, rtol=1e-14)
 
 
-def chi_square(source: Source, law: np.ndarray) -> tuple[float, int]:
+def chi_square(source: Source, probs: np.ndarray) -> tuple[float, int]:
     """Pearson's statistic of 200,000 sampled pairs against p(w' | w), and its degrees of freedom."""
     text = np.concatenate([[0], source.sample(200_000, np.random.default_rng(11))])
-    pairs = np.zeros(law.shape)
+    pairs = np.zeros(probs.shape)
     np.add.at(pairs, (text[:-1], text[1:]), 1)
-    expected = pairs.sum(axis=1, keepdims=True) * law
-    assert not pairs[law == 0].any(), "an impossible pair was drawn"
-    possible = law > 0
+    expected = pairs.sum(axis=1, keepdims=True) * probs
+    assert not pairs[probs == 0].any(), "an impossible pair was drawn"
+    possible = probs > 0
     statistic = ((pairs - expected)[possible] ** 2 / expected[possible]).sum()
-    return float(statistic), int(possible.sum() - len(law))
+    return float(statistic), int(possible.sum() - len(probs))
 
 
 def test_sampled_pairs_follow_the_transitions() -> None:
@@ -136,21 +136,21 @@ def test_sampled_pairs_of_a_hidden_source() -> None:
     text = np.concatenate([[0], SMALL.sample(200_000, np.random.default_rng(11))])
     for word in range(4):
         after = text[1:][text[:-1] == word]
-        law = SMALL.bigram()[word]
-        spread = np.sqrt(law * (1 - law) / len(after))
-        assert (np.abs(np.bincount(after, minlength=4) / len(after) - law) < 10 * spread).all()
+        probs = SMALL.bigram()[word]
+        spread = np.sqrt(probs * (1 - probs) / len(after))
+        assert (np.abs(np.bincount(after, minlength=4) / len(after) - probs) < 10 * spread).all()
 
 
 @pytest.mark.parametrize("build", [markov_chain, hidden_markov])
 def test_sources_are_proper(build) -> None:
-    """Oracle: rows are laws, and pi P = pi with every state and word possible."""
+    """Oracle: rows are distributions, and pi P = pi with every state and word possible."""
     source = build(np.random.default_rng(8))
     for rows in (source.transition, source.emission):
         assert rows.min() >= 0
         assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-14)
-    law = source.stationary()
-    assert_allclose(law @ source.transition, law, atol=1e-15)
-    assert law.min() > 1e-4 and (law @ source.emission).min() > 1e-5
+    probs = source.stationary()
+    assert_allclose(probs @ source.transition, probs, atol=1e-15)
+    assert probs.min() > 1e-4 and (probs @ source.emission).min() > 1e-5
 
 
 def test_standard_error_of_independent_losses() -> None:

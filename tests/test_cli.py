@@ -170,7 +170,10 @@ def test_completion_scripts_and_what_they_ask_for(nplm):
         ("train --corpus markov --chunks 0 --baseline", "--chunks = 0"),
         ("train --corpus markov --noise pool --noise-groups 1", "--noise-groups = 1 is one group for all chunks"),
         ("train --corpus markov --noise-groups 0", "--noise-groups = 0 "),
-        ("train --corpus markov --baseline", "N = 10 and fresh noise the run is within the claims: leave it out"),
+        (
+            "train --corpus markov --baseline",
+            "N = 10 and fresh noise the run is within the claims: leave out --baseline",
+        ),
         ("train --corpus markov --baseline --noise pool", "N = 10 and M = 2 the run is within the claims"),
         ("train --corpus markov --baseline --chunks 1 --noise pool", "more than the N = 1 chunks"),
         ("train --corpus markov --noise pool --noise-groups 11", "more than the N = 10 chunks"),
@@ -377,7 +380,7 @@ def test_the_table_is_on_stdout_and_the_progress_on_stderr(nplm, given):
     got = nplm("train", *given, "--epochs", 2, "--log-interval", 10)
     assert "test text" in got.out and "unigram model" in got.out and "log Z mean, sd" in got.out
     assert got.err.count("chunk     10") == 2 and got.err.count("valid perplexity") == 2 and "epoch 2/2" in got.err
-    assert "epoch" not in got.out.partition("epochs ")[0] and "nowhere (no --save was given)" in got.out
+    assert "epoch" not in got.out.partition("epochs ")[0] and "no folder (--save was not given)" in got.out
 
 
 def test_without_a_test_text_valid_is_measured_and_without_both_nothing(nplm, texts):

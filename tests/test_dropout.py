@@ -1,4 +1,4 @@
-"""Dropout.  Oracle: the law of the masks, the reference given the same masks, and the complex step."""
+"""Dropout.  Oracle: the distribution of the masks, the reference given the same masks, and the complex step."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def mask(what, shape, site=0):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_law(rate):
+def test_distribution(rate):
     """Independent draws: the share left out over all, and over every step, stream and number, within five errors."""
     out = mask(dropout(rate, streams=40), (30, 40, 50)) == 0
     for axes in ((), (0, 1), (0, 2), (1, 2)):

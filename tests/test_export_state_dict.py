@@ -303,7 +303,7 @@ def test_the_command(run, tmp_path):
     assert (code, out) == (2, "") and "not to standard output" in err
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     code, out, err = run(*args)
-    assert (code, out) == (0, "") and "take each word as seen once" in err
+    assert (code, out) == (0, "") and "treat each word as seen once" in err
     assert nplm.load(tmp_path / "got.safetensors").vocabulary == from_torch(arrays, WORDS).vocabulary
 
 

@@ -1,4 +1,4 @@
-"""Sampling and the likeliest next words.  Oracles: the reference model, one line at a time, and the laws enumerated."""
+"""Sampling and the likeliest next words.  Oracles: the reference model, one line at a time; enumeration."""
 
 import math
 

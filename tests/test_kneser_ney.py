@@ -86,10 +86,10 @@ def sentences(ids):
 
 
 def zipf_text(vocab_size, n, seed):
-    """Ids (n,) of words with a Zipf law, each mostly the one before it plus 1; sentences of all lengths from 0."""
+    """Ids (n,) of words drawn by Zipf's law, each mostly the one before it plus 1; sentences of all lengths from 0."""
     rng = np.random.default_rng(seed)
-    law = 1 / np.arange(1, vocab_size + 1)
-    ids = rng.choice(vocab_size, n, p=law / law.sum())
+    weights = 1 / np.arange(1, vocab_size + 1)
+    ids = rng.choice(vocab_size, n, p=weights / weights.sum())
     for i in np.flatnonzero(rng.random(n - 1) < 0.5):
         ids[i + 1] = (ids[i] + 1) % vocab_size
     return ids.astype(np.int32)

@@ -22,7 +22,7 @@ def wide(model):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loss_gradients_and_state(dtype):
-    """reference.model.loss, gradients and run_layers, for a law of the noise that is not the unigram."""
+    """reference.model.loss, gradients and run_layers, for a noise distribution that is not the unigram."""
     model = make_model(dtype, power=0.75, uniform=0.2)
     inputs, targets, noise_ids, state = chunk = make_chunk(model)
     loss, grads, after = model.loss_and_grads(*chunk)
@@ -106,7 +106,7 @@ def test_first_loss_of_an_untrained_model(dtype, tolerance, num_noise):
 
 
 def test_untrained_model_is_the_unigram_model():
-    """Counts over their sum, at every position: and the noise is that law too."""
+    """Counts over their sum, at every position: and the noise has that distribution too."""
     vocabulary = make_vocabulary(11)
     model = LanguageModel.init(ModelConfig(11, 4, 6, 2), vocabulary, np.random.default_rng(17), dtype=np.float64)
     logp, _ = model.log_probs(make_chunk(model).inputs, model.zero_state(3))
@@ -131,8 +131,8 @@ def test_init():
 
 
 @pytest.mark.parametrize(("power", "uniform"), [(1.0, 0.0), (0.75, 0.0), (1.0, 0.3), (0.5, 0.1)])
-def test_noise_is_drawn_from_the_law_of_the_loss(power, uniform):
-    """The law that the alias table implies (reference.alias) is exp(log_q) of the loss, and [Q1] by hand."""
+def test_noise_is_drawn_from_the_distribution_of_the_loss(power, uniform):
+    """The distribution that the alias table implies (reference.alias) is exp(log_q) of the loss, and [Q1] by hand."""
     model = make_model(power=power, uniform=uniform)
     table = model.noise.table
     implied = reference_alias.implied_probs(table.threshold, table.alias)

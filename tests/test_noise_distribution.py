@@ -27,13 +27,13 @@ def quantile(degrees, sigmas=4.0):
 
 
 def fits(ids, probs):
-    """Whether drawn ids pass the chi-square test for the law probs."""
+    """Whether drawn ids pass the chi-square test for the distribution probs."""
     observed = np.bincount(ids, minlength=probs.size)
     return chi_square(observed, ids.size * probs) < quantile(probs.size - 1)
 
 
 def pairs_fit(first, second, probs):
-    """Whether pairs of draws are independent, each with the law probs: chi-square over all V * V pairs."""
+    """Whether pairs of draws are independent, each with the distribution probs: chi-square over all V * V pairs."""
     return fits(first.astype(np.int64) * probs.size + second, np.outer(probs, probs).ravel())
 
 
@@ -68,15 +68,15 @@ def test_big_powers_do_not_overflow():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000, 100_003 if not numba.config.DISABLE_JIT else 1003])
-def test_sampler_and_loss_have_one_law(size):
-    """Oracle: exp(log_probs), which the loss uses.  The table's implied law equals it to 1e-14."""
+def test_sampler_and_loss_have_one_distribution(size):
+    """Oracle: exp(log_probs), which the loss uses.  The table's implied distribution equals it to 1e-14."""
     counts = np.random.default_rng(size).zipf(1.3, size).astype(np.float64)
     noise = NoiseDistribution.from_counts(counts, 0.75, 0.01)
-    law = implied_probs(noise.table.threshold, noise.table.alias)
-    assert_allclose(law, np.exp(noise.log_probs), rtol=0, atol=1e-14)
+    probs = implied_probs(noise.table.threshold, noise.table.alias)
+    assert_allclose(probs, np.exp(noise.log_probs), rtol=0, atol=1e-14)
 
 
-def test_draws_have_the_law(noise):
+def test_draws_have_the_distribution(noise):
     """Oracle: chi-square against exp(log_probs)."""
     ids = noise.sample(DRAWS, np.random.default_rng(1))
     assert ids.dtype == np.int32
@@ -89,8 +89,8 @@ def test_one_percent_of_mass_moved_is_seen(noise):
     moved[0] -= 0.01
     moved[25] += 0.01
     unigram = NoiseDistribution.from_counts(10_000 // np.arange(1, 41), power=1.0, uniform=0.25).probs
-    for law in (moved, unigram):
-        planted = dataclasses.replace(noise, table=AliasTable.from_probs(law))
+    for probs in (moved, unigram):
+        planted = dataclasses.replace(noise, table=AliasTable.from_probs(probs))
         assert not fits(planted.sample(DRAWS, np.random.default_rng(1)), np.exp(noise.log_probs))
 
 
@@ -101,7 +101,7 @@ def test_swapped_table_is_seen(noise):
     assert not fits(planted.sample(DRAWS, np.random.default_rng(1)), noise.probs)
 
 
-def test_draws_of_a_large_vocabulary_have_the_law():
+def test_draws_of_a_large_vocabulary_have_the_distribution():
     """Oracle: chi-square over runs of words, each with 1 / 64 of the mass or one heavy word."""
     counts = 1e9 / np.arange(1, 30_001)
     noise = NoiseDistribution.from_counts(counts, 0.75)
@@ -137,7 +137,7 @@ def test_sample_takes_one_key_from_the_generator(noise):
 
 
 def test_nothing_can_be_written_to(noise):
-    """Oracle: NumPy's refusal: a q changed in place would no longer be the table's law."""
+    """Oracle: NumPy's refusal: a q changed in place would no longer be the table's distribution."""
     for array in (noise.probs, noise.log_probs, noise.table.threshold, noise.table.alias):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0

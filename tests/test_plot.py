@@ -96,7 +96,7 @@ def test_the_curves_are_those_of_the_metrics(figure_of, run, x, unit, label):
     assert log_z.get_xlabel() == speed.get_xlabel() == label
     assert all(panel.get_title(loc="left") and panel.get_ylabel() for panel in (loss, perplexity, log_z, speed))
     assert legend.split("   ") == ["run", "2 × 200 units, V = 10,000", "K = 64 noise words, lr 20",
-                                   "best valid perplexity 70.00 in epoch 2"]  # fmt: skip
+                                   "best validation perplexity 70.00 in epoch 2"]  # fmt: skip
 
 
 def test_several_runs_differ_in_colour_then_in_dashes(figure_of, tmp_path):
@@ -138,10 +138,10 @@ def test_many_lines_have_their_running_mean_over_them(figure_of, tmp_path):
 def test_what_is_not_there_is_said(figure_of, tmp_path):
     """Planted gaps: no valid text, no finished epoch, figures that were not finite."""
     (_, perplexity, log_z, _), (legend,) = figure_of(write_run(tmp_path / "a", valid=False))
-    assert [panel.texts[0].get_text() for panel in (perplexity, log_z)] == ["no valid text"] * 2
+    assert [panel.texts[0].get_text() for panel in (perplexity, log_z)] == ["no validation text"] * 2
     assert "best" not in legend
     (_, perplexity, *_, speed), _ = figure_of(write_run(tmp_path / "b", epochs=0), tmp_path / "a")
-    assert speed.get_xlabel() == "thousands of tokens" and perplexity.texts[0].get_text() == "no valid text"
+    assert speed.get_xlabel() == "thousands of tokens" and perplexity.texts[0].get_text() == "no validation text"
     with pytest.raises(InputError, match=r"b: its first epoch is not finished; use `x` tokens"):
         figure_of(tmp_path / "b", x="epochs")
 

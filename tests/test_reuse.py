@@ -26,14 +26,14 @@ def reuse(monkeypatch):
 def test_an_update_is_that_of_an_output_bias(reuse):
     """reference.nce.backward of the bias of a model without hidden units, on a text with every word in its share."""
     counts = np.array([5, 3, 1, 1])
-    law = NoiseDistribution.from_counts(counts)
+    q = NoiseDistribution.from_counts(counts)
     targets = np.repeat(np.arange(4), counts)
-    noise = FreshNoise(law, 6, 3)
-    zeros, bias = (np.zeros((10, 2)), np.zeros((4, 2))), np.log(law.probs)
+    noise = FreshNoise(q, 6, 3)
+    zeros, bias = (np.zeros((10, 2)), np.zeros((4, 2))), np.log(q.probs)
     given = reuse.counts_of(noise, 4)
-    for chunk, (_, scores) in enumerate(reuse.trajectory(law.probs, 0.7, given, 6, chunks=5, sequences=1)):
+    for chunk, (_, scores) in enumerate(reuse.trajectory(q.probs, 0.7, given, 6, chunks=5, sequences=1)):
         group = noise.group(0, 0, chunk)
-        bias = bias - 0.7 * reference.backward(zeros[0], targets, group, zeros[1], bias, law.log_probs)[2]
+        bias = bias - 0.7 * reference.backward(zeros[0], targets, group, zeros[1], bias, q.log_probs)[2]
         assert_close(scores, bias, 1e-12)
 
 

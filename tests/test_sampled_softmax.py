@@ -163,7 +163,7 @@ def groups(q, num_noise):
 
 
 def mean_gradient(q, num_noise, *, keep_hits, scores, text=None):
-    """Mean over all groups of the scores' gradient (V,V), a row for each target; with their law `text`, (V,)."""
+    """Mean of the scores' gradient over all groups: a row per target (V,V), or the mean row (V,) for probs `text`."""
     vocab = len(q)
     targets = np.arange(vocab, dtype=np.int32)  # a position for every target, all with the same scores
     hidden, weight = np.eye(vocab), np.tile(scores, (vocab, 1)).T.copy()
@@ -178,7 +178,7 @@ def mean_gradient(q, num_noise, *, keep_hits, scores, text=None):
 
 @pytest.mark.parametrize(("vocab", "num_noise"), [(4, 1), (4, 3), (3, 6), (2, 9)])
 def test_kept_hits_are_consistent(vocab, num_noise):
-    """Ma & Collins 2018: where softmax(scores) is the law of the text, the mean gradient is 0, whatever K and q."""
+    """Ma & Collins 2018: where softmax(scores) is the text's distribution, the mean gradient is 0, whatever K and q."""
     rng = np.random.default_rng(16)
     q, text = rng.dirichlet(2 * np.ones(vocab)), rng.dirichlet(2 * np.ones(vocab))
     away = mean_gradient(q, num_noise, keep_hits=True, scores=np.log(text) + 0.7, text=text)

@@ -50,9 +50,9 @@ def test_formulas(model, shape):
 def test_expected_rows(model, shape):
     """Drawn: the mean number of distinct words of many texts."""
     np = importlib.import_module("numpy")
-    law, rng = importlib.import_module("_workload").zipf(shape.V), np.random.default_rng(0)
+    probs, rng = importlib.import_module("_workload").zipf(shape.V), np.random.default_rng(0)
     inputs, outputs = (
-        np.mean([np.unique(rng.choice(shape.V, n, p=law)).size for _ in range(4000)]) for n in (6, 6 + shape.K)
+        np.mean([np.unique(rng.choice(shape.V, n, p=probs)).size for _ in range(4000)]) for n in (6, 6 + shape.K)
     )
     assert model.row_bytes(shape, 3) == pytest.approx(inputs * (4 * 3 + 4) + outputs * (4 * 5 + 8), rel=0.01)
 

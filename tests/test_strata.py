@@ -53,7 +53,7 @@ def test_the_multiplier_is_nearest_to_the_golden_section(groups):
 
 
 def test_expected_counts_are_those_of_independent_draws():
-    """[Z12] by enumeration of every shift: a group's expected count of word w is K q(w), in exact fractions."""
+    """[Z9] by enumeration of every shift: a group's expected count of word w is K q(w), in exact fractions."""
     for groups, k in ((1, 5), (3, 4), (4, 2)):
         a = strata.multiplier(groups)
         for group in range(groups):
@@ -66,7 +66,7 @@ def test_expected_counts_are_those_of_independent_draws():
 
 @pytest.mark.parametrize("make", ["fresh", "pool"])
 def test_counts_are_nearly_those_expected(make):
-    """[Z11]: a word that spans n whole strata is drawn n times, or up to 2 more for those that it shares."""
+    """[Z8]: a word that spans n whole strata is drawn n times, or up to 2 more for those that it shares."""
     for sequence in range(50):
         if make == "fresh":
             total, draws = FreshNoise(Q, K, 1, "stratified").group(0, sequence, 3), K

@@ -177,10 +177,10 @@ def tiny():
 
 def pools(tiny):
     """Fresh noise, and the three pools of 4 chunks that differ."""
-    law, k, n = tiny.model.noise, tiny.K, tiny.N
+    q, k, n = tiny.model.noise, tiny.K, tiny.N
     return [
-        FreshNoise(law, k, 5), NoisePool(law, k, 5, 2, n), NoisePool(law, k, 5, 2, n, "cyclic"),
-        NoisePool(law, k, 5, n, n),
+        FreshNoise(q, k, 5), NoisePool(q, k, 5, 2, n), NoisePool(q, k, 5, 2, n, "cyclic"),
+        NoisePool(q, k, 5, n, n),
     ]  # fmt: skip
 
 

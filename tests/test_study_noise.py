@@ -92,8 +92,8 @@ def test_arms_are_what_their_names_say(benchmark):
 
 def test_independent_groups_for_every_chunk_are_fresh_noise():
     """Why the map has no M = 32: the distribution of each group and the independence of the groups, not their words."""
-    law = NoiseDistribution.from_counts([5, 3, 2])
-    fresh, every = FreshNoise(law, 4, 1), NoisePool(law, 4, 1, 32, 32)
+    q = NoiseDistribution.from_counts([5, 3, 2])
+    fresh, every = FreshNoise(q, 4, 1), NoisePool(q, 4, 1, 32, 32)
     assert [tuple(fresh.group(0, 3, n)) for n in range(32)] == [tuple(every.group(0, 3, n)) for n in range(32)]
 
 

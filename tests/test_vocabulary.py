@@ -89,7 +89,7 @@ def test_a_vocabulary_is_a_sequence_of_tokens() -> None:
 
 def test_a_vocabulary_shows_its_size() -> None:
     """Oracle: the numbers by hand."""
-    assert repr(Vocabulary.from_counts(COUNTS | {"the": 1007})) == "<Vocabulary of 8 tokens, counted 1,024 times>"
+    assert repr(Vocabulary.from_counts(COUNTS | {"the": 1007})) == "<Vocabulary of 8 tokens, total count 1,024>"
 
 
 def test_a_string_is_not_a_list_of_tokens() -> None:

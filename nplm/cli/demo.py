@@ -33,7 +33,10 @@ Examples:
 
 
 @click.command(
-    "demo", cls=GroupedCommand, epilog=EPILOG, short_help="Train, evaluate and sample a small model in two minutes."
+    "demo",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    short_help="Train, evaluate and sample from a small model in two minutes.",
 )
 @setting_options("epochs", "seed", "threads", preset=PRESET)
 @click.option("--save", metavar="DIR", help="New folder for models and metrics.")
@@ -57,7 +60,7 @@ def command(save: str | None, as_json: bool, **_: Any) -> int:
     model_config = build(ModelConfig, found, vocab_size=len(corpus.vocabulary))
 
     def before() -> None:
-        say("1. Text: the reference texts behind help() and the standard library's docstrings")
+        say("1. Text: the docstrings of the standard library, and the reference texts behind help()")
         _session.echo_settings(found, corpus)
         say(f"2. Training: chunks of {config.bptt} time steps, in order, each with {config.num_noise} noise words")
 

@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command("doctor", epilog=EPILOG, short_help="Show versions, processor and folders, and test the speed.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
 def command(as_json: bool) -> int:
     """Show versions, processor, BLAS and folders, and run a speed test of about a second."""
     from nplm.cli.common import announce_kernels
@@ -48,11 +48,12 @@ def command(as_json: bool) -> int:
     }
     for name, part in report.items():
         rows = list(part.items()) if isinstance(part, dict) else [("", str(library)) for library in part]
-        show(name.replace("_", " "), [(key.replace("_", " "), _text(value)) for key, value in rows], as_json)
+        show(name.replace("_", " "), [(_label(key), _text(value)) for key, value in rows], as_json)
     for name in ("kernel_cache", "text_cache"):
         if not report[name]["writable"]:
             why = report[name].get("trouble") or "not writable"
-            say(f"{name.replace('_', ' ')}: {report[name]['path'] or 'no folder'} ({why}): set NPLM_CACHE to your own")
+            place = report[name]["path"] or "no folder"
+            say(f"{name.replace('_', ' ')}: {place} ({why}): set NPLM_CACHE to a folder of your own")
     if as_json:
         emit(report)
     return 0
@@ -187,6 +188,10 @@ def _processor() -> str | None:
     except OSError:
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _label(key: str) -> str:
+    return "bfloat16 computed with" if key == "bfloat16_maker" else key.replace("_", " ")
 
 
 def _text(value: Any) -> str:

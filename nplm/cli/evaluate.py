@@ -157,7 +157,7 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ("state", state),
     ]
     if "norm_deviation" in figures:
-        off = f"{figures['norm_deviation']:.1e} from 1 at most"
+        off = f"deviates from 1 by at most {figures['norm_deviation']:.1e}"
         bad = "" if figures["norm_deviation"] <= NORM_TOLERANCE else f": MORE THAN {NORM_TOLERANCE:.0e}"
         rows.append(("sum of p", f"{off}, at {figures['norm_positions']:,} positions{bad}"))
     show(figures["file"], rows, as_json)

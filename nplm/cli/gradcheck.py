@@ -22,9 +22,9 @@ functions NAME_forward (or NAME) and NAME_backward:
 
 \b
 Inputs are random, in the order of forward's parameters:
-  x=5,3             normal numbers of shape (5, 3), in --dtype; x= is a single number
+  x=5,3             normally distributed numbers of shape (5, 3), in --dtype; x= is a single number
   x=5,3:positive    positive numbers; :float32 and :float64 choose the type
-  ids=6:int:10      integers from 0 to 9; ids=6:int:3:10 from 3 to 9, ids=6:int 0 or 1
+  ids=6:int:10      integers from 0 to 9; with ids=6:int:3:10, from 3 to 9; with ids=6:int, 0 or 1
 """
 
 

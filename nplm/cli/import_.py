@@ -24,23 +24,24 @@ Examples:
 @click.argument("state_dict", metavar="STATE_DICT")
 @click.option("-o", "--output", metavar="MODEL.safetensors", required=True, help="File to write.")
 @click.option(
-    "--vocab", metavar="FILE", help="The model's words in order, one per line, each with a tab and its count, if known."
+    "--vocab",
+    metavar="FILE",
+    help="The model's words in order, one per line, each followed by a tab and its count, if known.",
 )
 @click.option("--eos", metavar="WORD", help="The word that ends a sentence.  [default: </s> or <eos>]")
 @shown_option("--unk", metavar="WORD", default="<unk>", help="The word for unknown words.")
 @click.option("--add-unk", is_flag=True, help="Add a word for unknown words; its probability is practically zero.")
 @click.option(
-    "--unit",
-    metavar="UNIT",
-    help="What the words are, as in `nplm train --unit`.  [default: as the file says, or word]",
+    "--unit", metavar="UNIT", help="Unit of the model, as in `nplm train --unit`.  [default: as the file says, or word]"
 )
 def command(
     state_dict: str, output: str, vocab: str | None, eos: str | None, unk: str, add_unk: bool, unit: str | None
 ) -> None:
-    """Convert STATE_DICT, the parameters of word_language_model's LSTM, to a model.
+    """Convert STATE_DICT, the parameters of an LSTM from PyTorch's word_language_model, to an nplm model.
 
-    A .safetensors file, or what torch.save(model.state_dict(), FILE) wrote; that needs PyTorch: pip install
-    'nplm-nce[torch]'. The words come from --vocab, or from the file if `nplm export --to torch` wrote it.
+    STATE_DICT is a .safetensors file, or a file written by torch.save(model.state_dict(), FILE); reading the latter
+    needs PyTorch: pip install 'nplm-nce[torch]'. The words come from --vocab, or from STATE_DICT itself if `nplm export
+    --to torch` wrote it.
     """
     from nplm._version import __version__
     from nplm.export import from_torch, read_state_dict, read_tokens
@@ -59,7 +60,7 @@ def command(
         raise InputError(f"{state_dict}{f', {vocab}' if vocab else ''}: {error}") from error
     save_model(model, output, {"nplm": __version__, "corpus": f"that of {state_dict}"})
     if words.counts is None:
-        say("the words have no counts: the noise distribution and the unigram model take each word as seen once")
+        say("the words have no counts: the noise distribution and the unigram model treat each word as seen once")
     config = model.config
     say(
         f"{output}: {config.num_layers} LSTM layer(s) of {config.hidden_dim} units,"

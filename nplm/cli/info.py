@@ -14,7 +14,7 @@ Examples:
 
 @click.command("info", epilog=EPILOG, short_help="Show what a model file or a run's folder contains.")
 @click.argument("model", metavar="MODEL|RUN-FOLDER")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Contents as JSON on stdout.")
 def command(model: str, as_json: bool) -> None:
     """Show configuration, vocabulary, parameters and provenance of a model or a run."""
     from nplm.cli.output import emit
@@ -88,17 +88,17 @@ def _report(figures: dict[str, Any], as_json: bool) -> None:
         ("unit", "  ".join(figures["unit"].values())),
         ("vocabulary", f"{figures['vocabulary']:,} words, {figures['tokens_counted']:,} tokens counted"),
         ("parameters", f"{figures['parameters']:,} ({figures['bytes'] / 1e6:.1f} MB)"),
-        ("noise", f"unigram^{config['noise_power']:g}, {config['noise_uniform']:.3g} of it uniform"),
+        ("noise", f"unigram^{config['noise_power']:g}, uniform share {config['noise_uniform']:.3g}"),
         ("corpus", str(figures["corpus"] or "unknown")),
         ("written by", f"nplm {figures['nplm']}" if figures["nplm"] else "unknown"),
     ]
     if figures["epoch"]:
         rows.append(("epoch", str(figures["epoch"])))
     if valid:
-        rows.append(("valid perplexity", f"{valid['perplexity']:,.2f} ({valid['tokens']:,} tokens)"))
+        rows.append(("validation perplexity", f"{valid['perplexity']:,.2f} ({valid['tokens']:,} tokens)"))
         rows.append(("log Z mean, sd", f"{valid['mean_log_z']:+.4f}, {valid['std_log_z']:.4f} nats"))
     if figures["products"]:
-        rows.append(("products", "{precision} by {maker}".format(**figures["products"])))
+        rows.append(("matrix products", "{precision}, computed with {maker}".format(**figures["products"])))
     if figures["train"]:
         settings = "  ".join(f"{name}={value}" for name, value in figures["train"].items())
         rows.append(("trained with", settings))

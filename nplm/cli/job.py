@@ -42,7 +42,9 @@ def run_in_job(args: list[str], run: Callable[[], Any], exit_code: Callable[[Cal
     def joined() -> Any:
         command = next((word for word in args if not word.startswith("-")), "")
         if command not in PARALLEL:
-            raise InputError(f"{started.size} processes of nplm {command} would do the same: start it without mpirun")
+            raise InputError(
+                f"{started.size} processes of nplm {command} would all do the same work: start it without mpirun"
+            )
         ranks.append(job_ranks())
         result = run()
         ended.append(True)

@@ -41,7 +41,7 @@ def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: f
     """Find the best weights for interpolating models A, B, ..., as SRILM's compute-best-mix does.
 
     Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
-    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input, .gz is decompressed.
+    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input; .gz is decompressed.
     """
     from nplm.toolkits.mix import best_mix, read_scores
 
@@ -90,7 +90,7 @@ def _report(files: tuple[str, ...], got: "Mixture", as_json: bool) -> None:
         rows.append((file, f"weight {weight:.6f}   perplexity {perplexity_text(perplexity)}{out}"))
     out = f"   ({got.zeros:,.10g} left out)" if got.zeros else ""
     rows.append(("mixture", f"{'':15}   perplexity {perplexity_text(got.perplexity)}{out}"))
-    rows.append(("left to gain", f"{'':15}   at most {got.gain:.2g} nats per word"))
+    rows.append(("remaining gain", f"{'':15}   at most {got.gain:.2g} nats per word"))
     show(f"{got.words:,.10g} words, {got.iterations} iterations", rows, as_json)
     best = " ".join(f"{weight:.6g}" for weight in got.weights)
     # SRILM's line, for its users' scripts

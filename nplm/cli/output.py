@@ -59,7 +59,7 @@ def log_z_rows(figures: Mapping[str, Any]) -> Rows:
 
 
 def raw_text_rows(figures: Mapping[str, Any]) -> Rows:
-    """Rows that compare models of different units; none if the raw text is not known."""
+    """Rows that compare models with different units; none if the raw text is not known."""
     if figures.get("bits_per_byte") is None:
         return []
     spelled, unknown = "", figures["unknown_bits"] / figures["bytes"]
@@ -71,7 +71,7 @@ def raw_text_rows(figures: Mapping[str, Any]) -> Rows:
     return [
         ("bits per byte", f"{figures['bits_per_byte']:.4f}   ({figures['bytes']:,} bytes{spelled})"),
         ("bits per character", f"{figures['bits_per_character']:.4f}   ({figures['characters']:,} characters)"),
-        ("perplexity per word", f"{shown}   ({figures['words']:,} words between white space, {ends})"),
+        ("perplexity per word", f"{shown}   ({figures['words']:,} words separated by white space, {ends})"),
     ]
 
 

@@ -70,7 +70,7 @@ class Display(Observer):
     def metrics(self, line: Mapping[str, Any]) -> None:
         if line["kind"] == "valid":
             self.valid = line.get("perplexity")
-            figure = f"valid perplexity {self.valid:,.2f}" if self.valid is not None else "no valid text"
+            figure = f"valid perplexity {self.valid:,.2f}" if self.valid is not None else "no validation text"
             self._line(line, f"done   {figure}")
         elif self.bar is None:
             self._line(line, f"chunk {line['chunk']:>6}")

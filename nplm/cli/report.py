@@ -25,7 +25,7 @@ Examples:
 @click.command("report", epilog=EPILOG, short_help="Write an HTML report on a model and a text.")
 @click.argument("run", metavar="RUN|MODEL")
 @click.option("--text", metavar="FILE", required=True, help="Text to measure on; - is standard input.")
-@shown_option("-o", "--output", metavar="FILE", default="report.html", help="The page; - is standard output.")
+@shown_option("-o", "--output", metavar="FILE", default="report.html", help="HTML file to write; - is standard output.")
 @shown_option(
     "--tokens",
     type=click.IntRange(1, 10**6),
@@ -114,13 +114,13 @@ def _settings(model: "LanguageModel", record: dict[str, Any]) -> dict[str, Rows]
 
     from nplm.config import TrainConfig
 
-    tables = {"Model": [*_rows(asdict(model.config)), ("number format", str(model.dtype))]}
+    tables = {"Model": [*_rows(asdict(model.config)), ("data type", str(model.dtype))]}
     made = {"corpus": record.get("corpus"), "written by nplm": record.get("nplm"), "best epoch": record.get("epoch")}
     made |= {"tokens counted": int(model.vocabulary.counts.sum())}
     if valid := record.get("valid"):
-        made |= {"valid perplexity": round(valid["perplexity"], 2), "valid tokens": valid["tokens"]}
-    tables["Making"] = _rows({name: value for name, value in made.items() if value is not None})
-    tables["Making"] += [(name, str(value)) for name, value in record.get("other", {}).items()]
+        made |= {"validation perplexity": round(valid["perplexity"], 2), "validation tokens": valid["tokens"]}
+    tables["Provenance"] = _rows({name: value for name, value in made.items() if value is not None})
+    tables["Provenance"] += [(name, str(value)) for name, value in record.get("other", {}).items()]
     if settings := record.get("train"):
         order = [field.name for field in fields(TrainConfig) if field.name in settings]
         tables["Training"] = _rows({name: settings[name] for name in order} | settings)

@@ -66,7 +66,7 @@ Examples:
     "--output", metavar="FOLDER", help="srilm: also write each complete list to a file of the same name in FOLDER."
 )
 @click.option("--unnormalised", is_flag=True, help="Use the mean log Z of the last validation: fast, but not exact.")
-@click.option("--json", "as_json", is_flag=True, help="A summary as JSON, the last line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON, as the last line on stdout.")
 @job_options
 def command(
     model: str,

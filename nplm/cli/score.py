@@ -42,8 +42,8 @@ Examples:
     is_flag=True,
     help="Use the mean log Z of the last validation instead of log Z: fast with a large vocabulary, but not exact.",
 )
-@click.option("--no-bos", is_flag=True, help="Start from the zero state, without reading the start of a sentence.")
-@click.option("--no-eos", is_flag=True, help="Do not predict </s> at a line's end.")
+@click.option("--no-bos", is_flag=True, help="Start from the zero state, without reading </s> before the first word.")
+@click.option("--no-eos", is_flag=True, help="Do not predict </s> at the end of a line.")
 @shown_option(
     "--lines",
     type=click.IntRange(1, 2**20),
@@ -52,7 +52,7 @@ Examples:
     help="Lines to read before their scores are written; 1: answer line by line.",
 )
 @threads_option("Threads; 0: as many as there are cores.")
-@click.option("--json", "as_json", is_flag=True, help="The totals as JSON, the last line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Totals as JSON, as the last line on stdout.")
 @job_options
 def command(
     model: str,
@@ -100,7 +100,7 @@ def command(
 
 
 def _figures(tally: "Tally", size: "TextSize | None") -> dict[str, Any]:
-    """The totals by name: log10, perplexity with and without <unk>, and figures to compare models of different units.
+    """The totals by name: log10, perplexity with and without <unk>, and figures to compare models with different units.
 
     size: of the raw text; None if the scores do not cover all of it.
     """

@@ -115,7 +115,7 @@ def report(figures: Figures, as_json: bool) -> None:
     """The table at the end of a training run."""
     split = figures["split"]
     if split is None:
-        say("nothing to evaluate on: neither a test nor a valid text was given")
+        say("nothing to evaluate on: neither a test text nor a validation text was given")
     else:
         _report_measured(figures, split, as_json)
     rows: Rows = [
@@ -129,7 +129,7 @@ def report(figures: Figures, as_json: bool) -> None:
         rows.append(("method", f"a baseline, outside the claims: {figures['baseline']}"))
     if figures["best_epoch"]:
         rows.append(("epochs", f"{figures['epochs']}, best: epoch {figures['best_epoch']}"))
-    rows.append(("saved in", figures["save"] or "nowhere (no --save was given)"))
+    rows.append(("saved in", figures["save"] or "no folder (--save was not given)"))
     show("training", rows, as_json)
 
 
@@ -151,7 +151,7 @@ def _report_measured(figures: Figures, split: str, as_json: bool) -> None:
         where = f"{abs(above):.2%} {'above' if above >= 0 else 'below'} it"
         rows.append(("floor", f"{floor:,.3f}   (no model can beat it on average; this one is {where})"))
     if split == "test" and figures["valid_perplexity"] is not None:
-        rows.append(("valid perplexity", perplexity_text(figures["valid_perplexity"])))
+        rows.append(("validation perplexity", perplexity_text(figures["valid_perplexity"])))
     show(f"{split} text", rows + log_z_rows(figures), as_json)
 
 

@@ -65,7 +65,7 @@ class TrainCommand(GroupedCommand):
         return file, resumed_settings(given.get("save"), {*file, *given}) if given.get("resume") else {}
 
 
-@click.command("train", cls=TrainCommand, epilog=EPILOG)
+@click.command("train", cls=TrainCommand, epilog=EPILOG, short_help="Train a language model and evaluate it exactly.")
 @setting_options()
 @saving_option("--save", metavar="DIR", help="New folder for models and metrics.")
 @saving_option("--resume", is_flag=True, help="Continue the run in --save DIR.")
@@ -122,9 +122,8 @@ def resumed_settings(save: str | None, given: set[str]) -> dict[str, Any]:
         text = {}  # replaced; nplm.train checks that the texts are the same
     odd = (settings.keys() | text.keys()) - {s.name for s in SETTINGS}
     if odd:
-        raise InputError(
-            f"{Path(save) / 'config.json'}: unknown setting {min(odd)!r}; resume with the nplm that wrote it"
-        )
+        where = Path(save) / "config.json"
+        raise InputError(f"{where}: unknown setting {min(odd)!r}; resume with the version of nplm that wrote it")
     lists = {setting.name: as_list(setting, text[setting.name]) for setting in TEXT if setting.name in text}
     return settings | text | lists
 

@@ -66,7 +66,7 @@ class TextConfig:
             if declared.many and value is not None:
                 object.__setattr__(self, declared.name, (value,) if isinstance(value, str) else tuple(value))
         if self.unk is not None and self.unit != "word":
-            raise InputError(f"`unk` is for texts of words; leave it out with `unit` {self.unit}")
+            raise InputError(f"`unk` is for word-level models; leave it out with `unit` {self.unit}")
         if self.unk is not None and (not self.unk or self.unk in ("<s>", "</s>") or set(self.unk) & set(" \t\n\v\f\r")):
             raise InputError(f"`unk` = {self.unk!r} is not a word; give it as it is in the texts")
         if self.train is None and self.corpus is None:
@@ -158,7 +158,7 @@ class TrainConfig:
     )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
     own_counts: bool = _noise(
-        False, "Use the pool's own word frequencies as q in the loss; targets in none of its groups are skipped."
+        False, "Use the pool's own word frequencies as q in the loss; skip targets that are in none of its groups."
     )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
     redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
@@ -171,7 +171,7 @@ class TrainConfig:
     optimizer: Optimizer = _rate("sgd", "Update rule.")
     lr: float = _rate(20.0, "Initial learning rate, for the loss in nats per position.", "X", "(0, inf)")
     weight_decay: float = _rate(
-        0.0, "Fraction of each weight, times the rate, subtracted in every step; biases do not decay.", "X", "[0, inf)"
+        0.0, "Every step multiplies each weight by 1 - X * rate; biases do not decay.", "X", "[0, inf)"
     )
     averaging_patience: int = _rate(
         5, "Epochs without a better validation perplexity before asgd starts averaging.", "EPOCHS", "[1, 2^31)"
@@ -185,7 +185,10 @@ class TrainConfig:
     lr_decay: float = _rate(0.5, "Factor by which the rate is lowered.", "X", "(0, 1]")
     decay_after: int = _rate(4, "Epochs at the full rate, with `schedule` step.", "EPOCHS", "[0, 2^31)")
     patience: int = _rate(
-        0, "Epochs without a better validation perplexity before stopping; 0: never stop.", "EPOCHS", "[0, 2^31)"
+        0,
+        "Stop after this many epochs without a better validation perplexity; 0: no early stopping.",
+        "EPOCHS",
+        "[0, 2^31)",
     )
     epochs: int = _run(13, "Passes over the training text.", "N", "[1, 2^31)")
     seed: int = _run(1, "Seed of the initial weights, the noise, the dropout and the order of lines.", "N", "[0, 2^63)")
@@ -219,7 +222,7 @@ class TrainConfig:
             )
         if self.lr * self.weight_decay >= 1:
             raise InputError(
-                f"`weight_decay` = {self.weight_decay:g} times `lr` = {self.lr:g} is not less than 1, so that a step"
+                f"`weight_decay` = {self.weight_decay:g} times `lr` = {self.lr:g} is not less than 1, so a step"
                 " would wipe out the weights; lower one of them"
             )
         if self.optimizer == "asgd" and 0 < self.patience <= self.averaging_patience:
@@ -234,7 +237,7 @@ class TrainConfig:
             groups = f"M = {self.noise_groups}" if self.noise == "pool" else "fresh noise"
             raise InputError(
                 f"`baseline` is for one chunk (N = 1) or one noise group (M = 1); with N = {self.chunks} and {groups}"
-                " the run is within the claims: leave it out"
+                " the run is within the claims: leave out `baseline`"
             )
         if self.chunks < 2 and not self.baseline:
             raise InputError(

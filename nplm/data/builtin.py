@@ -43,7 +43,7 @@ _STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")  # newer referen
 
 
 def load(name: str, *, seed: int = 1) -> Corpus:
-    """Load the built-in corpus of that name; its baselines include the unigram model's test perplexity.
+    """Load a built-in corpus by name; its baselines include the unigram model's test perplexity.
 
     Parameters
     ----------

@@ -116,15 +116,15 @@ def load_corpus(
         UTF-8 text, one sentence per line.  Files, folders, patterns such as "news/*.txt", pipes, and "-" for standard
         input; .gz, .bz2, .xz and .zst are decompressed.  Several are read in order, as if they were one file.
     unit : Unit
-        What lines are split into: by default words between white space.
+        What lines are split into: by default words separated by white space.
     min_count : int
         Words seen less often in `train` become <unk>.
     max_size : int, optional
         Largest V, <unk> and </s> included.
     words : path, optional
-        File of the words to keep instead, one per line.
+        File that lists the words to keep, one per line, instead of choosing them by count.
     weights : mapping of str to int, optional
-        How many times each text of `train` is read and counted, by the name given there.
+        How many times each text of `train` is read and counted, keyed by the name given there.
     large : int
         Size of a text, in bytes, above which its counts and ids are cached on disk.
     cache : path, optional

@@ -17,7 +17,7 @@ class TextSize(NamedTuple):
 
     bytes: int = 0  # of UTF-8, line ends included
     characters: int = 0  # code points, line ends included
-    words: int = 0  # between white space; line ends are not words
+    words: int = 0  # separated by white space; line ends are not words
     lines: int = 0
     unknown: int = 0  # units outside the vocabulary; a literal "<unk>", as in prepared texts, is not counted
     unknown_bytes: int = 0  # their symbols' length in UTF-8

@@ -1,7 +1,7 @@
 """Vocabulary: the token <-> id table with counts.
 
 id 0 is <unk>, which stands for every word outside the table and has the total count of the words left out of it.
-id 1 is </s>, the end of a sentence.  Then come the words by count, most frequent first, ties by text.
+id 1 is </s>, the end of a sentence.  Then come the words by count, most frequent first; ties are in code point order.
 There is no <s>: a stream of text begins with </s> as its first input, and <s> is never predicted.
 """
 
@@ -69,7 +69,7 @@ class Vocabulary:
         max_size: int | None = None,
         words: Iterable[str] | None = None,
     ) -> "Vocabulary":
-        """The vocabulary of the words counted; the counts of words that are left out are added to <unk>.
+        """Make a vocabulary from word counts; the counts of words that are left out are added to <unk>.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Vocabulary:
         max_size : int, optional
             Largest V, <unk> and </s> included; at least 3.  The most frequent words are kept.
         words : iterable of str, optional
-            Keep exactly these words instead, whether seen or not; duplicates are ignored.
+            Keep exactly these words, seen or not, instead of choosing by count; duplicates are ignored.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class Vocabulary:
         return hash(self.tokens)
 
     def __repr__(self) -> str:
-        return f"<Vocabulary of {len(self):,} tokens, counted {int(self.counts.sum()):,} times>"
+        return f"<Vocabulary of {len(self):,} tokens, total count {int(self.counts.sum()):,}>"
 
     def id(self, token: str) -> int:
         """The token's id, or that of <unk> if the token is unknown.

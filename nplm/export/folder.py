@@ -46,7 +46,7 @@ CHARACTERS = {
 
 
 def _word_parts(unit: Words) -> dict[str, Any]:
-    """Words between white space by the unit's rule; one <s> at a line's start and one </s> at its end are dropped.
+    """Words separated by white space by the unit's rule; one <s> at a line's start and one </s> at its end are dropped.
 
     The rule "unicode" is Python's, whose split() includes U+001C to U+001F, which are not white space in Unicode.
     """

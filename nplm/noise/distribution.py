@@ -53,7 +53,7 @@ class NoiseDistribution:
         Raises
         ------
         InputError
-            On any other value, and if the power makes the q of a word underflow in float64.
+            If a value is out of range, or if the power makes the q of a word underflow in float64.
         """
         weights = np.maximum(_counts(counts), 1.0)
         _real("noise_power", power, np.inf)

@@ -99,8 +99,8 @@ class FreshNoise:
 class NoisePool:
     """Claim 3: M groups for the N chunks of a sequence, which are divided into M parts, one for each group.
 
-    The seed determines all M groups in advance.  `pool` returns all of them; `group` draws that of one
-    chunk alone, with the same words, which takes microseconds.  Groups are not cached, and methods may be called in any
+    The seed determines all M groups in advance.  `pool` returns all of them; `group` draws only the group of one chunk,
+    with the same words as in `pool`, and takes microseconds.  Groups are not cached, and methods may be called in any
     order.
 
     Parameters
@@ -119,7 +119,7 @@ class NoisePool:
     redraw : {"sequence", "epoch", "never"}
         When the pool is redrawn.
     baseline : bool
-        Whether M = 1 and N = 1, which are outside the claims, are allowed.
+        Whether M = 1 or N = 1, which is outside the claims, is allowed.
     draw : {"independent", "stratified"}
         Whether words are drawn independently, or jointly for all groups of the pool, one word from each of M*K equal
         parts of the distribution.
@@ -216,7 +216,7 @@ class NoisePool:
         return np.stack([self._draw(epoch, sequence, g) for g in range(self.groups)])
 
     def log_q(self, epoch: int, sequence: int) -> NDArray[np.float64] | None:
-        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that was not drawn  [Z8].
+        """Return the logarithm of each word's share of the pool's M*K draws, -inf for a word that was not drawn  [Z11].
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class NoisePool:
         Returns
         -------
         ndarray (V,) of float64, read-only
-            None unless `own_counts` is set: then the loss uses q.
+            None, so that the loss uses q, unless `own_counts` is set.
 
         Raises
         ------

@@ -3,9 +3,9 @@
 The words partition [0, 1) into intervals, each as long as its q.  M groups of K draws divide [0, 1) into M K equal
 strata, and every stratum gives one draw:
 
-[Z11] stratum s = [s, s + 1) / (M K),  s = j M + i;  part j = [j, j + 1) / K has M of them, one for each group
-[Z12] group g draws from part j in stratum i = a (g - r_j) mod M, at x = (j M + i + u) / (M K), r_j and u at random
-[Z13] word = the first w with q(0) + ... + q(w) > x
+[Z8] stratum s = [s, s + 1) / (M K),  s = j M + i;  part j = [j, j + 1) / K has M of them, one for each group
+[Z9] group g draws from part j in stratum i = a (g - r_j) mod M, at x = (j M + i + u) / (M K), r_j and u at random
+[Z10] word = the first w with q(0) + ... + q(w) > x
 
 r_j, in [0, M), is the same for all groups but differs between parts, and u, in [0, 1), differs between draws.  So each
 draw of a group is uniform over its part, and the group's expected counts are K q(w), as with independent draws.
@@ -35,14 +35,14 @@ def draw(
     u = (_bits(keys[0], place, k) >> np.uint64(11)) * 2.0**-53
     shift = (_bits(keys[1], (0, sequence, epoch), k) >> np.uint64(32)) * np.uint64(groups) >> np.uint64(32)  # r_j
     stratum = (multiplier(groups) * (group - shift.astype(np.int64))) % groups  # i
-    x = (np.arange(k) * groups + stratum + u) / (groups * k)  # [Z12]
-    words = np.searchsorted(cumulated, x, side="right")  # [Z13]
+    x = (np.arange(k) * groups + stratum + u) / (groups * k)  # [Z9]
+    words = np.searchsorted(cumulated, x, side="right")  # [Z10]
     return np.minimum(words, cumulated.size - 1).astype(np.int32)  # the sums may end just below 1
 
 
 @cache
 def multiplier(groups: int) -> int:
-    """a of [Z12]: the inverse, mod M, of the number coprime to M that is nearest to 0.618 M; 1 for M <= 2."""
+    """a of [Z9]: the inverse, mod M, of the number coprime to M that is nearest to 0.618 M; 1 for M <= 2."""
     if groups <= 2:
         return 1
     middle = round((math.sqrt(5) - 1) / 2 * groups)

@@ -1,8 +1,8 @@
 """Stratified draws as printed, in exact fractions: the oracle for noise/strata.py.
 
-[Z11] stratum s = [s, s + 1) / (M K),  s = j M + i;  part j = [j, j + 1) / K has M of them, one for each group
-[Z12] group g draws from part j in stratum i = a (g - r_j) mod M, at x = (j M + i + u) / (M K), r_j and u at random
-[Z13] word = the first w with q(0) + ... + q(w) > x
+[Z8] stratum s = [s, s + 1) / (M K),  s = j M + i;  part j = [j, j + 1) / K has M of them, one for each group
+[Z9] group g draws from part j in stratum i = a (g - r_j) mod M, at x = (j M + i + u) / (M K), r_j and u at random
+[Z10] word = the first w with q(0) + ... + q(w) > x
 """
 
 from fractions import Fraction
@@ -18,12 +18,12 @@ def draw(probs, k, keys, place, groups, a):
         r = bits(keys[1], (0, *pool), j) // 2**32 * groups // 2**32  # in [0, M)
         u = Fraction(bits(keys[0], (group, *pool), j) // 2**11, 2**53)  # in [0, 1)
         i = a * (group - r) % groups
-        words.append(word_at(probs, (j * groups + i + u) / (groups * k)))  # [Z12]
+        words.append(word_at(probs, (j * groups + i + u) / (groups * k)))  # [Z9]
     return words
 
 
 def word_at(probs, x):
-    """[Z13]."""
+    """[Z10]."""
     total = Fraction(0)
     for w, q in enumerate(probs):
         total += q

@@ -67,7 +67,7 @@ class Evaluation:
     unknown_bits : float, optional
         Bits needed to spell the unknown units, [V8].
     bits_per_byte, bits_per_character, perplexity_per_word : float, optional
-        Of the raw text, [V9] and [V10]; these can be compared between models of different units.
+        Of the raw text, [V9] and [V10]; these can be compared between models with different units.
     """
 
     nats: float
@@ -154,7 +154,7 @@ def evaluate(
     shards : int
         Parts that the work is split into, summed in a fixed order; their number affects rounding.
     threads : int
-        0 for as many as there are cores and shards; does not change the result.
+        0: one per core, at most one per shard; does not change the result.
     ranks : Ranks
         The ranks that share the work, each with the model and the text; they do not change the result.
 

@@ -97,7 +97,7 @@ def sample(
     lines : int
         Number of lines.
     max_words : int
-        Most words drawn for a line.
+        Maximum number of words drawn for a line.
     temperature, top_k, top_p : float, int, float
         As in `nplm sample`: see [D1] to [D4] of the module; by default the model's own distribution.
     prompt : str, bytes, or list of units
@@ -123,7 +123,7 @@ def sample(
 def next_words(
     model: LanguageModel | HasLanguageModel, context: Text | Iterable[Text] = (), k: int = 10
 ) -> list[tuple[str, float]]:
-    """The most likely next words after </s> and a context, from the zero state, with their exact probabilities.
+    """The most likely next words and their exact probabilities, after reading </s> and a context from the zero state.
 
     Parameters
     ----------

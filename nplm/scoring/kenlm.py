@@ -8,7 +8,7 @@ Scores are log10, like KenLM's.  Some things differ because the model is recurre
 - The history is never truncated.  `ngram_length` counts the predicted word and all words that were read since the
   state was initialised, including the </s> for the beginning of a sentence.  `order` is effectively unbounded.
 - Every method that returns a score accepts normalize=False: see score.py, [V6].
-- A model whose unit is not the word takes the same raw text; a "word" is then a unit, as `nplm next` shows it.
+- A model whose unit is not the word also takes raw text; a "word" is then a unit, written as `nplm next` shows it.
 Decision 0009 lists the differences, and explains why State is KenLM's and not the model's.
 """
 
@@ -54,7 +54,7 @@ class State:
     words : int
         Number of words read.
     log_z : float or None
-        log Z in nats of the prediction of the next word; None until it is needed.
+        log Z of the prediction of the next word, in nats; None until it is needed.
     """
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Model:
         Parameters
         ----------
         sentence : str or bytes
-            Words separated by ASCII white space, as in KenLM; for a model of another unit, raw text.
+            Words separated by ASCII white space, as in KenLM; for a model with another unit, raw text.
         bos : bool
             Read </s> first, for the beginning of the sentence; False: start from the zero state.
         eos : bool
@@ -211,7 +211,7 @@ class Model:
         return power(-self.score(sentence, normalize=normalize) / tokens)
 
     def BeginSentenceWrite(self, state: State) -> None:
-        """Set `state` to the beginning of a sentence: </s> has been read from the zero state.
+        """Set `state` to the beginning of a sentence: the zero state after reading </s>.
 
         Parameters
         ----------

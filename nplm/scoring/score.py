@@ -81,18 +81,18 @@ def score_batch(
     ----------
     model : LanguageModel or Model
     sentences : sequence of str, bytes or lists of str
-        n sentences, each a str or UTF-8 bytes, which are split into the model's units, or a list of units.
+        n sentences; each is a str or UTF-8 bytes, to be split into the model's units, or a list of units.
     bos : bool
         Read </s> before the first word.
     eos : bool
-        Predict </s> after the last.
+        Predict </s> after the last word.
     normalize : bool
         False: subtract the model's mean_log_z (0 if it has none) instead of log Z, [V6].
     threads : int
-        0 for as many as there are cores.
+        0: one per core.
     precision : str
-        Type of the operands of matrix products: float32 (the model's own type), bfloat16, or auto, which is bfloat16
-        where that is known to be faster.  benchmarks/bench_score.py measures how much bfloat16 changes a score.
+        Type of the operands of matrix products: float32 (meaning the model's own type), bfloat16, or auto: bfloat16
+        where it is known to be faster.  benchmarks/bench_score.py measures how much bfloat16 changes a score.
     ranks : Ranks
         The ranks that share the work, each with the model and the sentences; they do not change the result.
 

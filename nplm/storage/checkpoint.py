@@ -48,7 +48,7 @@ MADE: dict[str, Callable[[Any], bool]] = {  # the entries that nplm itself write
 def save_model(
     model: LanguageModel | HasLanguageModel, path: str | Path, provenance: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a model to one .safetensors file, whole or not at all.  This is `nplm.save`.
+    """Write a model to one .safetensors file, completely or not at all.  This is `nplm.save`.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def _read(path: Path, reader: Callable[[Path], tuple[Tensors, Metadata]]) -> tup
     if metadata.get("version") not in (VERSION, UNITS_VERSION):
         raise InputError(
             f"{path}: written in version {metadata.get('version')!r} of the format, but this nplm reads {VERSION!r} and"
-            f" {UNITS_VERSION!r}; read it with the nplm that wrote it"
+            f" {UNITS_VERSION!r}; read it with the version of nplm that wrote it"
         )
     return tensors, metadata
 

@@ -27,7 +27,8 @@ class TrainResult:
     Parameters
     ----------
     best : LanguageModel
-        The model with the best validation perplexity, or that of the last epoch; it may be the trained model itself.
+        The model with the best validation perplexity; without a validation text, that of the last epoch.  It may be the
+        same object as the `model` given to `train`.
     history : list of dict
         The lines of metrics.jsonl.
     progress : Progress
@@ -43,7 +44,7 @@ class TrainResult:
 
     @property
     def tokens_per_second(self) -> float:
-        """Training speed over the whole run in tokens per second, without compilation and validation."""
+        """Training speed over the whole run in tokens per second, not counting compilation or validation."""
         return self.progress.tokens_per_second
 
 
@@ -76,7 +77,7 @@ def train(
     source : mapping, optional
         Where the corpus came from; stored in config.json.
     observer : Observer, optional
-        Is called at every step, and may stop training; with several ranks, only that of rank 0 can.
+        Is called at every step, and may stop training; with several ranks, only the observer of rank 0 can stop it.
     ranks : Ranks
         The ranks that train together, each with the same model and corpus; they do not change the result.
     allow_mixed : bool
@@ -93,7 +94,7 @@ def train(
         On bad input.
     DivergedError
         After several non-finite chunks in a row, or if something that is to be saved is not finite;
-        the model has its last good state.
+        the model is then in its last good state.
     """
     config, observer = config or TrainConfig(), observer or Observer()
     if corpus.valid is None:
@@ -144,11 +145,11 @@ def _agree(
 def _check_without_valid(config: TrainConfig) -> None:
     """Reject settings that need a validation text."""
     needs = {
-        "`optimizer` asgd averages when the valid perplexity stalls": config.optimizer == "asgd",
-        "`schedule` plateau lowers the rate when the valid perplexity stalls": config.schedule == "plateau",
-        "`patience` stops training when the valid perplexity stalls": config.patience > 0,
-        "`fit_log_z` takes log Z from the valid text": config.fit_log_z,
+        "`optimizer` asgd averages when the validation perplexity stalls": config.optimizer == "asgd",
+        "`schedule` plateau lowers the rate when the validation perplexity stalls": config.schedule == "plateau",
+        "`patience` stops training when the validation perplexity stalls": config.patience > 0,
+        "`fit_log_z` takes log Z from the validation text": config.fit_log_z,
     }
     for what, is_asked in needs.items():
         if is_asked:
-            raise InputError(f"{what}, but there is no valid text: give `valid`")
+            raise InputError(f"{what}, but there is no validation text: give `valid`")

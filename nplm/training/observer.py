@@ -21,7 +21,7 @@ class Step(NamedTuple):
 
 
 class Observer:
-    """Base class of observers of training: override the methods of interest; in this class they do nothing.
+    """Base class for observers of training: override the methods you need; here they do nothing.
 
     Passed to `nplm.train(..., observer=...)`.
     """
@@ -49,7 +49,7 @@ class Observer:
         """
 
     def step(self, step: Step) -> bool | None:
-        """A chunk has been processed, and the parameters updated unless loss or gradient was not finite.
+        """A chunk has been processed; the parameters have been updated unless its loss or gradient was not finite.
 
         Parameters
         ----------

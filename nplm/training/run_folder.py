@@ -221,7 +221,7 @@ def _evaluation(record: Mapping[str, Any], where: str) -> Evaluation:
     try:
         valid = Evaluation(**{name: value for name, value in record.items() if name in kinds})
     except TypeError as error:
-        raise InputError(f"{where}: its evaluation on the valid text is incomplete ({error})") from None
+        raise InputError(f"{where}: its evaluation on the validation text is incomplete ({error})") from None
     if not all(is_number(value) for value in valid.log_z_quantiles.values()):
         raise InputError(f"{where}: its quantiles of log Z are not numbers")
     return valid

@@ -89,7 +89,7 @@ def draw(runs: Runs, x: str | None = None) -> Any:
     axis = _abscissa(runs, x)
     figure = optional.load("matplotlib.figure", "plot", "a plot").Figure(figsize=(11, 7.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
-    titles = ("Training loss", "Valid perplexity", "log Z of the valid text: mean ± sd", "Training speed")
+    titles = ("Training loss", "Validation perplexity", "log Z of the validation text: mean ± sd", "Training speed")
     labels = ("nats per position", "perplexity", "nats", "tokens per second")
     for panel, title, label in zip(panels.flat, titles, labels, strict=True):
         panel.set_title(title, loc="left")
@@ -194,7 +194,7 @@ def _finish(panels: Any, runs: Runs) -> None:
     panels[1, 1].set_xlim(left=0)
     panels[1, 1].yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, place: f"{value:,.0f}"))
     if not perplexity:
-        why = "no valid text" if any(run.valid for run in runs.values()) else "no epoch is finished yet"
+        why = "no validation text" if any(run.valid for run in runs.values()) else "no epoch is finished yet"
         for panel in (panels[0, 1], panels[1, 0]):
             panel.text(0.5, 0.6, why, ha="center", transform=panel.transAxes, color="#888888")
             panel.set_yticks([])
@@ -217,7 +217,7 @@ def _describe(name: str, run: History) -> str:
     best = _best(run)
     if best is not None:
         line = run.valid[best]
-        parts.append(f"best valid perplexity {line['perplexity']:,.2f} in epoch {line['epoch']}")
+        parts.append(f"best validation perplexity {line['perplexity']:,.2f} in epoch {line['epoch']}")
     return "   ".join(parts)
 
 

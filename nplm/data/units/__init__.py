@@ -2,7 +2,7 @@
 
     line  --split-->  units  --Vocabulary.encode-->  ids        and back:  ids  --decode-->  units  --join-->  line
 
-word        between white space (words.py)
+word        separated by white space (words.py)
 char        code points of the raw text (characters.py)
 grapheme    extended grapheme clusters, the characters that a reader sees (characters.py)
 spm:FILE    pieces of a sentencepiece model (sentencepiece.py)

@@ -1,4 +1,4 @@
-r"""Symbols: how a unit that is not a word between white space is written in a vocabulary, on a screen and in a file.
+r"""Symbols: how a unit that is not a plain word is written in a vocabulary, on a screen and in a file.
 
     text         symbol
     space        ▁              U+2581, as sentencepiece writes it

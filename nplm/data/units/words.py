@@ -1,4 +1,4 @@
-"""Words between white space, by a rule that is stored with the model (decision 0015).
+"""Words separated by white space, by a rule that is stored with the model (decision 0015).
 
 ascii+u3000  ASCII's six white-space characters, and the ideographic space of Chinese and Japanese texts
 unicode      what Python calls white space, including U+00A0 and U+2028: for models made before the rule was stored
@@ -22,7 +22,7 @@ toolkit_words: Callable[[str], list[str]] = re.compile(f"[^{ASCII_SPACE}]+").fin
 
 @dataclass(frozen=True)
 class Words:
-    """Words between white space; `rule` is a name in WHITE_SPACE, `unk` the text's word for unknown words."""
+    """Words separated by white space; `rule` is a name in WHITE_SPACE, `unk` the text's word for unknown words."""
 
     rule: str = "ascii+u3000"
     unk: str = UNK

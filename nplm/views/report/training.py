@@ -43,14 +43,14 @@ def _curves(history: History) -> list[Curve]:
     return [
         Curve("Training loss", "of the objective, nats per position", steps, series(train, "loss")),
         Curve(
-            "Valid perplexity",
+            "Validation perplexity",
             "exact, at every epoch's end",
             epochs,
             series(valid, "perplexity"),
             options={"dots": True},
         ),
         Curve(
-            "log Z of the valid text",
+            "log Z of the validation text",
             "nats, mean and one standard deviation",
             epochs,
             series(valid, "mean_log_z"),

@@ -19,7 +19,6 @@ the rate halved after two.
 Rows are added to the result file as they come, and what it holds is not run again.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +30,7 @@ import _record
 import numpy as np
 from _noise_arms import CHUNKS, Arm, pool
 from _tables import Row
+from _trials import Trials
 from _waiting import Waiting
 from _waiting_tables import TABLE
 from study_noise import EPOCHS, TEXTS
@@ -108,9 +108,7 @@ def main() -> None:
     parser = _record.parser(__doc__, "two cases of a tiny model on a short text", "study_reuse")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N")
     arguments = parser.parse_args()
-    quick, path = arguments.quick, _record.path_of(arguments, "study_reuse")
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path and path.exists() else []
-    done = {PLACE(row) for row in rows}
+    quick, trials = arguments.quick, Trials(_record.path_of(arguments, "study_reuse"), PLACE)
     text, hidden = TEXTS["python"]
     corpus = _noise_cost.load(text)
     if quick:
@@ -118,15 +116,10 @@ def main() -> None:
     for seed in arguments.seeds:
         for lr in RATES[:1] if quick else RATES:
             for case in CASES[-2:] if quick else CASES:
-                new = {**case._asdict(), "lr": lr, "seed": seed}
-                if PLACE(new) in done:
-                    continue
-                new |= trial(corpus, case, lr, seed, *((8, 1) if quick else (hidden, EPOCHS)))
-                rows.append(new | {"commit": _record.commit()})
-                print(json.dumps({key: value for key, value in rows[-1].items() if key != "curve"}), flush=True)
-                if path:
-                    _record.merge(path, rows[-1:], PLACE)
-    TABLE.show(TABLE.rows(rows))
+                given = {**case._asdict(), "lr": lr, "seed": seed}
+                settings = (corpus, case, lr, seed, *((8, 1) if quick else (hidden, EPOCHS)))
+                trials.row(given, lambda settings=settings: trial(*settings))
+    TABLE.show(TABLE.rows(trials.rows))
 
 
 if __name__ == "__main__":

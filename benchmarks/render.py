@@ -21,6 +21,8 @@ from typing import Any
 import _figures
 import _noise_tables
 import _record
+import _softmax_tables
+import _waiting_tables
 import bench_eval
 import bench_input
 import bench_memory
@@ -45,13 +47,14 @@ from nplm import atomic
 DOCS = _record.ROOT / "docs"
 PAGES = (
     "benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md", "reliability.md", "contributing.md",
+    "learn/reuse.md",
 )  # fmt: skip
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale,
     study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
-    _noise_tables, reliability,
+    _noise_tables, _waiting_tables, _softmax_tables, reliability,
 )  # fmt: skip
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 

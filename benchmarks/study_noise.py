@@ -22,12 +22,9 @@ stratified   the groups of a pool (or each fresh group) dealt from one stratifie
 """
 
 import argparse
-import json
-import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import _halving
@@ -36,6 +33,8 @@ import _record
 import _training
 from _noise_arms import KS, SETS, Arm, pool
 from _noise_tables import ARMS, BORDER, COST, border_rows, refinements, within
+from _tables import pick
+from _trials import Trials, perplexity
 from study_chunks import coverage
 
 from nplm.config import TrainConfig
@@ -56,11 +55,8 @@ class Study:
 
     def __init__(self, arguments: argparse.Namespace, path: Path | None) -> None:
         self.text, self.optimizer, self.precision = arguments.corpus, arguments.optimizer, arguments.precision
-        self.path = path
-        self.quick, self.epochs, self.lock = arguments.quick, arguments.epochs, Lock()
+        self.quick, self.epochs, self.trials = arguments.quick, arguments.epochs, Trials(path, PLACE)
         self.runs = arguments.runs / self.text
-        found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path is not None and path.exists() else []
-        self.rows = {PLACE(row): row for row in found}
 
     def arm(self, arm: Arm, seeds: list[int]) -> None:
         """All trials of an arm: the first seed finds the rate, the others are run where they can decide something."""
@@ -83,24 +79,12 @@ class Study:
     def best_of(self, arm: Arm, seed: int) -> float | None:
         """The best perplexity of an arm after the last epoch by one seed; None where it was not run yet."""
         same = {"arm": arm.name, "seed": seed, "epochs": self.epochs, **self.setting()}
-        with self.lock:
-            rows = [row for row in self.rows.values() if all(row[key] == value for key, value in same.items())]
-        return min((row["perplexity"] for row in rows if row["perplexity"]), default=None)
+        return min((row["perplexity"] for row in pick(self.trials.rows, **same) if row["perplexity"]), default=None)
 
     def perplexity(self, arm: Arm, lr: float, seed: int, epochs: int) -> float:
         """Of a trial, which is run or gone on with where the rows do not have it; inf where it diverged."""
-        row = {"arm": arm.name, "seed": seed, "lr": lr, "epochs": epochs, **self.setting()}
-        place = PLACE(row)
-        with self.lock:
-            known = self.rows.get(place)
-        if known is None:
-            known = row | arm._asdict() | self.run(arm, lr, seed, epochs)
-            with self.lock:
-                self.rows[place] = known
-                if self.path is not None:
-                    _record.merge(self.path, [known], PLACE)
-                print(json.dumps({key: value for key, value in known.items() if key != "curve"}), flush=True)
-        return math.inf if known["perplexity"] is None else float(known["perplexity"])
+        given = {"arm": arm.name, "seed": seed, "lr": lr, "epochs": epochs, **self.setting()}
+        return perplexity(self.trials.row(given, lambda: arm._asdict() | self.run(arm, lr, seed, epochs)))
 
     def run(self, arm: Arm, lr: float, seed: int, epochs: int) -> dict[str, Any]:
         """Train, or go on; the figures of the row."""
@@ -114,14 +98,14 @@ class Study:
         except SystemExit as stop:
             if stop.code != _training.DIVERGED:
                 raise
-            return {"perplexity": None, "curve": _training.curve(folder), "commit": _record.commit()}
+            return {"perplexity": None, "curve": _training.curve(folder)}
         curve = _training.curve(folder)
         config = TrainConfig(**read_config(folder)["train"])
         figures = {name: curve[-1][name] for name in ("perplexity", "mean_log_z", "std_log_z")}
         figures |= {name: result[name] for name in ("seconds", "tokens_per_second")}
         if epochs == self.epochs:
             figures |= coverage(folder, config, result["tokens_trained"] // epochs)
-        return figures | {"commit": _record.commit(), "curve": curve}
+        return figures | {"curve": curve}
 
     def folder(self, arm: Arm, lr: float, seed: int) -> Path:
         """Of a trial's run."""
@@ -165,12 +149,12 @@ def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> No
 
 def show(study: Study) -> None:
     """Print what the trials give, and record the border, which takes the text's unigram."""
-    rows = [row for row in study.rows.values() if row["text"] == study.text and row["precision"] == study.precision]
+    rows = pick(study.trials.rows, text=study.text, precision=study.precision)
     ARMS.show(ARMS.rows(rows))
     if not study.quick:
         found = BORDER.show(border_rows(rows, _noise_cost.unigram(TEXTS[study.text][0])))
-        if study.path is not None and found:
-            _record.write(study.path.with_name(f"noise_border-{study.text}.json"), found)
+        if study.trials.path is not None and found:
+            _record.write(study.trials.path.with_name(f"noise_border-{study.text}.json"), found)
 
 
 def cost(arguments: argparse.Namespace) -> None:
@@ -218,7 +202,7 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.jobs) as workers:
             for done in [workers.submit(study.arm, arm, arguments.seeds) for arm in arms]:
                 done.result()
-        refined = refinements(list(study.rows.values())) if arguments.refine else []
+        refined = refinements(study.trials.rows) if arguments.refine else []
         arms = [pool(k, m) if m else Arm(k) for k, m in refined]
     if not arguments.estimate:
         show(study)

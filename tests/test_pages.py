@@ -216,6 +216,7 @@ def test_check_reads_the_figures(benchmark, monkeypatch, tmp_path):
     render = benchmark("render")
     for page in render.PAGES:
         text = (render.DOCS / page).read_text(encoding="utf-8")
+        (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text(text.replace("113.01<!--", "113.02<!--", 1), encoding="utf-8")
     monkeypatch.setattr(render, "DOCS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
@@ -232,6 +233,7 @@ def test_render_writes_what_check_wants(benchmark, monkeypatch, tmp_path, result
         marks = "".join(
             f"by hand {name}\n<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names[n :: len(render.PAGES)]
         )
+        (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text(marks, encoding="utf-8")
     codes = []
     for flags in (["--check"], [], ["--check"]):

@@ -14,21 +14,10 @@ STYLES = {"sequence": "-", "epoch": "--", "never": ":"}  # by life of the pool
 
 
 def objectives_epochs(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against epochs, by case."""
-    _curves(rows, axes, "epoch")
-    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="valid perplexity")
+    """Validation perplexity of each case's first seed against epochs: softmax black, NCE by K, the others dashed.
 
-
-def objectives_seconds(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against seconds of training, by case."""
-    _curves(rows, axes, "seconds")
-    axes.set(title="The recipe ptb-small by objective", xlabel="seconds of training")
-    axes.set(ylabel="valid perplexity")
-    _plain_log(axes, "x")
-
-
-def _curves(rows: Rows, axes: Any, x: str) -> None:
-    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; without other noise laws."""
+    Without other noise distributions.
+    """
     nce = [row["num_noise"] for row in objectives(rows) if row["objective"] == "nce"]
     shades = {k: n / max(len(set(nce)) - 1, 1) for n, k in enumerate(sorted(set(nce)))}
     for (case,), same in groups([row for row in objectives(rows) if row["power"] in (None, 1)], "case"):
@@ -37,7 +26,8 @@ def _curves(rows: Rows, axes: Any, x: str) -> None:
             colour, line = "black", "-"
         elif first["objective"] == "nce":
             colour, line = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * shades[first["num_noise"]]), "-"
-        axes.plot(*xy(first["curve"], x, "perplexity"), line, color=colour, label=case)
+        axes.plot(*xy(first["curve"], "epoch", "perplexity"), line, color=colour, label=case)
+    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="validation perplexity")
     _plain_log(axes, "y")
     _legend(axes)
 
@@ -57,13 +47,13 @@ def objectives_num_noise(rows: Rows, axes: Any) -> None:
 
 
 def chunks(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against seconds of training, by N."""
+    """Validation perplexity against seconds of training, by N."""
     _chunk_curves(pick(rows, kind="split"), axes, "seconds")
     axes.set(title="One sequence in N chunks, B fixed", xlabel="seconds of training")
 
 
 def chunks_matched(rows: Rows, axes: Any) -> None:
-    """Valid perplexity against epochs, by N, at equal updates."""
+    """Validation perplexity against epochs, by N, at equal updates."""
     _chunk_curves(pick(rows, kind="matched"), axes, "epoch")
     axes.set(title="One sequence in N chunks, equal updates", xlabel="epoch")
 
@@ -76,13 +66,13 @@ def _chunk_curves(rows: Rows, axes: Any, x: str) -> None:
         colour = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * place / max(len(by_n) - 1, 1))
         label = f"N = {n}, K = {k}"
         axes.plot(*xy(_first(same)["curve"], x, "perplexity"), marker="o", color=colour, label=label)
-    axes.set(ylabel="valid perplexity")
+    axes.set(ylabel="validation perplexity")
     _plain_log(axes, "y")
     _legend(axes)
 
 
 def chunks_pool(rows: Rows, axes: Any) -> None:
-    """Valid perplexity after the last epoch against M, by K, map and life of the pool; fresh noise as lines."""
+    """Validation perplexity after the last epoch against M, by K, map and life of the pool; fresh noise as lines."""
     pools = pick(rows, kind="pool")
     series = dict.fromkeys((row["num_noise"], row["group_map"]) for row in pools)
     colours = dict(zip(series, COLOURS, strict=False))
@@ -94,14 +84,14 @@ def chunks_pool(rows: Rows, axes: Any) -> None:
         if fresh := pick(rows, kind="split", num_noise=k, chunks=chunks):
             level, colour = mean(fresh, "perplexity"), next(c for (of, _), c in colours.items() if of == k)
             axes.axhline(level, color=colour, linestyle="-.", linewidth=1, label=f"K = {k}, fresh")
-    axes.set(title="Chunks that share M noise groups", xlabel="M", ylabel="valid perplexity")
+    axes.set(title="Chunks that share M noise groups", xlabel="M", ylabel="validation perplexity")
     _plain_log(axes, "y")
     _plain_log(axes, "x", (row["groups"] for row in pools))
     _legend(axes)
 
 
 def chunks_log_z(rows: Rows, axes: Any) -> None:
-    """Mean log Z of the valid text after every epoch, by M and life of the pool, at the largest K."""
+    """Mean log Z of the validation text after every epoch, by M and life of the pool, at the largest K."""
     k, pools = _at_most_noise(pick(rows, kind="pool", group_map="contiguous"))
     colours = dict(zip(sorted({row["groups"] for row in pools}), COLOURS, strict=False))
     for (m, redraw), same in groups(pools, "groups", "redraw"):
@@ -200,8 +190,7 @@ def faults(rows: Rows, axes: Any) -> None:
 
 
 DRAW = {
-    "objectives-epochs": objectives_epochs, "objectives-seconds": objectives_seconds,
-    "objectives-num-noise": objectives_num_noise, "chunks": chunks, "chunks-matched": chunks_matched,
-    "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z, "chunks-truncation": chunks_truncation,
-    "chunks-reuse": chunks_reuse, "faults": faults,
+    "objectives-epochs": objectives_epochs, "objectives-num-noise": objectives_num_noise, "chunks": chunks,
+    "chunks-matched": chunks_matched, "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z,
+    "chunks-truncation": chunks_truncation, "chunks-reuse": chunks_reuse, "faults": faults,
 }  # fmt: skip

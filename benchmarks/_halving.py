@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-Trial = Callable[[float, int], float]  # valid perplexity at a rate after so many epochs
+Trial = Callable[[float, int], float]  # validation perplexity at a rate after so many epochs
 
 
 class Best(NamedTuple):

@@ -278,7 +278,7 @@ def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
 def mixture(model: Model, neural: LanguageModel, corpus: Corpus) -> dict[str, float]:
     """Perplexities of a neural model, its state carried through each text, and of its mixture with the n-gram model.
 
-    The weights are the best ones for the valid text.
+    The weights are the best ones for the validation text.
     """
     if neural.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError("the model has another vocabulary; give the text and the limits of its training")
@@ -311,7 +311,7 @@ def _arguments() -> argparse.Namespace:
     flags.add_argument("--order", type=int, default=5, metavar="N", help="the highest; default 5")
     flags.add_argument("--mix", metavar="MODEL", help="mix that order with a model of `nplm train`")
     flags.add_argument("--debug2", type=Path, metavar="FILE", help="write the test text as SRILM does")
-    flags.add_argument("--debug2-valid", type=Path, metavar="FILE", help="write the valid text so")
+    flags.add_argument("--debug2-valid", type=Path, metavar="FILE", help="write the validation text so")
     flags.add_argument("--json", type=Path, metavar="FILE", help="write the rows too")
     return flags.parse_args()
 

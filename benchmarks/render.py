@@ -105,7 +105,7 @@ def render(section: Section) -> Iterator[str]:
         return
     yield f"## {section.title}\n\n{section.text}\n"
     if section.command:
-        yield f"Remake it with `{section.command}`{_duration(section, results)}.\n"
+        yield f"Command: `{section.command}`{_duration(section, results)}\n"
     yield f"| {' | '.join(section.columns)} |"
     yield "|" + "---|" * len(section.columns)
     for row in rows:
@@ -122,7 +122,8 @@ def _duration(section: Section, results: Results) -> str:
     if not section.trained:
         return ""
     minutes = sum(row["seconds"] for result in results for row in result["rows"]) / 60
-    return f"; training took {minutes:.0f} minutes" if minutes < 120 else f"; training took {minutes / 60:.1f} hours"
+    took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f", which trained for {took}"
 
 
 def _machines(results: Results) -> dict[str, set[str]]:

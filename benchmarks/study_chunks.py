@@ -12,10 +12,10 @@ how far the gradient reaches back, and how many updates a text gives.  So there 
 T fixed with N growing would show nothing: the state is carried from sequence to sequence and fresh noise does not know
 where a sequence ends.  For a pool only N / M, how many chunks share a group, and its life count, so M varies, not N.
 
-`perplexity` is that of the valid text after the last epoch: equal tokens.  `perplexity_at_time` is read off the curve
-at `time` seconds of training, between two epochs on a straight line through log perplexity.  The rate is halved by
-epochs, so a fast run is further on in its schedule then.  Uncovered: the share of q on words in none of the groups in
-use in a sequence (`uncovered`), and in none that the run ever used (`never_covered`).
+`perplexity` is that of the validation text after the last epoch: equal tokens.  `perplexity_at_time` is read off the
+curve at `time` seconds of training, between two epochs on a straight line through log perplexity.  The rate is halved
+by epochs, so a fast run is further on in its schedule then.  Uncovered: the share of q on words in none of the groups
+in use in a sequence (`uncovered`), and in none that the run ever used (`never_covered`).
 
     python benchmarks/study_chunks.py                            # the default cases, each a minute or two
     python benchmarks/study_chunks.py split-8-k100 pool-2-cyclic-never-k25 --seeds 2 3

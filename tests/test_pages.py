@@ -217,12 +217,12 @@ def test_command_and_machines(benchmark, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark("_record"), "RESULTS", tmp_path)
     section = tables.Section("Title", "Text.", "a-*.json", {"s": "seconds:.0f"}, command="do it", trained=True)
     text = "\n".join(render.render(section))
-    assert "Remake it with `do it`; training took 5 minutes.\n" in text
+    assert "Command: `do it`, which trained for 5 minutes\n" in text
     assert [line for line in text.splitlines() if line.startswith("Measured")] == [
         "Measured on: A, 1 core, x, Python x, NumPy x, Numba x, PyTorch x, commits c, f, x.",
         "Measured on: A, 2 cores, x, Python x, NumPy x, Numba x, commit d.",
     ]
-    assert "Remake it with `do it`.\n" in "\n".join(render.render(section._replace(trained=False)))
+    assert "Command: `do it`\n" in "\n".join(render.render(section._replace(trained=False)))
 
 
 def test_the_pages_are_what_the_results_give(benchmark, monkeypatch):

@@ -80,10 +80,9 @@ def machines() -> Picture:
         p.text(145 + 250 * place, 14, f"{layers} x {hidden} units, V = {words:,}", size=13, bold=True)
         p.text(145 + 250 * place, 33, f"speed-up, {streams} streams per machine", size=12)
         axes.curve((1, 1000), (1, 1000), "faint", dashed=True)
-        for ((gbit,), line), colour in zip(groups(same, "gbit"), "bca", strict=True):
+        for rank, (((gbit,), line), colour) in enumerate(zip(groups(same, "gbit"), "bca", strict=True)):
             axes.curve([row["machines"] for row in line], [row["weak_speedup"] for row in line], colour)
-            x, y = axes.place(1000, line[-1]["weak_speedup"])
-            p.text(x, y - 10, f"{gbit} Gbit/s", colour, size=12, anchor="end")
+            p.text(60 + 250 * place, 98 - 16 * rank, f"{gbit} Gbit/s", colour, size=12, anchor="start")
     return p
 
 

@@ -77,10 +77,8 @@ def test_where_more_machines_stop_paying():
     )
     assert f"{fastest} 1.4 to 2.6 times as fast as one." in page
     assert max(row["half"] for row in slow) == 2 and {row["half"] for row in ten} == {16, 32}
-    assert (
-        "up to 16 or 32 machines with a full batch each work at half their speed or more; over 1 Gbit/s, at most two do."
-        in page
-    )
+    half = "up to 16 or 32 machines with a full batch each work at half their speed or more; over 1 Gbit/s, at most two"
+    assert f"{half} do." in page
     ratios = [row["ratio"] for row in recorded if row["kind"] == "check"]
     assert len(ratios) == 12 and min(ratios) == min(ratios, key=lambda ratio: -abs(ratio - 1))
     assert "of all twelve measurements" in page

@@ -5,7 +5,8 @@ A figure is followed by a comment that says which value it is, and how it is pri
     113.01<!-- study_objectives case=nce-100 test_perplexity .2f -->
     1.6%<!-- study_objectives case=nce-100 test_perplexity below case=softmax test_perplexity .1% -->
 
-A value is named by a result file, what its rows must have, and a path in them; it is the mean over seeds.  `seeds`
+A value is named by a result file, what its rows must have (in quotes if it has spaces: link='shared memory'), and a
+path in them; it is the mean over seeds.  `seeds`
 in place of the path is the number of seeds.  Two values are compared by one of WORDS; the second may be a number, and
 what it leaves out (the file, or all but the path) is as in the first.
 
@@ -14,6 +15,7 @@ comment.  Where the figure is not a result, the comment is one of FOREIGN.
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from statistics import fmean
@@ -37,7 +39,7 @@ def faults(text: str) -> Iterator[str]:
     """What is wrong with the figures of a page, a line each.  Exits where a comment names no row, or too many."""
     for figure, source in FIGURE.findall(text):
         if source not in FOREIGN:
-            *terms, form = source.split()
+            *terms, form = shlex.split(source)
             if (right := format(_evaluate(terms), form)) != figure:
                 yield f"{figure} is to be {right}: {' '.join(source.split())}"
     for findings in FINDINGS.findall(text):

@@ -162,31 +162,35 @@ BORDER = Section(
     "From which K on a pool is harmless",
     f"The smallest K with which a pool's perplexity is at most {_reuse.TOLERANCE:g} times that of fresh noise, as"
     " measured (interpolated between the K that were tried) and as predicted by [Z6] of [reused noise](learn/reuse.md)"
-    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise. Run with"
-    " `python benchmarks/study_noise.py --corpus python --show` once the map is complete.",
+    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise.",
     "noise_border-python.json",
     {
         "M": "groups", "measured": "measured:,.0f", "predicted": "predicted:,.0f", "factor": "factor:.2f",
         "step": "step:.1f",
     },
+    command="python benchmarks/study_noise.py --corpus python --show",
 )  # fmt: skip
 COST = Section(
     "What a step costs, by K",
     "Microseconds of training for each token, on one core of the machine below: one layer of 100 units, S = 640,"
-    " N = 32, B = 20; the median of seven turns. Run with `python benchmarks/study_noise.py --corpus python --cost`.",
+    " N = 32, B = 20; the median of seven turns.",
     "noise_cost-python.json",
     {
         "K": "num_noise", "fresh": "fresh:.1f", "pool of 2 groups": "pool-2:.1f",
         "stratified pool of 32 groups": "pool-32-stratified:.1f",
     },
+    command="python benchmarks/study_noise.py --corpus python --cost",
 )  # fmt: skip
 PYTHON = Section(
     "Arms with tuned rates, on Python's documentation",
-    f"{MEANING} One layer of 100 units, 4 epochs. The first seven K = 100 and K = 1600 arms are run with"
-    " `python benchmarks/study_noise.py --corpus python --seeds 1 2 3`, the others by naming them after `--arms`.",
+    f"{MEANING} One layer of 100 units, 4 epochs. Three seeds where the difference is below 5 %.",
     "study_noise-python.json",
     UNTIMED,
     ARMS.rows,
-    plots=("noise-map",),
+    plots={
+        "noise-map": "Validation perplexity against K: pools of few groups lie far above fresh noise for small K and join it"
+        " for large K, and the fewer groups, the later."
+    },
+    command="python benchmarks/study_noise.py --corpus python --arms map --refine --seeds 1 2 3",
 )
 SECTIONS = {"noise-python": PYTHON, "noise-border": BORDER, "noise-cost": COST}

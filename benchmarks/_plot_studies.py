@@ -14,21 +14,10 @@ STYLES = {"sequence": "-", "epoch": "--", "never": ":"}  # by life of the pool
 
 
 def objectives_epochs(rows: Rows, axes: Any) -> None:
-    """Validation perplexity against epochs, by case."""
-    _curves(rows, axes, "epoch")
-    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="validation perplexity")
+    """Validation perplexity of each case's first seed against epochs: softmax black, NCE by K, the others dashed.
 
-
-def objectives_seconds(rows: Rows, axes: Any) -> None:
-    """Validation perplexity against seconds of training, by case."""
-    _curves(rows, axes, "seconds")
-    axes.set(title="The recipe ptb-small by objective", xlabel="seconds of training")
-    axes.set(ylabel="validation perplexity")
-    plain_log(axes, "x")
-
-
-def _curves(rows: Rows, axes: Any, x: str) -> None:
-    """The curve of each case's first seed: softmax black, NCE by K, the others dashed; only noise of power 1."""
+    Without other noise distributions.
+    """
     nce = [row["num_noise"] for row in objectives(rows) if row["objective"] == "nce"]
     shades = {k: n / max(len(set(nce)) - 1, 1) for n, k in enumerate(sorted(set(nce)))}
     for (case,), same in groups([row for row in objectives(rows) if row["power"] in (None, 1)], "case"):
@@ -37,7 +26,8 @@ def _curves(rows: Rows, axes: Any, x: str) -> None:
             colour, line = "black", "-"
         elif first["objective"] == "nce":
             colour, line = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * shades[first["num_noise"]]), "-"
-        axes.plot(*xy(first["curve"], x, "perplexity"), line, color=colour, label=case)
+        axes.plot(*xy(first["curve"], "epoch", "perplexity"), line, color=colour, label=case)
+    axes.set(title="The recipe ptb-small by objective", xlabel="epoch", ylabel="validation perplexity")
     plain_log(axes, "y")
     legend(axes)
 
@@ -101,7 +91,7 @@ def chunks_pool(rows: Rows, axes: Any) -> None:
 
 
 def chunks_log_z(rows: Rows, axes: Any) -> None:
-    """Mean log Z of the valid text after every epoch, by M and life of the pool, at the largest K."""
+    """Mean log Z of the validation text after every epoch, by M and life of the pool, at the largest K."""
     k, pools = _at_most_noise(pick(rows, kind="pool", group_map="contiguous"))
     colours = dict(zip(sorted({row["groups"] for row in pools}), COLOURS, strict=False))
     for (m, redraw), same in groups(pools, "groups", "redraw"):
@@ -200,8 +190,7 @@ def faults(rows: Rows, axes: Any) -> None:
 
 
 DRAW = {
-    "objectives-epochs": objectives_epochs, "objectives-seconds": objectives_seconds,
-    "objectives-num-noise": objectives_num_noise, "chunks": chunks, "chunks-matched": chunks_matched,
-    "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z, "chunks-truncation": chunks_truncation,
-    "chunks-reuse": chunks_reuse, "faults": faults,
+    "objectives-epochs": objectives_epochs, "objectives-num-noise": objectives_num_noise, "chunks": chunks,
+    "chunks-matched": chunks_matched, "chunks-pool": chunks_pool, "chunks-log-z": chunks_log_z,
+    "chunks-truncation": chunks_truncation, "chunks-reuse": chunks_reuse, "faults": faults,
 }  # fmt: skip

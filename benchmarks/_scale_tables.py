@@ -3,6 +3,7 @@
 from _tables import Rows, Section, groups, only, pick
 
 SHAPE = "(B, T, E, H, L, K, V)"
+COMMAND = "python benchmarks/bench_scale.py"
 
 
 def limits(rows: Rows) -> Rows:
@@ -24,20 +25,20 @@ def limits(rows: Rows) -> Rows:
 
 SPEED = Section(
     "Step time by number of ranks",
-    "Strong: the columns are divided among the ranks; weak: each rank has B columns. Speed (strong): tokens per second"
-    " relative to one process with as many threads as there are ranks, which is bit-identical; (weak): relative to as"
-    " many processes with one thread each that exchange nothing. The median and the range of the ratios of"
-    " neighbouring samples are shown. Waiting: share of the step spent in transfers, waiting for other ranks or the"
-    " link. Repeated: the part of a step that does not depend on B (norm, update, packing); every rank repeats it,"
-    " whereas threads divide it.",
+    "Strong: the columns are divided among the ranks, and the speed, in tokens per second, is relative to one process"
+    " with as many threads as there are ranks, which computes the same bits. Weak: each rank has B columns, and the"
+    " speed is relative to one process with one thread. The median and the range of the ratios of neighbouring samples"
+    " are shown. Waiting: share of the step spent in transfers, waiting for other ranks or the link. Repeated: the part"
+    " of a step that does not depend on B (norm, update, packing); every rank repeats it, whereas threads divide it.",
     "bench_scale.json",
     {
-        SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "ms a step": "ms:.2f",
+        SHAPE: "shape", "scaling": "scaling", "ranks": "ranks", "link": "link", "step, ms": "ms:.2f",
         "of one process": "reference_ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",
         "highest": "speed_high:.2f", "MB sent by a rank": "megabytes:.2f", "waiting": "waiting:.0%",
         "repeated, ms": "repeated_ms:.2f", "samples": "samples",
     },
     rows=only(kind="speed"),
+    command=COMMAND,
 )  # fmt: skip
 LINKS = Section(
     "Links",
@@ -46,21 +47,23 @@ LINKS = Section(
     " of 8 MB that proceeds while both ranks compute for the same time.",
     "bench_scale.json",
     {
-        "link": "link", "alpha, us": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
-        "overhead, us": "overhead_us:.2f",
+        "link": "link", "alpha, µs": "alpha_us:.1f", "1 / beta, MB/s": "megabytes_per_second:,.0f",
+        "overhead, µs": "overhead_us:.2f",
         "hidden": "hidden:.0%", "not possible here": "reason",
     },
     rows=only(kind="link"),
+    command=COMMAND,
 )  # fmt: skip
 CHECK = Section(
     "Predicted and measured step time",
     "Two ranks with one thread each. Predicted from one process on one thread and from the link, by [W2] to [W4].",
     "bench_scale.json",
     {
-        SHAPE: "shape", "link": "link", "ms, measured": "ms:.2f", "ms, predicted": "predicted_ms:.2f",
-        "predicted over measured": "ratio:.2f", "of it transfer, ms": "transfer_ms:.2f",
+        SHAPE: "shape", "link": "link", "measured, ms": "ms:.2f", "predicted, ms": "predicted_ms:.2f",
+        "predicted over measured": "ratio:.2f", "transfer, ms": "transfer_ms:.2f",
     },
     rows=only(kind="check"),
+    command=COMMAND,
 )  # fmt: skip
 GROWTH = Section(
     "Predicted step time on 1 to 1,000 machines",
@@ -74,19 +77,20 @@ GROWTH = Section(
         "efficiency": "efficiency:.0%",
     },
     rows=only(kind="growth"),
+    command=COMMAND,
 )  # fmt: skip
 LIMITS = Section(
     "Where more machines stop paying off",
     "From the table of predicted step times, so accurate only to a factor of two in the number of machines. Fastest:"
     " the number of machines with the shortest step when B columns are divided among them. Half: the largest number of"
-    " machines with an efficiency of one half or more when each has B columns. Thousand: the speed-up with 1,000"
-    " machines.",
+    " machines with an efficiency of one half or more when each has B columns.",
     "bench_scale.json",
     {
         SHAPE: "shape", "Gbit/s": "gbit", "strong: fastest": "fastest", "its speed-up": "speedup:.2f",
-        "weak: half": "half", "its speed-up ": "half_speedup:,.1f", "thousand: speed-up": "all:,.1f",
+        "weak: half": "half", "its speed-up ": "half_speedup:,.1f", "speed-up with 1,000": "all:,.1f",
     },
     rows=limits,
+    command=COMMAND,
 )  # fmt: skip
 SETUP = Section(
     "The cost of a wrong set-up",
@@ -95,10 +99,11 @@ SETUP = Section(
     " Crowded: each with as many threads as the machine has cores. Speed: relative to bound.",
     "bench_scale.json",
     {
-        SHAPE: "shape", "set-up": "setup", "ms a step": "ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",
+        SHAPE: "shape", "set-up": "setup", "step, ms": "ms:.2f", "speed": "speed:.2f", "lowest": "speed_low:.2f",
         "highest": "speed_high:.2f", "waiting": "waiting:.0%",
     },
     rows=only(kind="setup"),
+    command=COMMAND,
 )  # fmt: skip
 SECTIONS = {
     "scale-speed": SPEED,

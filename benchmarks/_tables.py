@@ -1,7 +1,7 @@
 """Rows of the recorded results, and tables of them, printed by a script or on a page of docs/."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ class Section(NamedTuple):
     results: str  # glob of the result files whose rows it shows
     columns: dict[str, str]  # heading -> key of the row, with a format; a.b is key b of the dict under a
     rows: Callable[[Rows], Rows] = list  # the rows it shows, of those of the files
-    plots: tuple[str, ...] = ()  # of plot.py, from the same file
+    plots: Mapping[str, str] = {}  # name in plot.py -> alternative text; drawn from the same file
+    command: str = ""  # which measures the rows
+    trained: bool = False  # whether `seconds` of the files' rows are the time of a training run each
 
     def cells(self, row: Row) -> list[str]:
         """The text of a row's cells; empty where there is no value."""

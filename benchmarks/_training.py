@@ -54,7 +54,7 @@ def figures(command: Sequence[str]) -> dict[str, Any]:
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
-    """The valid text after every epoch."""
+    """The validation text after every epoch."""
     return [{name: line[name] for name in CURVE} for line in read_history(folder).valid]
 
 

@@ -28,8 +28,7 @@ TABLE = Section(
     "Reading a large text",
     "Seconds from the start of a process until the corpus is ready for training, the first time and the second, and the"
     " largest resident memory; where a model of 200 units was then trained, its peak relative to the memory that must"
-    " be held."
-    " Run with `python benchmarks/bench_input.py`.",
+    " be held.",
     "bench_input.json",
     {
         "MB": "megabytes:,.0f", "tokens": "tokens:,", "types": "types:,", "first start, s": "first_seconds:.1f",
@@ -37,6 +36,7 @@ TABLE = Section(
         "its peak, MB ": "second_peak_mb:,.0f", "trained, min": "minutes:.0f", "tokens/s": "tokens_per_second:,.0f",
         "peak, MB": "train_peak_mb:,.0f", "held, MB": "held_mb:,.0f", "peak / held": "ratio:.2f",
     },
+    command="python benchmarks/bench_input.py",
 )  # fmt: skip
 SECTIONS = {"input": TABLE}
 MB = 1e6

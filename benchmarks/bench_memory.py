@@ -27,16 +27,17 @@ VOCAB_SIZES = (100_000, 1_000_000)
 STEPS = 20
 TABLE = Section(
     "Memory",
-    "Largest resident memory of a process in MB, minus that of one that only loads the package; `made`: the same,"
-    " just after the model was created. It is compared with the memory that must be held; its larger parts are shown."
-    " 2 x 200 units. Run with `python benchmarks/bench_memory.py`.",
+    "Largest resident memory of a process in MB, minus that of a process that only loads the package. `created`: the"
+    " same, just after the model was created. `held`: the memory that must be held, of which the larger parts are"
+    " shown. 2 x 200 units.",
     "bench_memory.json",
     {
-        "V": "vocab_size:,", "task": "task", "optimizer": "optimizer", "peak": "peak_mb:,.0f", "made": "made_mb:,.0f",
-        "held": "held_mb:,.0f", "parameters": "held.parameters:,.0f", "vocabulary": "held.vocabulary:,.0f",
-        "activations": "held.activations:,.0f", "peak / held": "ratio:.2f",
+        "V": "vocab_size:,", "task": "task", "optimizer": "optimizer", "peak": "peak_mb:,.0f",
+        "created": "made_mb:,.0f", "held": "held_mb:,.0f", "parameters": "held.parameters:,.0f",
+        "vocabulary": "held.vocabulary:,.0f", "activations": "held.activations:,.0f", "peak / held": "ratio:.2f",
     },
-    plots=("memory",),
+    plots={"memory": "Peak memory of each task as bars, with the memory that must be held inside them."},
+    command="python benchmarks/bench_memory.py",
 )  # fmt: skip
 SECTIONS = {"memory": TABLE}
 MB = 1e6

@@ -24,14 +24,16 @@ VOCAB_SIZES = (10_000, 100_000, 1_000_000)
 DRAWS = (2**20, 256)
 TABLE = Section(
     "Drawing noise words",
-    "One core, Zipf distribution. Ratio: speed of the alias table over that of the method. Run with"
-    " `python benchmarks/bench_noise.py`.",
+    "From a Zipf distribution, on one core. `alias`: nplm's alias table; `choice`: NumPy's `Generator.choice`;"
+    " `searchsorted`: a binary search in the cumulated probabilities."
+    " Ratio: the alias table's speed over the method's.",
     "bench_noise.json",
     {
-        "V": "vocab_size:,", "draws a call": "draws:,", "method": "method", "draws/s": "draws_per_second:,.0f",
+        "V": "vocab_size:,", "draws per call": "draws:,", "method": "method", "draws/s": "draws_per_second:,.0f",
         "ratio": "ratio:.1f", "lowest": "ratio_low:.1f", "highest": "ratio_high:.1f", "samples": "samples",
     },
-    plots=("noise",),
+    plots={"noise": "Draws per second against V, by method."},
+    command="python benchmarks/bench_noise.py",
 )  # fmt: skip
 SECTIONS = {"drawing": TABLE}
 

@@ -39,15 +39,16 @@ LARGE_SENTENCES = 64  # of `unnormalised`
 CHUNKS_TRAINED = 300  # of the model whose log Z is left out
 TABLE = Section(
     "Scoring sentences",
-    "Microseconds per word, `</s>` counted. `batch`: one sentence after another (slow) and 1,000 together (fast);"
-    " `unnormalised`: with log Z (slow) and with its stored mean (fast), and the mean error of a word's log10."
-    " 2 layers. Run with `python benchmarks/bench_score.py`.",
+    "Microseconds per word, with `</s>` counted as a word. `batch`: one sentence at a time (slow) and 1,000 sentences"
+    " together (fast). `unnormalised`: with log Z computed (slow) and with its stored mean (fast); mean error: of a"
+    " word's log10 probability. `exact`: whether scores are normalised over the vocabulary. 2 layers.",
     "bench_score.json",
     {
         "V": "vocab_size:,", "H": "hidden_dim", "kind": "kind", "exact": "normalize", "threads": "threads",
-        "slow us": "slow_us:,.1f", "fast us": "fast_us:,.1f", "ratio": "ratio:.1f", "lowest": "ratio_low:.1f",
+        "slow, µs": "slow_us:,.1f", "fast, µs": "fast_us:,.1f", "ratio": "ratio:.1f", "lowest": "ratio_low:.1f",
         "highest": "ratio_high:.1f", "mean error": "mean_error:.5f", "samples": "samples",
     },
+    command="python benchmarks/bench_score.py",
 )  # fmt: skip
 SECTIONS = {"scoring-speed": TABLE}
 

@@ -40,43 +40,44 @@ SHAPES = {  # B, T, E, H, L, K, V
 QUICK = {"quick": Shape(4, 5, 12, 16, 2, 8, 100), "quick-b1": Shape(1, 5, 12, 16, 1, 8, 100)}
 SPEED = Section(
     "Training speed",
-    "Tokens per second of a whole training step (noise, gradient, clipping, update), compared with the same step in"
-    " PyTorch (`benchmarks/_peer.py`). Our samples and PyTorch's alternate; the median and the range of the ratios of"
-    " neighbouring samples are shown. Peak: the machine's float32 matrix product on the same number of threads,"
-    " measured in the same rounds; share: the share of the peak that the necessary operations reach. Run with"
-    " `python benchmarks/bench_train.py --against torch`. There are as many shards as threads; over 1 thread: speed"
-    " relative to the same shards run by one thread.",
+    "Tokens per second of a whole training step in float32 (noise, gradient, clipping, update), compared with the same"
+    " step in PyTorch (`benchmarks/_peer.py`). Samples of the two alternate; the median and the range of the ratios of"
+    " neighbouring samples are shown. Peak: the speed of a large float32 matrix product on as many threads, measured in"
+    " the same rounds; share of peak: that of the step, counting only the necessary operations. There are as many"
+    " shards as threads; over 1 thread: speed relative to one thread that runs the same shards.",
     "bench_train.json",
     {
         "(B, T, E, H, L, K, V)": "shape", "threads": "threads", "tokens/s": "tokens_per_second:,.0f",
-        "peer": "peer", "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "PyTorch tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
         "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f",
-        "peak GFLOP/s": "sgemm_peak_gflops:,.0f", "share": "peak_share:.0%", "samples": "samples",
+        "peak, GFLOP/s": "sgemm_peak_gflops:,.0f", "share of peak": "peak_share:.0%", "samples": "samples",
     },
-    plots=("train",),
+    command="python benchmarks/bench_train.py --against torch",
 )  # fmt: skip
 BREAKDOWN = SPEED._replace(
     title="Where a training step spends its time",
-    text="Milliseconds per step on one thread, in the same run as above.",
+    text="Milliseconds per step on one thread, in the same run as the training speed in float32.",
     columns={"(B, T, E, H, L, K, V)": "shape"}
     | {name: f"breakdown.{name}:.2f" for name in (*(name for name, _, _ in PIECES), "other", "total")},
     rows=only(threads=1),
-    plots=("train-breakdown",),
+    plots={"train-breakdown": "Shares of a step's time by part of the computation, a bar for each shape."},
 )
 BFLOAT16 = Section(
     "Training speed with bfloat16 operands",
-    "The same, with the operands of our products rounded to bfloat16, on a processor whose `vdpbf16ps` has twice the"
-    " rate of a float32 multiply-add. Over float32: the ratio to our own float32 step. The peer is the faster of"
-    " PyTorch's float32 and bfloat16 autocast. All of them are measured alternately, in one run of"
-    " `python benchmarks/bench_train.py --against torch torch-bf16 --precision bfloat16`. Share: of the float32 peak.",
+    "The same with the operands of nplm's matrix products rounded to bfloat16, on a processor whose `vdpbf16ps` has"
+    " twice the rate of a float32 multiply-add. Over float32: the ratio to nplm's own float32 step. PyTorch runs in"
+    " whichever is faster, float32 (`torch`) or bfloat16 autocast (`torch-bf16`). Samples of all four alternate. Share"
+    " of peak: of the float32 peak.",
     "bench_train-bfloat16.json",
     {
         "(B, T, E, H, L, K, V)": "shape", "precision": "precision", "threads": "threads",
-        "tokens/s": "tokens_per_second:,.0f", "over float32": "over_float32:.2f", "peer": "peer",
-        "peer tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
-        "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f", "share": "peak_share:.0%",
+        "tokens/s": "tokens_per_second:,.0f", "over float32": "over_float32:.2f",
+        "compared with": "peer", "PyTorch tokens/s": "peer_tokens_per_second:,.0f", "ratio": "ratio:.2f",
+        "lowest": "ratio_low:.2f", "highest": "ratio_high:.2f", "over 1 thread": "over_one_thread:.2f",
+        "share of peak": "peak_share:.0%",
         "samples": "samples",
     },
+    command="python benchmarks/bench_train.py --against torch torch-bf16 --precision bfloat16",
 )  # fmt: skip
 SECTIONS = {"training-speed": SPEED, "breakdown": BREAKDOWN, "training-speed-bfloat16": BFLOAT16}
 

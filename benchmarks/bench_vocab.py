@@ -26,32 +26,34 @@ QUICK_FIRST, QUICK_GROWTH, QUICK_SOFTMAX = 100, (100, 300), (100,)
 TEXTS = ("first", "spread", "zipf")
 GROWTH_TABLE = Section(
     "Step time against V",
-    "Time of our step at V over that at the smallest V, measured alternately. Texts: `first`, the same words, matrices"
-    " of V rows; `spread`, the same with ids spread over all rows; `zipf`, text and noise with a Zipf distribution over"
-    " V words, of which fewer repeat. The row of the smallest V shows the noise of the measurement. Run with"
-    " `python benchmarks/bench_vocab.py --against torch`.",
+    "Time of a training step with NCE at V, relative to the smallest V, measured alternately. `first`: the same words"
+    " at every V, so that only the matrices grow; `spread`: the same words with their ids spread over all rows; `zipf`:"
+    " text and noise with a Zipf distribution over V words, so that fewer words repeat. The rows of the smallest V show"
+    " the noise of the measurement.",
     "bench_vocab.json",
     {
-        "V": "vocab_size:,", "text": "text", "threads": "threads", "step ms": "step_ms:.2f",
-        "step ms at the smallest V": "base_ms:.2f", "ratio": "growth:.3f", "lowest": "growth_low:.3f",
+        "V": "vocab_size:,", "text": "text", "threads": "threads", "step, ms": "step_ms:.2f",
+        "step at the smallest V, ms": "base_ms:.2f", "ratio": "growth:.3f", "lowest": "growth_low:.3f",
         "highest": "growth_high:.3f", "samples": "samples",
     },
     only(kind="growth"),
-    ("vocab",),
+    {"vocab": "A step's time against V, relative to the smallest V, by text and threads."},
+    "python benchmarks/bench_vocab.py --against torch",
 )  # fmt: skip
 SOFTMAX_TABLE = Section(
     "NCE against the softmax",
-    "Time of a whole training step with the full softmax over that with NCE, and the ratio of their operation counts:"
-    " (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
+    "Time of a whole training step with the full softmax, in nplm or in PyTorch, relative to nplm's step with NCE; and"
+    " the ratio of the operations, (LSTM + 6 H V) / (LSTM + 6 H (K+1)).",
     "bench_vocab.json",
     {
-        "V": "vocab_size:,", "softmax of": "softmax", "threads": "threads", "NCE step ms": "step_ms:.2f",
-        "softmax step ms": "softmax_ms:.1f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
-        "highest": "ratio_high:.2f", "ceiling": "ceiling:.2f", "share of it": "ceiling_share:.0%",
+        "V": "vocab_size:,", "softmax of": "softmax", "threads": "threads", "NCE step, ms": "step_ms:.2f",
+        "softmax step, ms": "softmax_ms:.1f", "ratio": "ratio:.2f", "lowest": "ratio_low:.2f",
+        "highest": "ratio_high:.2f", "operations": "ceiling:.2f", "share of that": "ceiling_share:.0%",
         "samples": "samples",
     },
     only(kind="softmax"),
-    ("vocab-softmax",),
+    {"vocab-softmax": "Speed of a step with NCE relative to the full softmax, against V."},
+    "python benchmarks/bench_vocab.py --against torch",
 )  # fmt: skip
 SECTIONS = {"growth": GROWTH_TABLE, "speed-against-softmax": SOFTMAX_TABLE}
 

@@ -56,16 +56,17 @@ FALLBACK = (0.0, 0.5, 1.0, 1.5)  # D(0) ... D(3+), as in KenLM
 TABLE = Section(
     "For comparison: n-gram models",
     "Interpolated modified Kneser-Ney on the same text, vocabulary and tokens, alone and mixed with the LSTM of the"
-    " same corpus (with a weight fitted on the validation text). Run with"
-    " `python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE`, or with `--train`, `--valid` and"
-    " `--test`.",
+    " same corpus, with a weight fitted on the validation text. Perplexity is exact; for other texts than the built-in"
+    " ones, the command takes `--train`, `--valid` and `--test` in place of `--corpus`.",
     "kneser_ney-*.json",
     {
-        "training tokens": "train_tokens:,", "V": "vocab_size:,", "order": "order", "valid": "valid_perplexity:.2f",
+        "training tokens": "train_tokens:,", "V": "vocab_size:,", "order": "order",
+        "validation": "valid_perplexity:.2f",
         "test": "test_perplexity:.2f", "test tokens": "test_tokens:,", "LSTM, test": "neural_test_perplexity:.2f",
-        "weight of the LSTM": "neural_weight:.2f", "mixed, valid": "mixed_valid_perplexity:.2f",
-        "mixed, test": "mixed_test_perplexity:.2f", "training s": "train_seconds:.1f",
+        "weight of the LSTM": "neural_weight:.2f", "mixed, validation": "mixed_valid_perplexity:.2f",
+        "mixed, test": "mixed_test_perplexity:.2f", "training, s": "train_seconds:.1f",
     },
+    command="python benchmarks/kneser_ney.py --corpus python --mix MODEL --json FILE",
 )  # fmt: skip
 SECTIONS = {"yardstick": TABLE}
 
@@ -278,7 +279,7 @@ def measure(corpus: Corpus, order: int) -> tuple[list[dict[str, Any]], Model]:
 def mixture(model: Model, neural: LanguageModel, corpus: Corpus) -> dict[str, float]:
     """Perplexities of a neural model, its state carried through each text, and of its mixture with the n-gram model.
 
-    The weights are the best ones for the valid text.
+    The weights are the best ones for the validation text.
     """
     if neural.vocabulary.tokens != corpus.vocabulary.tokens:
         raise InputError("the model has another vocabulary; give the text and the limits of its training")
@@ -311,7 +312,7 @@ def _arguments() -> argparse.Namespace:
     flags.add_argument("--order", type=int, default=5, metavar="N", help="the highest; default 5")
     flags.add_argument("--mix", metavar="MODEL", help="mix that order with a model of `nplm train`")
     flags.add_argument("--debug2", type=Path, metavar="FILE", help="write the test text as SRILM does")
-    flags.add_argument("--debug2-valid", type=Path, metavar="FILE", help="write the valid text so")
+    flags.add_argument("--debug2-valid", type=Path, metavar="FILE", help="write the validation text so")
     flags.add_argument("--json", type=Path, metavar="FILE", help="write the rows too")
     return flags.parse_args()
 

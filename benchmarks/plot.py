@@ -22,19 +22,6 @@ from render import SECTIONS
 from nplm.views.plot import save
 
 
-def train(rows: Rows, axes: Any) -> None:
-    """Tokens a second by shape and threads, ours and the peer's."""
-    labels = [f"{row['name']}\n{row['threads']} thr." for row in rows]
-    places = range(len(rows))
-    axes.bar([x - 0.2 for x in places], [row["tokens_per_second"] for row in rows], 0.4, label="nplm")
-    if any(row["peer"] for row in rows):
-        speeds = [row["peer_tokens_per_second"] or 0 for row in rows]
-        axes.bar([x + 0.2 for x in places], speeds, 0.4, label="PyTorch")
-    axes.set_xticks(list(places), labels, fontsize="small")
-    axes.set(title="Training", ylabel="tokens a second", yscale="log")
-    axes.legend()
-
-
 def train_breakdown(rows: Rows, axes: Any) -> None:
     """Share of a step's time by piece, on one thread."""
     steps = {row["name"]: row["breakdown"] for row in rows}
@@ -54,7 +41,7 @@ def vocab(rows: Rows, axes: Any) -> None:
     for (kind, threads), line in groups(pick(rows, kind="growth"), "text", "threads"):
         axes.plot(*xy(line, "vocab_size", "growth"), marker="o", label=f"{kind}, {threads} threads")
     axes.axhline(1.1, color="grey", linestyle=":")
-    axes.set(title="A step's time against V", xlabel="V", ylabel="ratio to the smallest V", xscale="log")
+    axes.set(title="Time of a training step with NCE", xlabel="V", ylabel="relative to the smallest V", xscale="log")
     axes.legend()
 
 
@@ -64,8 +51,14 @@ def vocab_softmax(rows: Rows, axes: Any) -> None:
     for (name, threads), line in groups(rows, "softmax", "threads"):
         axes.plot(*xy(line, "vocab_size", "ratio"), marker="o", label=f"{name}'s softmax, {threads} threads")
     ceiling = sorted({(row["vocab_size"], row["ceiling"]) for row in rows})
-    axes.plot(*zip(*ceiling, strict=True), color="grey", linestyle=":", label="ceiling by arithmetic")
-    axes.set(title="NCE over softmax", xlabel="V", ylabel="speed ratio", xscale="log", yscale="log")
+    axes.plot(*zip(*ceiling, strict=True), color="grey", linestyle=":", label="ratio of operations")
+    axes.set(
+        title="A step with NCE relative to the full softmax",
+        xlabel="V",
+        ylabel="ratio of speeds",
+        xscale="log",
+        yscale="log",
+    )
     axes.legend()
 
 
@@ -73,7 +66,7 @@ def noise(rows: Rows, axes: Any) -> None:
     """Draws a second by method."""
     for (method,), line in groups([row for row in rows if row["draws"] == rows[0]["draws"]], "method"):
         axes.plot(*xy(line, "vocab_size", "draws_per_second"), marker="o", label=method)
-    axes.set(title="Noise words, one core", xlabel="V", ylabel="draws a second", xscale="log", yscale="log")
+    axes.set(title="Drawing noise words on one core", xlabel="V", ylabel="draws per second", xscale="log", yscale="log")
     axes.legend()
 
 
@@ -81,7 +74,7 @@ def evaluation(rows: Rows, axes: Any) -> None:
     """Tokens a second, exact and unnormalised."""
     for (kind, threads), line in groups(rows, "kind", "threads"):
         axes.plot(*xy(line, "vocab_size", "tokens_per_second"), marker="o", label=f"{kind}, {threads} threads")
-    axes.set(title="Evaluating", xlabel="V", ylabel="tokens a second", xscale="log", yscale="log")
+    axes.set(title="Evaluation", xlabel="V", ylabel="tokens per second", xscale="log", yscale="log")
     axes.legend()
 
 
@@ -95,7 +88,7 @@ def memory(rows: Rows, axes: Any) -> None:
 
 
 DRAW: dict[str, Callable[[Rows, Any], None]] = {
-    "train": train, "train-breakdown": train_breakdown, "vocab": vocab, "vocab-softmax": vocab_softmax,
+    "train-breakdown": train_breakdown, "vocab": vocab, "vocab-softmax": vocab_softmax,
     "noise": noise, "eval": evaluation, "memory": memory, **studies.DRAW,
     **_plot_noise.DRAW,
 }  # fmt: skip

@@ -39,6 +39,7 @@ import study_gradients
 import study_kills
 import study_objectives
 import study_recipes
+import study_staleness
 import study_units
 from _tables import Section, read
 
@@ -47,15 +48,17 @@ from nplm import atomic
 DOCS = _record.ROOT / "docs"
 PAGES = (
     "benchmarks.md", "quality.md", "patent.md", "faults.md", "scale.md", "reliability.md", "contributing.md",
-    "learn/reuse.md",
+    "learn/bptt.md", "learn/reuse.md",
 )  # fmt: skip
 MARK = re.compile(r"<!-- (begin|end) (?!findings)(\S+) -->")
 BLOCK = re.compile(r"(<!-- begin (?!findings)(\S+) -->\n).*?(<!-- end \2 -->)", re.S)
 SCRIPTS = (
     bench_train, bench_vocab, bench_noise, bench_eval, bench_score, bench_memory, bench_input, bench_scale,
-    study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_faults, study_kills,
-    _noise_tables, _waiting_tables, _softmax_tables, reliability,
+    study_recipes, study_objectives, kneser_ney, study_units, study_chunks, study_gradients, study_staleness,
+    study_faults, study_kills, _noise_tables, _waiting_tables, _softmax_tables, reliability,
 )  # fmt: skip
+VERSIONS = {"python": "Python", "numpy": "NumPy", "numba": "Numba", "torch": "PyTorch"}
+Results = list[dict[str, Any]]  # what is in result files
 SECTIONS: dict[str, Section] = {name: section for script in SCRIPTS for name, section in script.SECTIONS.items()}
 
 
@@ -103,23 +106,39 @@ def render(section: Section) -> Iterator[str]:
     if not rows:
         return
     yield f"## {section.title}\n\n{section.text}\n"
+    if section.command:
+        yield f"Command: `{section.command}`{_duration(section, results)}\n"
     yield f"| {' | '.join(section.columns)} |"
     yield "|" + "---|" * len(section.columns)
     for row in rows:
         yield f"| {' | '.join(section.cells(row))} |"
     yield ""
-    for plot in section.plots:
-        yield f"![{section.title}](plots/{plot}.svg)\n"
-    for line in sorted({line for result in results for line in _machines(result)}):
-        yield f"Measured on: {line}.\n"
+    for plot, words in section.plots.items():
+        yield f"![{words}](plots/{plot}.svg)\n"
+    for machine, commits in sorted(_machines(results).items()):
+        yield f"Measured on: {machine}, commit{'s' * (len(commits) > 1)} {', '.join(sorted(commits))}.\n"
 
 
-def _machines(result: dict[str, Any]) -> Iterator[str]:
-    """The machine of a result file, once for each commit that its rows are of."""
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "torch") if machine[name])
-    for commit in {row.get("commit", machine["commit"]) for row in result["rows"]}:
-        yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {versions}, commit {commit}"
+def _duration(section: Section, results: Results) -> str:
+    """How long the training runs of all rows took, where it was recorded."""
+    if not section.trained:
+        return ""
+    minutes = sum(row["seconds"] for result in results for row in result["rows"]) / 60
+    took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f", which trained for {took}"
+
+
+def _machines(results: Results) -> dict[str, set[str]]:
+    """Each machine of the result files, with the versions there, and the commits that the rows were measured at."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        machine = result["machine"]
+        cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
+        versions = (f"{name} {machine[key]}" for key, name in VERSIONS.items() if machine[key])
+        text = ", ".join([machine["cpu"], cores, machine["system"], *versions])
+        commits = {str(row.get("commit", machine["commit"])) for row in result["rows"]}
+        found.setdefault(text, set()).update(commits)
+    return found
 
 
 if __name__ == "__main__":

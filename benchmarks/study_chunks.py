@@ -12,10 +12,10 @@ how far the gradient reaches back, and how many updates a text gives.  So there 
 T fixed with N growing would show nothing: the state is carried from sequence to sequence and fresh noise does not know
 where a sequence ends.  For a pool only N / M, how many chunks share a group, and its life count, so M varies, not N.
 
-`perplexity` is that of the valid text after the last epoch: equal tokens.  `perplexity_at_time` is read off the curve
-at `time` seconds of training, between two epochs on a straight line through log perplexity.  The rate is halved by
-epochs, so a fast run is further on in its schedule then.  Uncovered: the share of q on words in none of the groups in
-use in a sequence (`uncovered`), and in none that the run ever used (`never_covered`).
+`perplexity` is that of the validation text after the last epoch: equal tokens.  `perplexity_at_time` is read off the
+curve at `time` seconds of training, between two epochs on a straight line through log perplexity.  The rate is halved
+by epochs, so a fast run is further on in its schedule then.  Uncovered: the share of q on words in none of the groups
+in use in a sequence (`uncovered`), and in none that the run ever used (`never_covered`).
 
     python benchmarks/study_chunks.py                            # the default cases, each a minute or two
     python benchmarks/study_chunks.py split-8-k100 pool-2-cyclic-never-k25 --seeds 2 3
@@ -108,18 +108,20 @@ SPLIT = Section(
     "Validation perplexity after 6 epochs of the Penn Treebank, 1 x 200 units, S = 640 steps cut into N chunks, B ="
     " 20, fresh noise. `at time`: after `time s` seconds of training. log Z over the validation text. `uncovered`:"
     " share of the noise distribution on words that are in none of a sequence's groups; `never covered`: in no group"
-    " of the whole run. Run with `python benchmarks/study_chunks.py`.",
+    " of the whole run.",
     "study_chunks.json",
     {"K": "num_noise", "N": "chunks", "T": "bptt", "B": "batch_size"} | RUN_COLUMNS,
     only(kind="split"),
-    ("chunks",),
+    {"chunks": "Validation perplexity against seconds of training, a curve for each N."},
+    "python benchmarks/study_chunks.py",
+    trained=True,
 )
 MATCHED = SPLIT._replace(
-    title="The same at equal numbers of updates",
+    title="N chunks at equal numbers of updates",
     text="B = N streams, so an update always has 640 positions, and the number of updates is the same for every N. What"
     " still differs is how far back the gradient reaches, and how many streams the positions of an update come from.",
     rows=only(kind="matched"),
-    plots=("chunks-matched",),
+    plots={"chunks-matched": "Validation perplexity against epochs, a curve for each N."},
 )
 POOL = SPLIT._replace(
     title="Chunks that share noise groups",
@@ -127,7 +129,10 @@ POOL = SPLIT._replace(
     " with fresh noise at N = 32 above.",
     columns={"K": "num_noise", "M": "groups", "map": "group_map", "redrawn": "redraw"} | RUN_COLUMNS,
     rows=only(kind="pool"),
-    plots=("chunks-pool", "chunks-log-z"),
+    plots={
+        "chunks-pool": "Validation perplexity against M, by K and life of the pool, with fresh noise as lines.",
+        "chunks-log-z": "Mean log Z after each epoch, by M and by how long the pool lives.",
+    },
 )
 SECTIONS = {"split": SPLIT, "matched": MATCHED, "pool": POOL}
 

@@ -55,21 +55,21 @@ TRUNCATION = Section(
     "At fixed parameters, with the expectation over noise in closed form: the gradient of a sequence cut into N"
     " chunks, compared with that of BPTT through the whole sequence. `bias`: distance between the two, divided by the"
     " length of the latter, root mean square over sequences; `of the mean`: the same for the sum over sequences;"
-    " `spread`: distance of a single sequence's exact gradient from their mean. Run with"
-    " `python benchmarks/study_gradients.py`.",
+    " `spread`: distance of a single sequence's exact gradient from their mean.",
     "study_gradients.json",
     {
         "K": "num_noise", "N": "chunks", "parameters": "parameters", "bias": "bias:.4f",
         "of the mean": "bias_of_mean:.4f", "cosine": "cosine:.5f", "spread": "spread:.3f", "sequences": "sequences",
     },
     only(kind="truncation"),
-    ("chunks-truncation",),
+    {"chunks-truncation": "Relative bias of the truncated gradient against N, by parameters."},
+    "python benchmarks/study_gradients.py",
 )  # fmt: skip
 OBJECTIVE = TRUNCATION._replace(
     title="The gradient at K against the limit of large K",
     text="At the same parameters, without truncation, with the expectation over noise in closed form.",
     rows=only(kind="objective"),
-    plots=(),
+    plots={},
 )
 REUSE = Section(
     "The gradient with shared noise groups",
@@ -85,7 +85,8 @@ REUSE = Section(
         "R": "repeats",
     },
     only(kind="reuse"),
-    ("chunks-reuse",),
+    {"chunks-reuse": "Growth of the gradient's variance against M, measured (marks) and predicted (lines)."},
+    "python benchmarks/study_gradients.py",
 )  # fmt: skip
 SECTIONS = {"truncation": TRUNCATION, "gradient-at-num-noise": OBJECTIVE, "reuse": REUSE}
 

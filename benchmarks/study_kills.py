@@ -38,16 +38,17 @@ TRAIN = [
 ]
 SECTION = Section(
     "Killed ranks",
-    "By number of ranks of the job. While starting: before the job's first checkpoint. In a save: a file was left"
-    f" half written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end after"
-    " kills and resuming with other numbers of ranks; same bytes: `best.safetensors` is byte-identical to that of a"
-    " run without kills. Run with `python benchmarks/study_kills.py --kills 200`.",
+    "A rank is killed at a random moment. While starting: before the job's first checkpoint. In a save: a file was"
+    f" left half written. Hanging: the job had not ended after {HANGS:.0f} s. Runs: those that reached their end after"
+    " being killed and resumed with other numbers of ranks; same bytes: of those, how many wrote the same"
+    " `best.safetensors`, byte for byte, as a run without kills.",
     "study_kills.json",
     {
         "ranks": "ranks", "kills": "kills", "of rank 0": "of_rank_0", "while starting": "starting",
         "in a save": "in_a_save", "hanging": "hanging", "seconds to end, median": "seconds:.2f",
         "longest": "longest:.2f", "runs": "runs", "same bytes": "same_bytes",
     },
+    command="python benchmarks/study_kills.py --kills 200",
 )  # fmt: skip
 SECTIONS = {"kills": SECTION}
 

@@ -89,28 +89,34 @@ def best_at(curve: Rows, seconds: float) -> float | None:
 
 TABLE = Section(
     "Objectives",
-    "The recipe `ptb-small`, with one thing changed at a time. `power`: exponent of the unigram counts in q;"
-    " `over softmax`: by how much the test perplexity exceeds that of the softmax (mean over seeds). log Z over the"
-    " test text. Run with `python benchmarks/study_objectives.py CASE ...`.",
+    "The recipe `ptb-small` with one setting changed at a time. `power`: exponent of the unigram counts in the noise"
+    " distribution; `over softmax`: by how much the test perplexity exceeds that of the softmax (mean over seeds);"
+    " log Z over the test text.",
     "study_objectives.json",
     {
         "case": "case", "objective": "objective", "K": "num_noise:,", "power": "power:g", "seed": "seed",
-        "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "over softmax": "relative:+.1%",
-        "log Z": "mean_log_z:+.3f", "sd": "std_log_z:.3f", "epochs": "epochs", "training s": "seconds:,.0f",
+        "validation": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "over softmax": "relative:+.1%",
+        "mean log Z": "mean_log_z:+.3f", "sd of log Z": "std_log_z:.3f", "epochs": "epochs",
+        "training, s": "seconds:,.0f",
     },
     objectives,
-    ("objectives-epochs", "objectives-num-noise"),
+    {
+        "objectives-epochs": "Validation perplexity against epochs by objective.",
+        "objectives-num-noise": "Test perplexity against the number of noise words, by objective.",
+    },
+    "python benchmarks/study_objectives.py CASE ...",
+    trained=True,
 )  # fmt: skip
 SEEDS = TABLE._replace(
     title="Objectives: means over seeds",
-    text="Of the rows above; `sd of test`: standard deviation of the test perplexity from seed to seed.",
+    text="Of the rows above. `sd of test`: standard deviation of the test perplexity over seeds.",
     columns={
-        "case": "case", "seeds": "seeds", "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f",
-        "sd of test": "spread:.2f", "over softmax": "relative:+.1%", "log Z": "mean_log_z:+.3f",
-        "sd": "std_log_z:.3f", "training s": "seconds:,.0f",
+        "case": "case", "seeds": "seeds", "validation": "valid_perplexity:.2f", "test": "test_perplexity:.2f",
+        "sd of test": "spread:.2f", "over softmax": "relative:+.1%", "mean log Z": "mean_log_z:+.3f",
+        "sd of log Z": "std_log_z:.3f", "training, s": "seconds:,.0f",
     },
     rows=over_seeds,
-    plots=(),
+    plots={},
 )  # fmt: skip
 SECONDS = TABLE._replace(
     title="Objectives at equal training time",
@@ -119,8 +125,8 @@ SECONDS = TABLE._replace(
     " The rate is halved by epochs, so a fast run is further on in its schedule.",
     columns={"case": "case", "seed": "seed"}
     | {f"{moment:,} s": f"at.{moment}:.1f" for moment in MOMENTS}
-    | {"training s": "seconds:,.0f"},
-    plots=("objectives-seconds",),
+    | {"training, s": "seconds:,.0f"},
+    plots={},
 )
 SECTIONS = {"objectives": TABLE, "objectives-seeds": SEEDS, "objectives-seconds": SECONDS}
 

@@ -23,16 +23,19 @@ from nplm.training.run_config import read_config
 DEMO = "python-demo"  # the recipe is that of `nplm demo`
 TABLE = Section(
     "Recipes",
-    "Perplexity is exact, `</s>` and `<unk>` counted; log Z over the test text. Run with"
-    " `python benchmarks/study_recipes.py RECIPE`; the settings are in `benchmarks/recipes/`, those of"
-    " python-demo in `nplm/cli/demo.py`.",
+    "Perplexity is exact, with `</s>` and `<unk>` counted. `floor`: that of the process that generated a synthetic"
+    " text; `unigram`: that of word frequencies alone; log Z over the test text. The settings are in"
+    " `benchmarks/recipes/`, those of python-demo in `nplm/cli/demo.py`; an empty cell of epochs or precision stands"
+    " for the recipe's own.",
     "recipe-*.json",
     {
         "recipe": "recipe", "objective": "objective", "precision": "precision", "epochs": "epochs", "seed": "seed",
-        "valid": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "floor": "floor_perplexity:.2f",
-        "unigram": "unigram_perplexity:.1f", "test tokens": "tokens:,", "log Z": "mean_log_z:+.3f",
-        "sd": "std_log_z:.3f", "tokens/s": "tokens_per_second:,.0f", "training s": "seconds:,.0f",
+        "validation": "valid_perplexity:.2f", "test": "test_perplexity:.2f", "floor": "floor_perplexity:.2f",
+        "unigram": "unigram_perplexity:.1f", "test tokens": "tokens:,", "mean log Z": "mean_log_z:+.3f",
+        "sd of log Z": "std_log_z:.3f", "tokens/s": "tokens_per_second:,.0f", "training, s": "seconds:,.0f",
     },
+    command="python benchmarks/study_recipes.py RECIPE",
+    trained=True,
 )  # fmt: skip
 SECTIONS = {"recipes": TABLE}
 

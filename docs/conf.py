@@ -32,6 +32,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # a browser may not read the pages for it from disk
 html_math_renderer = "mathml"
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "tango", "native"

@@ -42,7 +42,11 @@ def chunked(kind, chunks, perplexity, groups=None, redraw=None, group_map="conti
     """A row of study_chunks.py."""
     row = {"kind": kind, "chunks": chunks, "perplexity": perplexity, "groups": groups, "redraw": redraw}
     row |= {"group_map": groups and group_map, "num_noise": k, "seed": seed, "updates": 100 * chunks}
-    row |= {"batch_size": chunks if kind == "matched" else 20, "never_covered": 0.25 if redraw == "never" else 0.0}
+    row |= {
+        "seconds": 90.0,
+        "batch_size": chunks if kind == "matched" else 20,
+        "never_covered": 0.25 if redraw == "never" else 0.0,
+    }
     return row | {"curve": curve(2 * perplexity, perplexity, log_z=0.0 if redraw != "never" else 1.5)} | more
 
 
@@ -139,6 +143,7 @@ def test_means_over_seeds(benchmark):
     [
         "97<!-- study_objectives case=nce-100 test_perplexity .0f -->",
         "97.0<!-- study_objectives case=nce-100\ntest_perplexity .1f -->",
+        "97<!-- study_objectives case='nce-100' test_perplexity .0f -->",
         "2<!-- study_objectives case=nce-100 seeds d -->",
         "3.0%<!-- study_objectives case=nce-100 test_perplexity below case=softmax test_perplexity .1% -->",
         "-1.0%<!-- study_objectives case=nce-100 test_perplexity above valid_perplexity .1% -->",
@@ -201,6 +206,25 @@ def test_figures_of_the_first_pages(benchmark, page):
 # ---- pages
 
 
+def test_command_and_machines(benchmark, monkeypatch, tmp_path):
+    """By hand: the command with the sum of the runs' seconds; a line for each machine with all of its commits, once."""
+    render, tables = benchmark("render"), benchmark("_tables")
+    here = MACHINE | {"cpu": "A", "cores": 1}
+    there = here | {"cores": 2, "torch": None}
+    for name, machine, commits in (("a-1", here, ("f", "c", None)), ("a-2", there, ("d",)), ("a-3", here, ("c",))):
+        rows = [{"seconds": 60.0} | ({"commit": commit} if commit else {}) for commit in commits]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}), encoding="utf-8")
+    monkeypatch.setattr(benchmark("_record"), "RESULTS", tmp_path)
+    section = tables.Section("Title", "Text.", "a-*.json", {"s": "seconds:.0f"}, command="do it", trained=True)
+    text = "\n".join(render.render(section))
+    assert "Command: `do it`, which trained for 5 minutes\n" in text
+    assert [line for line in text.splitlines() if line.startswith("Measured")] == [
+        "Measured on: A, 1 core, x, Python x, NumPy x, Numba x, PyTorch x, commits c, f, x.",
+        "Measured on: A, 2 cores, x, Python x, NumPy x, Numba x, commit d.",
+    ]
+    assert "Command: `do it`\n" in "\n".join(render.render(section._replace(trained=False)))
+
+
 def test_the_pages_are_what_the_results_give(benchmark, monkeypatch):
     """The recorded results; and a figure that was changed by hand is found."""
     render = benchmark("render")
@@ -248,7 +272,7 @@ def test_render_writes_what_check_wants(benchmark, monkeypatch, tmp_path, result
     for part in ("## Objectives", "| nce-100 |", "(plots/chunks.svg)"):
         assert part in text
     assert "## Recipes" not in text and "## Memory" not in text  # there are no such results
-    assert "plots/train.svg" not in text
+    assert "plots/train-breakdown.svg" not in text
 
 
 def test_columns_have_values(benchmark, results):
@@ -297,6 +321,11 @@ def test_the_counts_on_the_page_of_faults(benchmark):
     sentence = f"does not show {hidden} of the {len(found)}, and of the {len(seen)} that the gradient check sees"
     assert f"{sentence} it hides {among}." in text
     unseen = {row["fault"] for row in found if not row["seen"]}
+    shown = (
+        f"The loss curve shows {len(found) - hidden} of the {len(found)}, the gradient check detects {len(seen)}, and"
+    )
+    assert f"{shown} {len(unseen)} are detected by none of the six instruments." in text
+    assert f"here, detects, {len(found)} faults were planted" in text
     assert unseen == {
         "the cell state not carried to the next chunk",
         "the state reset at every sequence",
@@ -335,9 +364,9 @@ def test_curves_that_are_plotted(benchmark):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install nplm-nce[plot]")
     plots, figures = benchmark("_plot_studies"), importlib.import_module("matplotlib.figure")
     left, right = figures.Figure().subplots(1, 2)
-    plots.objectives_seconds(STUDIES["study_objectives"], left)
+    plots.objectives_epochs(STUDIES["study_objectives"], left)
     lines = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
-    assert lines["nce-100"] == [[10, 194], [20, 97]] and "nce-100-power-0.5" not in lines
+    assert lines["nce-100"] == [[1, 194], [2, 97]] and "nce-100-power-0.5" not in lines
     plots.objectives_num_noise(STUDIES["study_objectives"], right)
     lines = {line.get_label(): line.get_xydata().tolist() for line in right.lines}
     assert lines["nce"] == [[10, 120], [100, 97], [500, 95]]

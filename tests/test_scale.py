@@ -67,9 +67,21 @@ def test_where_more_machines_stop_paying():
     found = {"shape": [1], "gbit": 10, "fastest": 2, "speedup": 1.5, "half": 4, "half_speedup": 2.0, "all": 2.4}
     assert tables.limits([*rows, {"kind": "speed"}]) == [found]
     recorded = json.loads((ROOT / "benchmarks" / "results" / "bench_scale.json").read_text())["rows"]
-    slow = [row["fastest"] for row in tables.limits(recorded) if row["gbit"] == 1]
-    assert slow == [1, 1, 1]
-    assert "At 1 Gbit/s one machine is the fastest for all three models." in (ROOT / "docs" / "scale.md").read_text()
+    slow, ten = ([row for row in tables.limits(recorded) if row["gbit"] == gbit] for gbit in (1, 10))
+    page = " ".join((ROOT / "docs" / "scale.md").read_text(encoding="utf-8").split())
+    assert [row["fastest"] for row in slow] == [1, 1, 1] and {row["fastest"] for row in ten} == {4, 8}
+    speedups = [f"{row['speedup']:.1f}" for row in ten]
+    assert (min(speedups), max(speedups)) == ("1.4", "2.6")
+    fastest = (
+        "At 1 Gbit/s one machine is the fastest for all three models; at 10 Gbit/s 4 or 8 machines are, and they are"
+    )
+    assert f"{fastest} 1.4 to 2.6 times as fast as one." in page
+    assert max(row["half"] for row in slow) == 2 and {row["half"] for row in ten} == {16, 32}
+    half = "up to 16 or 32 machines with a full batch each work at half their speed or more; over 1 Gbit/s, at most two"
+    assert f"{half} do." in page
+    ratios = [row["ratio"] for row in recorded if row["kind"] == "check"]
+    assert len(ratios) == 12 and min(ratios) == min(ratios, key=lambda ratio: -abs(ratio - 1))
+    assert "of all twelve measurements" in page
 
 
 def test_a_link_is_fitted(model):

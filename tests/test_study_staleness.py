@@ -66,3 +66,15 @@ def test_quick(study, monkeypatch, tmp_path, capsys):
     slow, fast = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))["rows"]
     assert (slow["lr"], fast["lr"], slow["bptt"], slow["probes"]) == (5.0, 20.0, 20, 2)
     assert 0 < slow["distance"] < fast["distance"]
+
+
+def test_the_page_counts_the_rows():
+    """The recorded rows: how many costs are within two standard errors of zero, and the largest of a first step."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "study_staleness.json").read_text(encoding="utf-8"))["rows"]
+    far = [row for row in rows if abs(row["nats"]) > 2 * row["error"]]
+    assert len(rows) == 6 and [(row["lr"], row["nats"] < 0) for row in far] == [(1.25, True)]
+    assert max(rows, key=lambda row: abs(row["first"]))["lr"] == 5
+    assert min(row["first"] for row in rows) < 0
+    assert {round(row["distance"], 2) for row in rows if row["lr"] == 20 and row["bptt"] <= 80} == {0.18, 0.19, 0.20}
+    page = " ".join((ROOT / "docs" / "learn" / "bptt.md").read_text(encoding="utf-8").split())
+    assert "in five of the six rows it is within two standard errors of zero, and in the sixth" in page

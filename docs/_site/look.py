@@ -27,6 +27,9 @@ def faults_of(page: Any, url: str, width: int, theme: str, shot: Path | None) ->
     tab.set_viewport_size({"width": width, "height": 900})
     tab.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     tab.goto(url)
+    if "search.html?" in url:
+        tab.wait_for_selector("ul.search li")
+        tab.wait_for_timeout(1000)
     excess = tab.evaluate(TOO_WIDE)
     if excess > 0:
         said.append(f"{excess} pixels too wide")
@@ -56,7 +59,8 @@ def main() -> None:
             for width in WIDTHS:
                 for theme in THEMES:
                     shot = args.shots and args.shots / f"{name.replace('/', '-')}-{width}-{theme}.png"
-                    for fault in faults_of(first, path.resolve().as_uri(), width, theme, shot):
+                    url = path.resolve().as_uri() + "?q=softmax" * (name == "search")
+                    for fault in faults_of(first, url, width, theme, shot):
                         faults += 1
                         print(f"{name} {width} {theme}: {fault}")
         browser.close()

@@ -15,6 +15,7 @@ def inline(app: Any, doctree: nodes.document) -> None:
     for node in list(doctree.findall(nodes.image)):
         path = (page.parent / node["uri"]).resolve()
         if path.parent == FOLDER:
+            app.env.note_dependency(str(path))
             svg = path.read_text(encoding="utf-8").replace("<svg", f'<svg aria-label="{escape(node["alt"])}"', 1)
             node.replace_self(nodes.raw("", f'<div class="picture">{svg}</div>', format="html"))
 

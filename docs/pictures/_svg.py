@@ -138,7 +138,8 @@ class Axes:
             self.picture.line((left, at), (left + width, at), colour="faint", width=0.8)
             self.picture.text(left - 8, at, format(y, form), size=12, anchor="end")
         self.picture.text(left + width / 2, top + height + 36, x_label, size=13)
-        self.picture.text(left - 36, top - 16, y_label, size=13, anchor="start")
+        if y_label:
+            self.picture.text(left - 36, top - 16, y_label, size=13, anchor="start")
 
     def curve(
         self,

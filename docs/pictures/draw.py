@@ -8,12 +8,14 @@ sys.path.insert(0, str(HERE))
 
 import curves  # noqa: E402
 import diagrams  # noqa: E402
+import findings  # noqa: E402
 
 PICTURES = {
     function.__name__: function
     for function in (
         *(diagrams.chunks, diagrams.strip, diagrams.cut, diagrams.bag, diagrams.repeated, diagrams.lstm),
         *(curves.score_gradient, curves.vanishing, curves.log_z, curves.catch_up),
+        *(findings.speed, findings.perplexity_time, findings.machines, findings.instruments),
     )
 }
 

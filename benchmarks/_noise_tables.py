@@ -25,7 +25,8 @@ def within(perplexity: float, other: float, share: float = CLOSE) -> bool:
 
 def arms(rows: Rows) -> Rows:
     """A row for each arm that was run to the end: its best rate, its seeds, and its curve over rates."""
-    found = [arm_row(trials) for _, trials in groups(rows, "text", "arm", "optimizer")]
+    epochs = max((row["epochs"] for row in rows), default=0)
+    found = [arm_row(trials, epochs) for _, trials in groups(rows, "text", "arm", "optimizer")]
     done = [row for row in found if row is not None]
     fresh = {(row["text"], row["optimizer"], row["num_noise"]): row for row in done if is_fresh(row)}
     for row in done:
@@ -40,9 +41,8 @@ def is_fresh(row: Row) -> bool:
     return plain and row["groups"] is None and row["chunks"] > 1
 
 
-def arm_row(trials: Rows) -> Row | None:
-    """The row of one arm; None while no rate was run to the end."""
-    epochs = max(row["epochs"] for row in trials)
+def arm_row(trials: Rows, epochs: int) -> Row | None:
+    """The row of one arm; None while no rate was run for all the epochs."""
     last = [row for row in trials if row["epochs"] == epochs and row["perplexity"] is not None]
     if not last:
         return None

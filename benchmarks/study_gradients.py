@@ -30,13 +30,13 @@ was taken on.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import _exact
 import _record
 import numpy as np
-from _tables import Row, Section, only
+from _tables import Row, Rows, Section, pick
 from study_chunks import CHUNKS
 
 from nplm.arrays import Array
@@ -50,6 +50,22 @@ from nplm.training.run_config import read_config
 
 PLACE = _record.by("kind", "run", "num_noise", "chunks", "groups", "group_map", "parameters")
 DEFAULT_RUN = _record.ROOT / "runs" / "chunks" / "split-32-k100-seed1"
+SHOWN = {"all", "decoder", "recurrent"}  # parameters; the file and the plots have the others
+
+
+def shown(kind: str) -> Callable[[Rows], Rows]:
+    """Rows of a kind, of the parameters that tell most and, with groups, of the default map."""
+
+    def rows(found: Rows) -> Rows:
+        return [
+            row
+            for row in pick(found, kind=kind)
+            if row["parameters"] in SHOWN and row.get("group_map") in (None, "contiguous")
+        ]
+
+    return rows
+
+
 TRUNCATION = Section(
     "The gradient of a truncated sequence",
     "At fixed parameters, with the expectation over noise in closed form: the gradient of a sequence cut into N"
@@ -61,14 +77,14 @@ TRUNCATION = Section(
         "K": "num_noise", "N": "chunks", "parameters": "parameters", "bias": "bias:.4f",
         "of the mean": "bias_of_mean:.4f", "cosine": "cosine:.5f", "spread": "spread:.3f", "sequences": "sequences",
     },
-    only(kind="truncation"),
+    shown("truncation"),
     {"chunks-truncation": "Relative bias of the truncated gradient against N, by parameters."},
     "python benchmarks/study_gradients.py",
 )  # fmt: skip
 OBJECTIVE = TRUNCATION._replace(
     title="The gradient at K against the limit of large K",
     text="At the same parameters, without truncation, with the expectation over noise in closed form.",
-    rows=only(kind="objective"),
+    rows=shown("objective"),
     plots={},
 )
 REUSE = Section(
@@ -84,7 +100,7 @@ REUSE = Section(
         "growth": "growth:.2f", "predicted": "predicted:.2f", "error": "error:.2f", "unbiased": "unbiased:.2f",
         "R": "repeats",
     },
-    only(kind="reuse"),
+    shown("reuse"),
     {"chunks-reuse": "Growth of the gradient's variance against M, measured (marks) and predicted (lines)."},
     "python benchmarks/study_gradients.py",
 )  # fmt: skip

@@ -226,7 +226,8 @@ class LanguageModel:
         loss : float
             Nats per position.
         grads : dict
-            With the keys of `params`; np.asarray converts a row gradient to a dense array.
+            With the keys of `params`.  A gradient that is zero outside a few rows may be a RowGradient, which holds
+            only these rows; np.asarray makes it dense.
         state : State
             The state after the chunk.
 

@@ -55,9 +55,9 @@ def command(
 ) -> int:
     """Check every entry of every gradient of this package, or of a layer of your own.
 
-    Without MODULE:LAYER, small random models are checked in float64 on a whole chunk: embedding, tied or not, one to
-    three LSTM layers, dropout of every kind, resets at the start of sentences, and each objective, with repeated noise
-    words and a noise word that is a target. The exit code is 1 if a gradient is wrong.
+    Without MODULE:LAYER, small random models are checked in float64 on a whole chunk: the embedding (tied or not), one
+    to three LSTM layers, every kind of dropout, resets at the start of sentences, and each objective, with repeated
+    noise words and a noise word that is also a target. The exit code is 1 if a gradient is wrong.
     """
     if layer is not None:
         from nplm.cli.layer import check_named_layer

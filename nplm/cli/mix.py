@@ -38,10 +38,10 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on stdout.")
 def command(files: tuple[str, ...], start: str | None, fixed: bool, precision: float, as_json: bool) -> None:
-    """Find the best weights for interpolating models A, B, ..., as SRILM's compute-best-mix does.
+    """Find the best weights for interpolating models, as SRILM's compute-best-mix does.
 
-    Each file holds one model's probability of every word of the same text: the output of `nplm eval -v word`, or of
-    SRILM's `ngram -ppl TEXT -debug 2`; - is standard input; .gz is decompressed.
+    Each of the files A, B, ... holds one model's probability of every word of the same text: the output of `nplm eval
+    -v word`, or of SRILM's `ngram -ppl TEXT -debug 2`; - is standard input; .gz is decompressed.
     """
     from nplm.toolkits.mix import best_mix, read_scores
 

@@ -25,7 +25,7 @@ Examples:
 @shown_option("-k", type=click.IntRange(1), metavar="K", default=10, help="Number of words to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per context.")
 def command(model: str, words: tuple[str, ...], k: int, as_json: bool) -> None:
-    """Print the K most likely words after WORDS, the beginning of a sentence; </s> means that it ends there.
+    """Print the K most likely words after WORDS, the beginning of a sentence; </s> stands for its end.
 
     For a model of characters or pieces, these are shown instead of words, with a space written as ▁.
 

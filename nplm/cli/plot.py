@@ -24,7 +24,7 @@ Examples:
 )
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard events; the step is the number of tokens.")
 def command(runs: tuple[str, ...], output: str | None, x: str | None, tensorboard: str | None) -> None:
-    """Plot training loss, validation perplexity, log Z and speed of each RUN, the folder of a run, finished or not."""
+    """Plot training loss, validation perplexity, log Z and speed of each RUN (the folder of a run, finished or not)."""
     from nplm.views.metrics_log import read_runs
     from nplm.views.plot import check_suffix, plot
     from nplm.views.tensorboard import write_events

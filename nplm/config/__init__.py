@@ -49,7 +49,9 @@ class TextConfig:
     train: tuple[str, ...] | None = _text(None, "Text to train on; repeatable.", "FILE")
     valid: tuple[str, ...] | None = _text(None, "Validation text; decides which epoch's model is kept.", "FILE")
     test: tuple[str, ...] | None = _text(None, "Text on which the model is evaluated at the end.", "FILE")
-    weight: tuple[str, ...] | None = _text(None, "Read a text of `train` N times in every epoch.", "FILE=N")
+    weight: tuple[str, ...] | None = _text(
+        None, "Read FILE, one of the texts of `train`, N times in every epoch.", "FILE=N"
+    )
     corpus: Corpus | None = _text(None, f"Built-in corpus to use instead of files: {', '.join(CORPORA)}.", "NAME")
     unit: str = _text(
         "word", "What lines are split into: word, char, grapheme, spm:FILE.model or hf:FILE.json.", "UNIT"
@@ -158,10 +160,12 @@ class TrainConfig:
     )
     noise_groups: int = _noise(2, "Groups in the pool, 2 <= M <= N.", "M", "[1, 2^31)")
     own_counts: bool = _noise(
-        False, "Use the pool's own word frequencies as q in the loss; skip targets that are in none of its groups."
+        False,
+        "Use the pool's own word frequencies as the noise distribution in the loss; skip targets that no group of the"
+        " pool contains.",
     )
     group_map: GroupMap = _noise("contiguous", "How the chunks are divided among the pool's groups.")
-    redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, epoch or never.")
+    redraw: Redraw = _noise("sequence", "When the pool is redrawn: for every sequence, for every epoch, or never.")
     dropout: float = _dropout(0.0, "Dropout probability between layers and before the output layer.", "P", "[0, 1)")
     dropout_words: float = _dropout(0.0, "Dropout probability of an input word.", "P", "[0, 1)")
     dropout_recurrent: float = _dropout(
@@ -178,11 +182,15 @@ class TrainConfig:
     )
     clip: float = _rate(0.25, "Global norm to which larger gradients are clipped; inf: no clipping.", "X", "(0, inf]")
     schedule: Schedule = _rate(
-        "step", "Lower the rate after `decay_after` epochs, on a plateau, never, or along a cosine."
+        "step",
+        "Lower the rate with every epoch after the first `decay_after` (step), after every epoch without a better"
+        " validation perplexity (plateau), never (constant), or along a cosine (cosine).",
     )
     warmup: int = _rate(0, "Chunks over which the rate rises linearly to its scheduled value.", "CHUNKS", "[0, 2^31)")
     lr_floor: float = _rate(0.0, "Fraction of `lr` at which the cosine schedule ends.", "X", "[0, 1]")
-    lr_decay: float = _rate(0.5, "Factor by which the rate is lowered.", "X", "(0, 1]")
+    lr_decay: float = _rate(
+        0.5, "Factor by which the schedules step and plateau multiply the rate to lower it.", "X", "(0, 1]"
+    )
     decay_after: int = _rate(4, "Epochs at the full rate, with `schedule` step.", "EPOCHS", "[0, 2^31)")
     patience: int = _rate(
         0,
@@ -195,7 +203,12 @@ class TrainConfig:
     shards: int = _run(
         2, "Parts into which the B streams are divided; unlike `threads`, affects rounding.", "N", "[1, 1024]"
     )
-    threads: int = _run(0, "Threads that run the shards; 0: one per shard, at most one per core.", "N", "[0, 1024]")
+    threads: int = _run(
+        0,
+        "Threads that run the shards (the parts of each batch); 0: one per shard, at most one per core.",
+        "N",
+        "[0, 1024]",
+    )
     precision: Precision = _run(
         "float32", "Type of the operands of matrix products in training; auto: bfloat16 if known to be faster."
     )

@@ -93,7 +93,8 @@ def sample(
     ----------
     model : LanguageModel or Model
     rng : numpy Generator
-        The same rng gives the same lines; asking for fewer gives the first of them, up to rounding.
+        A generator in the same state gives the same lines; asking for fewer lines gives the first of them, up to
+        rounding.
     lines : int
         Number of lines.
     max_words : int
@@ -123,7 +124,7 @@ def sample(
 def next_words(
     model: LanguageModel | HasLanguageModel, context: Text | Iterable[Text] = (), k: int = 10
 ) -> list[tuple[str, float]]:
-    """The most likely next words and their exact probabilities, after reading </s> and a context from the zero state.
+    """The words most likely to follow a context, with exact probabilities; </s> is read first, from the zero state.
 
     Parameters
     ----------

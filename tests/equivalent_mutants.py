@@ -21,6 +21,16 @@ EQUIVALENT: dict[str, str] = {
     "layers/matmul.py operand: 1 -> 2": "NumPy takes any negative length for the one to find",
     "layers/sampled_softmax.py _hits: 1 -> 2": "any negative number stands for no place",
     "layers/objective.py make_objective: 0.0 -> 1.0": "every caller whose objective has a penalty gives it",
+    "kernels/matmul.py multiply_panels: 2 * rest <= step -> 2 * rest < step": SPEED,  # two vectors where one is enough
+    "kernels/matmul.py multiply_flat: vectors = 1 if 2 * rest <= step else 2 -> pass": SPEED,  # the same
+    "kernels/matmul.py multiply_flat: groups - 1 - turn if backwards else turn -> groups - 1 - turn"
+    " if not backwards else turn": SPEED,  # the other way through the panels
+    "kernels/matmul.py _put_aside: aside[m * step + j] = 0 -> pass": SPEED,  # padding; what was there may be subnormal
+    "kernels/tile.py _emit_tile: 8 -> 9 #3": "to LLVM, a pointer is a pointer, whatever it points to",
+    "kernels/tile.py _portable.multiply_add: (left_low, left_high), (right_low, right_high) = (left, right) -> pass": (
+        UNREACHED + "; compiled where the processor has no vdpbf16ps: tests/test_bfloat16.py masks it off"
+    ),
+    "kernels/tile.py : 4 -> 5 #3": UNREACHED + "; compiled where the processor has no AVX-512",
     "kernels/elementary.py : 15 -> 16": "one factorial more than any polynomial has terms",
     "kernels/lstm.py sweep_forward: 1 -> 2": SPEED,  # never backwards through the panels
     "kernels/matmul.py multiply_flat: rest > 0 -> rest >= 0 #2": SPEED,  # loops over no columns

@@ -160,10 +160,11 @@ def test_the_ideographic_space_alone_separates():
 
 
 def test_entries_that_collide_are_placed_one_after_another():
-    """words.place_entries: steps of 2, `^` to `|`.  By hand: five keys of slot 3 xor 5 of 8."""
-    slots = np.zeros(8, np.int64)
-    words.place_entries(np.full((5, 3), 3 + (5 << 29)), 5, slots)
-    assert slots.tolist() == [3, 4, 5, 0, 0, 0, 1, 2]
+    """words.place_entries: steps of 2, `^` to `|`, the next row.  By hand: slots 3 xor 5, 1, 3 xor 5, 3 and 1 of 8."""
+    slots, entries = np.zeros(8, np.int64), np.zeros((5, 3), np.int64)
+    entries[:, 0] = [3 + (5 << 29), 1, 3 + (5 << 29), 3, 1]
+    words.place_entries(entries, 5, slots)
+    assert slots.tolist() == [0, 2, 5, 4, 0, 0, 1, 3]
 
 
 def test_a_step_that_takes_all_of_a_weight_is_refused():

@@ -28,11 +28,12 @@ def add_product(left, right, before, places=None, backwards=False):
     """Rows `places` of before (all of them) + left @ right, out of panels."""
     panels, rows, columns = pack_right(right, Workspace(), "right"), len(left), right.shape[1]
     out, in_order = np.full((rows, columns), np.nan, left.dtype), np.arange(rows)
-    aside = np.full(rows * panels.shape[2], np.nan, left.dtype)
+    aside = np.full(rows * panels.shape[2] + 1, np.nan, left.dtype)  # one number more than it may write to
     gemm.multiply_flat(
         left.ravel(), 0, panels, before.ravel(), in_order if places is None else places, out.ravel(), 0,
         rows, columns, aside, in_order, backwards,
     )  # fmt: skip
+    assert np.isnan(aside[-1])
     return out
 
 

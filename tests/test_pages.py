@@ -181,7 +181,7 @@ def test_figures_of_no_row_or_of_several(benchmark, results, source):
         list(benchmark("_figures").faults(f"97<!-- {source} -->"))
 
 
-@pytest.mark.parametrize("page", ["quality.md", "patent.md"])
+@pytest.mark.parametrize("page", ["quality.md", "patent.md", "learn/reuse.md"])
 def test_a_wrong_digit_on_a_page_is_found(benchmark, page):
     """The recorded results: each figure of the page with one digit changed is the only fault."""
     figures = benchmark("_figures")

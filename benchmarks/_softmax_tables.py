@@ -25,8 +25,7 @@ def table(rows: Rows) -> Rows:
 
 def arm_row(trials: Rows) -> Row | None:
     """The row of one arm; None while no rate was run to the end."""
-    epochs = max(row["epochs"] for row in trials)
-    last = [row for row in trials if row["epochs"] == epochs and row["perplexity"] is not None]
+    last = [row for row in trials if row.get("test_perplexity") is not None]  # measured after the last epoch only
     if not last:
         return None
     first = min(row["seed"] for row in last)

@@ -44,9 +44,9 @@ from nplm.data.vocabulary import Vocabulary
 from nplm.errors import DivergedError
 from nplm.scoring.evaluate import evaluate
 from nplm.training.loop import train
-from nplm.training.observer import Observer, Step
 
 STRETCH = 1000  # tokens
+LAST = "last.safetensors"
 RATES = (10.0, 20.0, 40.0)
 PLACE = _record.by("text", "arm", "seed", "lr", "epochs")
 
@@ -62,19 +62,6 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {"python": Setting(["--corpus", "python"], 100, 8, 4, 2), "ptb": Setting(_training.texts("ptb"), 200, 13, 4)}
-
-
-class Clipped(Observer):
-    """Counts the gradients that are clipped in an epoch, from 0."""
-
-    def __init__(self, epoch: int, clip: float) -> None:
-        self.epoch, self.clip = epoch, clip
-        self.seen: list[bool] = []
-
-    def step(self, step: Step) -> None:
-        """Count a chunk."""
-        if step.epoch == self.epoch:
-            self.seen.append(step.norm > self.clip)
 
 
 class Study:
@@ -107,11 +94,10 @@ class Study:
         """Train, or go on; the figures of the row."""
         folder, corpus = self.runs / f"{arm.name}-rate-{lr:g}-seed-{seed}", self.corpus
         settings: dict[str, Any] = {"lr": lr, "seed": seed, "epochs": epochs, "decay_after": self.setting.decay_after}
-        config = TrainConfig(**arm.settings, **settings, shards=1, threads=1)
-        clipped = Clipped(epochs - 1, config.clip)
+        config = TrainConfig(**arm.settings, **settings, log_interval=1, shards=1, threads=1)
         try:
-            given = {"save": folder, "resume": (folder / "last.safetensors").exists(), "observer": clipped}
-            result = train(make_model(arm, corpus.vocabulary, self.setting.hidden, seed), corpus, config, **given)
+            model, resume = make_model(arm, corpus.vocabulary, self.setting.hidden, seed), (folder / LAST).exists()
+            result = train(model, corpus, config, save=folder, resume=resume)
         except DivergedError:
             return {"perplexity": None, "curve": _training.curve(folder)}
         if result.interrupted:
@@ -120,7 +106,8 @@ class Study:
         figures = best(curve) | {"best_epoch": best(curve)["epoch"], "seconds": curve[-1]["seconds"]}
         figures.pop("epoch")
         if epochs == self.setting.epochs and corpus.test is not None:
-            figures["clipped"] = float(np.mean(clipped.seen))
+            last = [line for line in result.history if line["kind"] == "train" and line["epoch"] == epochs]
+            figures["clipped"] = float(np.mean([line["gradient_norm"] > config.clip for line in last]))
             for name, ids in (("test", corpus.test), ("train", corpus.train)):
                 figures[f"{name}_perplexity"] = evaluate(result.best, ids, threads=1).perplexity
         return figures | {"curve": curve}

@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib
+from _noise_arms import KS
 from _noise_tables import arms, is_fresh
 from _plot_studies import legend, plain_log, xy
 from _tables import Rows
@@ -27,7 +28,7 @@ def noise_map(rows: Rows, axes: Any) -> None:
         axes.fill_between([row["num_noise"] for row in band], low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(title="32 chunks that share M groups of K noise words", xlabel="K", ylabel="validation perplexity")
     plain_log(axes, "y")
-    plain_log(axes, "x", (row["num_noise"] for row in found if is_fresh(row)))
+    plain_log(axes, "x", KS)
     legend(axes)
 
 

@@ -51,14 +51,15 @@ TABLE = Section(
     " best epoch of a run counts. `train`: perplexity of the training text; `clipped`: share of the last epoch's"
     " gradients that were clipped; `over softmax`: by how much the validation perplexity exceeds that of the softmax"
     " with the same dropout, start and clipping, without a penalty. `rates`: validation perplexity by rate, with the"
-    " number of epochs in parentheses. Run with `python benchmarks/study_softmax.py --seeds 1 2 3`.",
+    " number of epochs in parentheses.",
     "study_softmax-python.json",
     {
-        "arm": "arm", "rate": "lr:g", "valid": "perplexity:.2f", "sd": "spread:.2f", "test": "test_perplexity:.2f",
+        "arm": "arm", "rate": "lr:g", "validation": "perplexity:.2f", "sd": "spread:.2f", "test": "test_perplexity:.2f",
         "train": "train_perplexity:.2f", "best epoch": "best_epoch:.1f", "log Z": "mean_log_z:+.3f",
         "sd of log Z": "std_log_z:.3f", "clipped": "clipped:.0%", "over softmax": "over_softmax:+.1%",
         "seeds": "seeds", "rates": "rates",
     },
     table,
+    command="python benchmarks/study_softmax.py --seeds 1 2 3",
 )  # fmt: skip
 SECTIONS = {"softmax": TABLE}

@@ -263,9 +263,9 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"nplm.gradcheck names the pattern of {facts['named']} of the {facts['patterns']} faults that have one. Where"
-        f" the complex step can be used, the median resolution of the entries of an array, relative to the entry, is at"
-        f" most {facts['resolution']:.0e}. In {facts['runs']:,} random runs with a correct gradient there were"
-        f" {facts['false_alarms_of_runs'] or 'no'} false alarms.",
+        " the complex step can be used, the relative resolution, as the median over the entries of an array, is at most"
+        f" {facts['resolution']:.0e} for every array. In {facts['runs']:,} random runs with a correct gradient there"
+        f" were {facts['false_alarms_of_runs'] or 'no'} false alarms.",
         "",
     ]
     lines += ["Time of a check, the fastest of five runs with one BLAS thread:", ""]

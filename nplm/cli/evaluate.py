@@ -65,7 +65,7 @@ def command(
 ) -> int:
     """Compute the exact perplexity of MODEL on each FILE; a folder or a pattern is read as one text.
 
-    - is standard input; .gz, .bz2, .xz and .zst are decompressed.
+    For -, standard input is read; .gz, .bz2, .xz and .zst are decompressed.
 
     Every token and every </s> is predicted and counted; words that the model does not know count as <unk>.
     """

@@ -21,7 +21,7 @@ functions NAME_forward (or NAME) and NAME_backward:
   forward(x, w) -> out             backward(dout, x, w) -> dx, dw
 
 \b
-Inputs are random, in the order of forward's parameters:
+Each input has the name of a parameter of forward; its values are random:
   x=5,3             normally distributed numbers of shape (5, 3), in --dtype; x= is a single number
   x=5,3:positive    positive numbers; :float32 and :float64 choose the type
   ids=6:int:10      integers from 0 to 9; with ids=6:int:3:10, from 3 to 9; with ids=6:int, 0 or 1

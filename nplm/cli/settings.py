@@ -22,7 +22,12 @@ TEXT, MODEL, TRAIN = map(settings, CONFIGS)
 MODEL = [setting for setting in MODEL if setting.name != "vocab_size"]  # which follows from the text
 AT = [setting.name for setting in TRAIN].index("sequence_length")
 CHUNKS = TRAIN[AT]._replace(
-    name="chunks", default=None, flag="chunks", help="Chunks per sequence; sets S = N*T.", metavar="N"
+    name="chunks",
+    default=None,
+    flag="chunks",
+    help="Chunks per sequence, at least 2 without `baseline`; sets S = N*T.",
+    metavar="N",
+    interval=TRAIN[AT].interval.replace("[2", "[1"),
 )
 TRAIN.insert(AT + 1, CHUNKS)
 TABLES = {"text": TEXT, "model": MODEL, "train": TRAIN}  # of a config file

@@ -65,7 +65,7 @@ class Corpus:
     Raises
     ------
     InputError
-        On a text without ids, and on an id outside the vocabulary.
+        On an empty text, and on an id outside the vocabulary.
     """
 
     name: str

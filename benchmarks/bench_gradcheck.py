@@ -263,7 +263,7 @@ def filled(page: str, rows: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"nplm.gradcheck names the pattern of {facts['named']} of the {facts['patterns']} faults that have one. Where"
-        " the complex step can be used, the relative resolution, as the median over the entries of an array, is at most"
+        " the complex step can be used, the median relative resolution of an array's entries is at most"
         f" {facts['resolution']:.0e} for every array. In {facts['runs']:,} random runs with a correct gradient there"
         f" were {facts['false_alarms_of_runs'] or 'no'} false alarms.",
         "",

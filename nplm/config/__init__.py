@@ -183,7 +183,7 @@ class TrainConfig:
     clip: float = _rate(0.25, "Global norm to which larger gradients are clipped; inf: no clipping.", "X", "(0, inf]")
     schedule: Schedule = _rate(
         "step",
-        "Lower the rate with every epoch after the first `decay_after` (step), after every epoch without a better"
+        "Lower the rate for every epoch after the first `decay_after` epochs (step), after every epoch without a better"
         " validation perplexity (plateau), never (constant), or along a cosine (cosine).",
     )
     warmup: int = _rate(0, "Chunks over which the rate rises linearly to its scheduled value.", "CHUNKS", "[0, 2^31)")

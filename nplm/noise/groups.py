@@ -225,8 +225,8 @@ class NoisePool:
 
         Returns
         -------
-        ndarray (V,) of float64, read-only
-            None, so that the loss uses q, unless `own_counts` is set.
+        ndarray (V,) of float64, read-only, or None
+            None if `own_counts` is not set: the loss then uses q.
 
         Raises
         ------

@@ -93,14 +93,14 @@ def sample(
     ----------
     model : LanguageModel or Model
     rng : numpy Generator
-        A generator in the same state gives the same lines; asking for fewer lines gives the first of them, up to
-        rounding.
+        A generator in the same state gives the same lines; asking for fewer lines gives the first of them, though
+        rounding can, very rarely, change a word.
     lines : int
         Number of lines.
     max_words : int
         Maximum number of words drawn for a line.
     temperature, top_k, top_p : float, int, float
-        As in `nplm sample`: see [D1] to [D4] of the module; by default the model's own distribution.
+        As in `nplm sample`: see [D1] to [D4] of generate.py; by default the model's own distribution.
     prompt : str, bytes, or list of units
         Read before the first word.  A word that the model does not know is read as <unk>, but kept in the line.
     allow_unk : bool

@@ -51,7 +51,7 @@ class Evaluation:
     tokens, sentences, oovs : int
         Number of predicted tokens, of </s> among them, and of <unk> among them.
     nats_without_oov, perplexity_without_oov : float
-        The same over the tokens that are not <unk>.
+        `nats` and `perplexity` over the tokens that are not <unk>.
     unnormalised_nats : float
         Nats per token if Z were 1, [V4]; not comparable with any other figure.
     mean_log_z, std_log_z : float

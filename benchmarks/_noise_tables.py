@@ -183,7 +183,7 @@ COST = Section(
 )  # fmt: skip
 PYTHON = Section(
     "Arms with tuned rates, on Python's documentation",
-    f"{MEANING} One layer of 100 units, 4 epochs. Three seeds where the difference is below 5 %.",
+    f"{MEANING} One layer of 100 units, 4 epochs. Single cells have one seed: see `seeds`.",
     "study_noise-python.json",
     UNTIMED,
     ARMS.rows,

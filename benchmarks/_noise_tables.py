@@ -129,7 +129,8 @@ def border_rows(rows: Rows, probs: Array) -> Rows:
     for m, by_k in ratios(rows).items():
         measured, predicted = border(by_k), _reuse.border(probs, step, fresh[0]["chunks"] / m)
         factor = measured and max(measured / predicted, predicted / measured)
-        found.append({"groups": m, "step": step, "measured": measured, "predicted": predicted, "factor": factor})
+        row = {"text": fresh[0]["text"], "groups": m, "step": step, "measured": measured, "predicted": predicted}
+        found.append(row | {"factor": factor})
     return found
 
 
@@ -162,13 +163,14 @@ BORDER = Section(
     "From which K on a pool is harmless",
     f"The smallest K with which a pool's perplexity is at most {_reuse.TOLERANCE:g} times that of fresh noise, as"
     " measured (interpolated between the K that were tried) and as predicted by [Z6] of [reused noise](learn/reuse.md)"
-    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise.",
-    "noise_border-python.json",
+    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise. Nothing"
+    " measured: at none of the K tried, or at all of them, is the pool that good.",
+    "noise_border-*.json",
     {
-        "M": "groups", "measured": "measured:,.0f", "predicted": "predicted:,.0f", "factor": "factor:.2f",
-        "step": "step:.1f",
+        "text": "text", "M": "groups", "measured": "measured:,.0f", "predicted": "predicted:,.0f",
+        "factor": "factor:.2f", "step": "step:.1f",
     },
-    command="python benchmarks/study_noise.py --corpus python --show",
+    command="python benchmarks/study_noise.py --corpus TEXT --show",
 )  # fmt: skip
 COST = Section(
     "What a step costs, by K",
@@ -201,4 +203,12 @@ PTB = Section(
     lambda rows: best_first(arms(rows)),
     command="python benchmarks/study_noise.py --corpus ptb --arms map others --precision bfloat16",
 )
-SECTIONS = {"noise-python": PYTHON, "noise-ptb": PTB, "noise-border": BORDER, "noise-cost": COST}
+ZH = Section(
+    "Arms with tuned rates, on Chinese characters",
+    "As above, in float32, on raw Chinese text, each character a token, with one layer of 200 units.",
+    "study_noise-zh.json",
+    UNTIMED,
+    lambda rows: best_first(arms(rows)),
+    command="python benchmarks/study_noise.py --corpus zh --seeds 1 2 3",
+)
+SECTIONS = {"noise-python": PYTHON, "noise-ptb": PTB, "noise-zh": ZH, "noise-border": BORDER, "noise-cost": COST}

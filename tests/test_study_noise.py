@@ -164,6 +164,7 @@ def test_predicted_border(benchmark):
     pools = {k: 100 * math.exp(reuse.excess(probs, 15.0, 16, k)) for k in ks}
     rows = [trial(f"fresh-k{k}", k, fresh[k]) for k in ks] + [trial(f"pool-2-k{k}", k, pools[k], groups=2) for k in ks]
     (found,) = tables.border_rows(rows, probs)
+    assert (found["text"], found["groups"]) == ("ptb", 2)
     assert found["step"] == pytest.approx(15.0, rel=1e-3)
     assert found["measured"] == pytest.approx(found["predicted"], rel=0.02)
     assert found["factor"] == pytest.approx(1, abs=0.02)

@@ -45,6 +45,7 @@ NCE, SOFTMAX = Arm("nce", 500), Arm("softmax")
 MAIN = [NCE, SOFTMAX, NCE._replace(dropout=True), SOFTMAX._replace(dropout=True)]
 CAUSES = [
     SOFTMAX._replace(penalty=0.5), Arm("sampled-softmax", 500), Arm("nce", 2000),
+    SOFTMAX._replace(dropout=True, penalty=0.5), Arm("nce", 2000, dropout=True),
     *(arm._replace(start="uniform") for arm in (NCE, SOFTMAX)),
     *(arm._replace(clip=math.inf) for arm in (NCE, SOFTMAX)),
     Arm("nce", 100),

@@ -71,9 +71,15 @@ def over_rates(trials: Rows) -> str:
     told = []
     for (lr,), same in sorted(groups(trials, "lr")):
         last = max(same, key=lambda row: row["epochs"])
-        value = "diverged" if last["perplexity"] is None else f"{last['perplexity']:.1f}"
-        told.append(f"{lr:g}: {value} ({last['epochs']})")
+        told.append(f"{lr:g}: {in_short(last['perplexity'])} ({last['epochs']})")
     return ", ".join(told)
+
+
+def in_short(perplexity: float | None) -> str:
+    """A decimal; the power of ten where training has failed."""
+    if perplexity is None:
+        return "diverged"
+    return f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.0e}".replace("e+", "e")
 
 
 # ---- the border

@@ -123,14 +123,14 @@ def test_arms_of_the_table(benchmark):
     rows = [
         trial("fresh-k100", 100, 130.0, epochs=1), trial("fresh-k100", 100, 120.0),
         trial("fresh-k100", 100, 150.0, 5.0), trial("fresh-k100", 100, 122.0, seed=2),
-        trial("fresh-k100", 100, None, 40.0, epochs=1),
+        trial("fresh-k100", 100, 5.1e54, 20.0, epochs=2), trial("fresh-k100", 100, None, 40.0, epochs=1),
         trial("pool-2-k100", 100, 242.0, groups=2), trial("pool-2-k400", 400, 1.0, groups=2, epochs=1),
         trial("pool-2-k400", 400, None, groups=2),
     ]  # fmt: skip
     fresh, pool = benchmark("_noise_tables").arms(rows)
     assert (fresh["arm"], fresh["lr"], fresh["perplexity"], fresh["seeds"]) == ("fresh-k100", 10.0, 121.0, 2)
     assert fresh["spread"] == pytest.approx(math.sqrt(2)) and fresh["over_fresh"] == 0
-    assert fresh["rates"] == "5: 150.0 (4), 10: 120.0 (4), 40: diverged (1)"
+    assert fresh["rates"] == "5: 150.0 (4), 10: 120.0 (4), 20: 5e54 (2), 40: diverged (1)"
     assert (pool["arm"], pool["over_fresh"], pool["spread"]) == ("pool-2-k100", 1.0, None)
     assert pool["at_time"] == pytest.approx(200)
 

@@ -169,8 +169,8 @@ BORDER = Section(
     "From which K on a pool is harmless",
     f"The smallest K with which a pool's perplexity is at most {_reuse.TOLERANCE:g} times that of fresh noise, as"
     " measured (interpolated between the K that were tried) and as predicted by [Z6] of [reused noise](learn/reuse.md)"
-    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise. Nothing"
-    " measured: at none of the K tried, or at all of them, is the pool that good.",
+    " from the arms with fresh noise alone. `factor`: between the two. `step`: of [Z3], fitted to fresh noise. Where"
+    " nothing is measured, the pool is that good at every K that was tried, or at none.",
     "noise_border-*.json",
     {
         "text": "text", "M": "groups", "measured": "measured:,.0f", "predicted": "predicted:,.0f",
@@ -191,7 +191,7 @@ COST = Section(
 )  # fmt: skip
 PYTHON = Section(
     "Arms with tuned rates, on Python's documentation",
-    f"{MEANING} One layer of 100 units, 4 epochs. Single cells have one seed: see `seeds`.",
+    f"{MEANING} One layer of 100 units, 4 epochs. Some rows have one seed.",
     "study_noise-python.json",
     UNTIMED,
     ARMS.rows,
@@ -203,7 +203,7 @@ PYTHON = Section(
 )
 PTB = Section(
     "Arms with tuned rates, on the Penn Treebank",
-    "As above, with one layer of 200 units and bfloat16 operands, one seed. Only these arms were run to the end.",
+    "As above, with one layer of 200 units and bfloat16 operands, one seed.",
     "study_noise-ptb.json",
     UNTIMED,
     lambda rows: best_first(arms(rows)),

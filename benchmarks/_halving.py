@@ -2,7 +2,9 @@
 
 All rates run for one epoch, the better half of them for two, and so on until the last epoch; the best one at the end is
 chosen.  If it is the lowest or the highest tried, the next rate beyond is also run to the end, so that the best lies
-between two others.  The perplexity of a run that diverged is infinite.
+between two others.  The perplexity of a run that diverged is infinite, and it is not continued.
+
+Where training starts slowly, or breaks down, halving can stop the best rate early; `keep` rates are left at least.
 """
 
 import math
@@ -20,14 +22,15 @@ class Best(NamedTuple):
     tried: dict[float, int]  # epochs that each rate was run for
 
 
-def halve(trial: Trial, rates: Sequence[float], epochs: int, beyond: int = 2) -> Best:
+def halve(trial: Trial, rates: Sequence[float], epochs: int, keep: int = 2, beyond: int = 2) -> Best:
     """The best rate after `epochs`; beyond: how many further rates may be tried past either end."""
     tried: dict[float, int] = {}
     left = sorted(rates)
     for epoch in rungs(epochs):
         found = {rate: trial(rate, epoch) for rate in left}
         tried |= dict.fromkeys(left, epoch)
-        left = sorted(sorted(left, key=found.__getitem__)[: max(2, math.ceil(len(left) / 2))])
+        sound = [rate for rate in sorted(left, key=found.__getitem__) if found[rate] < math.inf] or left
+        left = sorted(sound[: max(keep, math.ceil(len(left) / 2))])
     best = min(found, key=found.__getitem__)
     factor = max(rates) / sorted(rates)[-2]
     for _ in range(beyond):
@@ -44,10 +47,10 @@ def rungs(epochs: int) -> list[int]:
     return sorted({min(2**k, epochs) for k in range(epochs.bit_length() + 1)})
 
 
-def cost(rates: int, epochs: int) -> int:
+def cost(rates: int, epochs: int, keep: int = 2) -> int:
     """Epochs that halving runs at least, over all rates, without those beyond the ends."""
     total = before = 0
     for epoch in rungs(epochs):
         total, before = total + rates * (epoch - before), epoch
-        rates = min(rates, max(2, math.ceil(rates / 2)))
+        rates = min(rates, max(keep, math.ceil(rates / 2)))
     return total

@@ -8,6 +8,7 @@ download.  A row is a trial: an arm, a rate, a seed, and its curve; the tables a
     python benchmarks/study_noise.py --corpus python --jobs 2 --json again.json      the main arms, on any machine
     python benchmarks/study_noise.py --arms map                   every cell of K by M on PTB: hours
     python benchmarks/study_noise.py --arms map --seeds 1 2 3     and two more seeds where the difference is below 5 %
+    python benchmarks/study_noise.py --arms pool-2-k400 --every-rate     for arms that break down: _halving.py
     python benchmarks/study_noise.py --arms fresh-k100 pool-2-k100 --optimizer adagrad
     python benchmarks/study_noise.py --cost                       what a step of the main kinds costs, in turns
 
@@ -31,7 +32,7 @@ import _halving
 import _noise_cost
 import _record
 import _training
-from _noise_arms import KS, SETS, Arm, pool
+from _noise_arms import KS, MAIN, SETS, Arm, pool
 from _noise_tables import ARMS, BORDER, COST, border_rows, refinements, within
 from _tables import pick
 from _trials import Trials, perplexity
@@ -56,16 +57,18 @@ class Study:
     def __init__(self, arguments: argparse.Namespace, path: Path | None) -> None:
         self.text, self.optimizer, self.precision = arguments.corpus, arguments.optimizer, arguments.precision
         self.quick, self.epochs, self.trials = arguments.quick, arguments.epochs, Trials(path, PLACE)
-        self.runs = arguments.runs / self.text
+        self.runs, self.keep = arguments.runs / self.text, len(self.rates()) if arguments.every_rate else 2
 
     def arm(self, arm: Arm, seeds: list[int]) -> None:
         """All trials of an arm: the first seed finds the rate, the others are run where they can decide something."""
         first, *others = seeds
-        found = _halving.halve(lambda lr, epochs: self.perplexity(arm, lr, first, epochs), self.rates(), self.epochs)
+        found = _halving.halve(
+            lambda lr, epochs: self.perplexity(arm, lr, first, epochs), self.rates(), self.epochs, self.keep
+        )
         self.prune(arm, first, keep=found.rate)
         fresh = self.best_of(Arm(arm.num_noise), first)
         for seed in others:
-            if fresh is None or within(found.perplexity, fresh):
+            if arm in MAIN or fresh is None or within(found.perplexity, fresh):
                 self.perplexity(arm, found.rate, seed, self.epochs)
 
     def rates(self) -> tuple[float, ...]:
@@ -132,7 +135,9 @@ def chosen(arguments: argparse.Namespace) -> list[Arm]:
 def estimate(study: Study, arms: list[Arm], arguments: argparse.Namespace) -> None:
     """Say how long the arms that are not done will take, from a few chunks of each kind of step, timed now."""
     left = [arm for arm in arms if study.best_of(arm, arguments.seeds[0]) is None]
-    epochs = _halving.cost(len(study.rates()), arguments.epochs) + (len(arguments.seeds) - 1) * arguments.epochs
+    epochs = (
+        _halving.cost(len(study.rates()), arguments.epochs, study.keep) + (len(arguments.seeds) - 1) * arguments.epochs
+    )
     text, hidden = TEXTS[arguments.corpus]
     settings = {
         arm.name: _noise_cost.settings([*arm.flags, "--optimizer", study.optimizer, "--precision", study.precision])
@@ -176,6 +181,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="the first one finds the rate")
+    parser.add_argument("--every-rate", action="store_true", help="to the last epoch, also what halving would stop")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")
     parser.add_argument("--refine", action="store_true", help="then cells between those of the border, by sqrt(2) in K")

@@ -58,13 +58,24 @@ def test_halving_follows_the_best_beyond_the_ends(benchmark):
     assert (diverged.rate, diverged.tried[40.0]) == (20, 1)
 
 
+def test_a_slow_start(benchmark):
+    """By hand: the best rate is the worst for two epochs; halving stops it, and finds it where all rates are kept."""
+    halving, rates = benchmark("_halving"), (2.5, 5.0, 10.0, 20.0, 40.0)
+    trial = lambda rate, epochs: 1.0 if (rate, epochs) == (10.0, 4) else 100 + rate * (rate == 10.0) + rate  # noqa: E731
+    assert halving.halve(trial, rates, 4).rate != 10.0
+    kept = halving.halve(trial, rates, 4, keep=5)
+    assert (kept.rate, set(kept.tried.values())) == (10.0, {4})
+    diverged = halving.halve(Valley(10.0, most=25.0), rates, 4, keep=5)
+    assert (diverged.rate, diverged.tried) == (10.0, {2.5: 4, 5.0: 4, 10.0: 4, 20.0: 4, 40.0: 1})
+
+
 def test_what_halving_costs(benchmark):
     """By hand: 5 rates for one epoch, 3 of them for a second, 2 for two more: 12 epochs, each once."""
     halving, valley = benchmark("_halving"), Valley(10.0)
     halving.halve(valley, (2.5, 5.0, 10.0, 20.0, 40.0), 4)
     most = {rate: max(epochs for r, epochs in valley.calls if r == rate) for rate, _ in valley.calls}
     assert sorted(most.values()) == [1, 1, 2, 4, 4]
-    assert sum(most.values()) == halving.cost(5, 4) == 12
+    assert sum(most.values()) == halving.cost(5, 4) == 12 and halving.cost(5, 4, keep=5) == 20
     assert halving.rungs(4) == [1, 2, 4] and halving.rungs(6) == [1, 2, 4, 6] and halving.rungs(1) == [1]
 
 
@@ -205,8 +216,8 @@ def fake(benchmark, monkeypatch):
 
 
 def test_trials_are_run_once(benchmark, monkeypatch, fake, tmp_path, capsys):
-    """By hand: 5 rates, then 3, then 2; more seeds where a pool is near fresh noise; nothing is run a second time."""
-    given = ["--arms", "fresh-k100", "pool-2-k100", "--json", tmp_path / "rows.json", "--runs", tmp_path / "runs"]
+    """By hand: 5 rates, then 3, then 2; more seeds near fresh noise and for main arms; nothing is run a second time."""
+    given = ["--arms", "fresh-k400", "pool-2-k400", "--json", tmp_path / "rows.json", "--runs", tmp_path / "runs"]
     script(benchmark, monkeypatch, *given)
     assert len(fake) == 2 * (5 + 3 + 2)
     rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))["rows"]
@@ -214,12 +225,17 @@ def test_trials_are_run_once(benchmark, monkeypatch, fake, tmp_path, capsys):
     script(benchmark, monkeypatch, *given)
     assert len(fake) == 20
     script(benchmark, monkeypatch, *given, "--seeds", 1, 2, 3)  # a pool that is twice as bad needs no more seeds
-    assert fake[20:] == [("fresh-k100-sgd-float32-10-seed2", 4), ("fresh-k100-sgd-float32-10-seed3", 4)]
+    assert fake[20:] == [("fresh-k400-sgd-float32-10-seed2", 4), ("fresh-k400-sgd-float32-10-seed3", 4)]
     capsys.readouterr()
     script(benchmark, monkeypatch, *given, "--show")
     printed = capsys.readouterr().out
-    assert "pool-2-k100" in printed and "+100.0%" in printed and "40: diverged (1)" in printed
+    assert "pool-2-k400" in printed and "+100.0%" in printed and "40: diverged (1)" in printed
     assert len(fake) == 22
+    script(benchmark, monkeypatch, *given, "--every-rate")
+    rest = [(20, 2), (2.5, 4), (20, 4)]  # rates that halving had stopped
+    assert fake[22:] == [(f"{arm}-k400-sgd-float32-{lr}-seed1", n) for arm in ("fresh", "pool-2") for lr, n in rest]
+    script(benchmark, monkeypatch, "--arms", "pool-2-k100", *given[3:], "--seeds", 1, 2)
+    assert fake[-1] == ("pool-2-k100-sgd-float32-10-seed2", 4)
 
 
 def test_other_rates_lose_their_checkpoints(benchmark, monkeypatch, fake, tmp_path):

@@ -23,6 +23,7 @@ stratified   the groups of a pool (or each fresh group) dealt from one stratifie
 """
 
 import argparse
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +43,7 @@ from nplm.config import TrainConfig
 from nplm.training.run_config import read_config
 
 EPOCHS = 4
+LAST = "last.safetensors"
 RATES = {"sgd": (2.5, 5.0, 10.0, 20.0, 40.0), "adagrad": (0.025, 0.05, 0.1, 0.2, 0.4)}
 TEXTS = {  # text -> flags, hidden units
     "ptb": (_training.texts("ptb", "train", "valid"), 200),
@@ -94,6 +96,8 @@ class Study:
         text, hidden = TEXTS[self.text]
         size = 8 if self.quick else hidden
         folder = self.folder(arm, lr, seed)
+        if not (folder / LAST).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # pruned, or stopped before it had saved anything: it starts anew
         flags = [*text, "--hidden", str(size), "--emsize", str(size), "--epochs", str(epochs), "--seed", str(seed)]
         flags += [*arm.flags, "--optimizer", self.optimizer, "--lr", str(lr), "--precision", self.precision]
         try:

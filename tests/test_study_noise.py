@@ -288,6 +288,12 @@ def test_the_time_is_told(benchmark, capsys):
     assert cost.seconds(["--corpus", "python"], 8, [], 12) == 0
 
 
+def figures(file):
+    """Perplexity by arm, rate and epochs."""
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return {(row["arm"], row["lr"], row["epochs"]): row["perplexity"] for row in rows}
+
+
 def test_quick(benchmark, monkeypatch, tmp_path, capsys):
     """A real run of two arms: the trials' settings, as their folders record them, and rates in the order of halving."""
 
@@ -306,7 +312,12 @@ def test_quick(benchmark, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(study.TEXTS, "ptb", (text, 8))
     monkeypatch.setattr(benchmark("_training"), "train", train)
     file, runs = tmp_path / "rows.json", tmp_path / "runs"
-    script(benchmark, monkeypatch, "--quick", "--json", file, "--runs", runs, "--epochs", 2)
+    given = ["--quick", "--runs", runs, "--epochs", 2, "--json"]
+    script(benchmark, monkeypatch, *given, file)
+    script(
+        benchmark, monkeypatch, *given, tmp_path / "again.json"
+    )  # folders without checkpoints do not stand in the way
+    assert figures(tmp_path / "again.json") == figures(file)
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert {row["arm"] for row in rows} == {"fresh-k25", "pool-2-k25"}
     for row in rows:

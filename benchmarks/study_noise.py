@@ -59,7 +59,8 @@ class Study:
     def __init__(self, arguments: argparse.Namespace, path: Path | None) -> None:
         self.text, self.optimizer, self.precision = arguments.corpus, arguments.optimizer, arguments.precision
         self.quick, self.epochs, self.trials = arguments.quick, arguments.epochs, Trials(path, PLACE)
-        self.runs, self.keep = arguments.runs / self.text, len(self.rates()) if arguments.every_rate else 2
+        self.runs, self.given = arguments.runs / self.text, arguments.rates
+        self.keep = len(self.rates()) if arguments.every_rate else 2
 
     def arm(self, arm: Arm, seeds: list[int]) -> None:
         """All trials of an arm: the first seed finds the rate, the others are run where they can decide something."""
@@ -74,7 +75,9 @@ class Study:
                 self.perplexity(arm, found.rate, seed, self.epochs)
 
     def rates(self) -> tuple[float, ...]:
-        """Of the update rule."""
+        """The given ones, or those of the update rule."""
+        if self.given:
+            return tuple(self.given)
         return RATES[self.optimizer][-2:] if self.quick else RATES[self.optimizer]
 
     def setting(self) -> dict[str, str]:
@@ -185,6 +188,7 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="the first one finds the rate")
+    parser.add_argument("--rates", nargs="+", type=float, metavar="X", help="in place of five, of the update rule")
     parser.add_argument("--every-rate", action="store_true", help="to the last epoch, also what halving would stop")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")

@@ -146,10 +146,10 @@ def best_first(rows: Iterable[Row]) -> Rows:
 
 
 MEANING = (
-    "Validation perplexity after the last epoch. The learning rate is tuned for every arm by successive halving."
-    " `over fresh`: by how much the perplexity exceeds that of fresh, independent noise with the same K. `uncovered`:"
-    " share of the noise distribution on words that are in none of a sequence's groups. `rates`: validation perplexity"
-    " by rate, with the number of epochs in parentheses."
+    "Validation perplexity after the last epoch. The learning rate is tuned for every arm by successive halving; where"
+    " that stopped rates too early, with `--every-rate`. `over fresh`: by how much the perplexity exceeds that of"
+    " fresh, independent noise with the same K. `uncovered`: share of the noise distribution on words that are in none of a"
+    " sequence's groups. `rates`: validation perplexity by rate, with the number of epochs in parentheses."
 )
 COLUMNS = {
     "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",
@@ -199,7 +199,7 @@ PYTHON = Section(
         "noise-map": "Validation perplexity against K: pools of few groups lie far above fresh noise for small K"
         " and join it for large K, and the fewer groups, the later."
     },
-    command="python benchmarks/study_noise.py --corpus python --arms map --refine --seeds 1 2 3",
+    command="python benchmarks/study_noise.py --corpus python --arms map --refine --every-rate --seeds 1 2 3",
 )
 PTB = Section(
     "Arms with tuned rates, on the Penn Treebank",

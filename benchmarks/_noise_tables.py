@@ -148,8 +148,8 @@ def best_first(rows: Iterable[Row]) -> Rows:
 MEANING = (
     "Validation perplexity after the last epoch. The learning rate is tuned for every arm by successive halving; where"
     " that stopped rates too early, with `--every-rate`. `over fresh`: by how much the perplexity exceeds that of"
-    " fresh, independent noise with the same K. `uncovered`: share of the noise distribution on words that are in none of a"
-    " sequence's groups. `rates`: validation perplexity by rate, with the number of epochs in parentheses."
+    " fresh, independent noise with the same K. `uncovered`: share of the noise distribution on words that are in none"
+    " of a sequence's groups. `rates`: validation perplexity by rate, with the number of epochs in parentheses."
 )
 COLUMNS = {
     "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",

@@ -95,7 +95,7 @@ def test_clipped(study, monkeypatch, tmp_path):
 
 def test_arms(study):
     """By hand: what differs between arms is in their names; each has its own; the uniform start has Z = 1."""
-    assert all(arm.name == name for name, arm in study.ARMS.items()) and len(study.ARMS) == 13
+    assert all(arm.name == name for name, arm in study.ARMS.items()) and len(study.ARMS) == 15
     base = TrainConfig()
     for name, arm in study.ARMS.items():
         config = TrainConfig(**arm.settings)

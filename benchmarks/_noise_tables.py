@@ -147,9 +147,10 @@ def best_first(rows: Iterable[Row]) -> Rows:
 
 MEANING = (
     "Validation perplexity after the last epoch. The learning rate is tuned for every arm by successive halving; where"
-    " that stopped rates too early, with `--every-rate`. `over fresh`: by how much the perplexity exceeds that of"
-    " fresh, independent noise with the same K. `uncovered`: share of the noise distribution on words that are in none"
-    " of a sequence's groups. `rates`: validation perplexity by rate, with the number of epochs in parentheses."
+    " that stopped rates too early, with `--every-rate`, and with `--rates` for those below 2.5. `over fresh`: by how"
+    " much the perplexity exceeds that of fresh, independent noise with the same K. `uncovered`: share of the noise"
+    " distribution on words that are in none of a sequence's groups. `rates`: validation perplexity by rate, with the"
+    " number of epochs in parentheses."
 )
 COLUMNS = {
     "text": "text", "arm": "arm", "rule": "optimizer", "K": "num_noise", "M": "groups", "rate": "lr:g",
@@ -191,7 +192,7 @@ COST = Section(
 )  # fmt: skip
 PYTHON = Section(
     "Arms with tuned rates, on Python's documentation",
-    f"{MEANING} One layer of 100 units, 4 epochs. Some rows have one seed.",
+    f"{MEANING} One layer of 100 units, 4 epochs. Some rows have one seed. Not all of the command's arms were run.",
     "study_noise-python.json",
     UNTIMED,
     ARMS.rows,
@@ -203,18 +204,20 @@ PYTHON = Section(
 )
 PTB = Section(
     "Arms with tuned rates, on the Penn Treebank",
-    "As above, with one layer of 200 units and bfloat16 operands, one seed.",
+    "As above, with one layer of 200 units and bfloat16 operands, one seed. Not all of the command's arms were run.",
     "study_noise-ptb.json",
     UNTIMED,
     lambda rows: best_first(arms(rows)),
-    command="python benchmarks/study_noise.py --corpus ptb --arms map others --precision bfloat16",
+    command="python benchmarks/study_noise.py --corpus ptb --arms map others --refine --precision bfloat16",
 )
 ZH = Section(
     "Arms with tuned rates, on Chinese characters",
-    "As above, in float32, on raw Chinese text, each character a token, with one layer of 200 units.",
+    "As above, in float32, on raw Chinese text, each character a token, with one layer of 200 units. Refinement was"
+    " stopped after its first step.",
     "study_noise-zh.json",
     UNTIMED,
     lambda rows: best_first(arms(rows)),
-    command="python benchmarks/study_noise.py --corpus zh --seeds 1 2 3",
+    command="python benchmarks/study_noise.py --corpus zh --arms main fresh-k400 pool-2-k400 pool-8-k100 pool-8-k400"
+    " --refine --seeds 1 2 3",
 )
 SECTIONS = {"noise-python": PYTHON, "noise-ptb": PTB, "noise-zh": ZH, "noise-border": BORDER, "noise-cost": COST}

@@ -20,6 +20,7 @@ KEPT = (
     "tokens", "tokens_per_second", "seconds",
 )  # fmt: skip
 DIVERGED, INTERRUPTED = 1, 130  # exit codes
+LAST = "last.safetensors"  # the checkpoint that a run is resumed from
 CURVE = ("epoch", "seconds", "perplexity", "mean_log_z", "std_log_z", "unnormalised_nats")
 
 
@@ -34,7 +35,7 @@ def train(folder: Path, recipe: str, changes: Sequence[str] = ()) -> dict[str, A
     text = texts("ptb") if recipe.startswith("ptb") else []
     command = [sys.executable, "-m", "nplm", "train", "--save", str(folder), "--json"]
     command += ["--config", str(RECIPES / f"{recipe}.toml"), *text, *changes]
-    if (folder / "last.safetensors").exists():
+    if (folder / LAST).exists():
         command += ["--resume"]
     return figures(command)
 

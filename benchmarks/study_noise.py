@@ -43,7 +43,6 @@ from nplm.config import TrainConfig
 from nplm.training.run_config import read_config
 
 EPOCHS = 4
-LAST = "last.safetensors"
 RATES = {"sgd": (2.5, 5.0, 10.0, 20.0, 40.0), "adagrad": (0.025, 0.05, 0.1, 0.2, 0.4)}
 TEXTS = {  # text -> flags, hidden units
     "ptb": (_training.texts("ptb", "train", "valid"), 200),
@@ -99,8 +98,8 @@ class Study:
         text, hidden = TEXTS[self.text]
         size = 8 if self.quick else hidden
         folder = self.folder(arm, lr, seed)
-        if not (folder / LAST).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # pruned, or stopped before it had saved anything: it starts anew
+        if not (folder / _training.LAST).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # nothing to resume from
         flags = [*text, "--hidden", str(size), "--emsize", str(size), "--epochs", str(epochs), "--seed", str(seed)]
         flags += [*arm.flags, "--optimizer", self.optimizer, "--lr", str(lr), "--precision", self.precision]
         try:
@@ -188,8 +187,8 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="the first one finds the rate")
-    parser.add_argument("--rates", nargs="+", type=float, metavar="X", help="in place of five, of the update rule")
-    parser.add_argument("--every-rate", action="store_true", help="to the last epoch, also what halving would stop")
+    parser.add_argument("--rates", nargs="+", type=float, metavar="X", help="learning rates to try, in place of five")
+    parser.add_argument("--every-rate", action="store_true", help="run every rate to the last epoch, without halving")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="arms trained side by side, on a core each")
     parser.add_argument("--refine", action="store_true", help="then cells between those of the border, by sqrt(2) in K")

@@ -46,7 +46,6 @@ from nplm.scoring.evaluate import evaluate
 from nplm.training.loop import train
 
 STRETCH = 1000  # tokens
-LAST = "last.safetensors"
 RATES = (10.0, 20.0, 40.0)
 PLACE = _record.by("text", "arm", "seed", "lr", "epochs")
 
@@ -96,7 +95,10 @@ class Study:
         settings: dict[str, Any] = {"lr": lr, "seed": seed, "epochs": epochs, "decay_after": self.setting.decay_after}
         config = TrainConfig(**arm.settings, **settings, log_interval=1, shards=1, threads=1)
         try:
-            model, resume = make_model(arm, corpus.vocabulary, self.setting.hidden, seed), (folder / LAST).exists()
+            model, resume = (
+                make_model(arm, corpus.vocabulary, self.setting.hidden, seed),
+                (folder / _training.LAST).exists(),
+            )
             result = train(model, corpus, config, save=folder, resume=resume)
         except DivergedError:
             return {"perplexity": None, "curve": _training.curve(folder)}

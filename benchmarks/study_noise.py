@@ -108,7 +108,7 @@ class Study:
             if stop.code != _training.DIVERGED:
                 raise
             return {"perplexity": None, "curve": _training.curve(folder)}
-        curve = _training.curve(folder)
+        curve = _training.curve(folder)[:epochs]  # a run that was kept may have trained for more
         config = TrainConfig(**read_config(folder)["train"])
         figures = {name: curve[-1][name] for name in ("perplexity", "mean_log_z", "std_log_z")}
         figures |= {name: result[name] for name in ("seconds", "tokens_per_second")}

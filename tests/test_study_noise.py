@@ -320,6 +320,10 @@ def test_quick(benchmark, monkeypatch, tmp_path, capsys):
     # the folders of rates whose checkpoints were deleted are there, and must not get in the way
     script(benchmark, monkeypatch, *given, tmp_path / "again.json")
     assert figures(tmp_path / "again.json") == figures(file)
+    for name in ("runs", "new"):  # the run with rate 5 was kept, and has trained for more epochs than the first trial
+        flags = ["--quick", "--runs", tmp_path / name, "--epochs", 2, "--rates", 5, 10]
+        script(benchmark, monkeypatch, *flags, "--json", tmp_path / f"{name}.json")
+    assert figures(tmp_path / "runs.json") == figures(tmp_path / "new.json")
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert {row["arm"] for row in rows} == {"fresh-k25", "pool-2-k25"}
     for row in rows:
